@@ -1,0 +1,1 @@
+"""The cb-trade SDK and command line: market history as Arrow, streamed."""
