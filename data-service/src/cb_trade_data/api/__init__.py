@@ -1,0 +1,1 @@
+"""The faces of the service: one WebSocket for data, a little HTTP for everything around it."""

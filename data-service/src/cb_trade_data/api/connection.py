@@ -1,0 +1,235 @@
+"""One client's connection: its requests run side by side and fairly, each ending with exactly one last word."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from cb_trade_data.api import outgoing
+from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
+from cb_trade_data.api.incoming import check_message, parse_json, request_id_of
+from cb_trade_data.auth.interfaces import Principal
+from cb_trade_data.errors import (
+    CbTradeError,
+    EmptyRangeError,
+    ErrorCode,
+    MessageError,
+    TooManyRequestsError,
+)
+from cb_trade_data.historical.interfaces import IHistoricalDataManager
+from cb_trade_data.models.messages import (
+    CancelRequest,
+    ClientMessage,
+    PlanHistorical,
+    RangeMessage,
+    RequestCurrentTimestamp,
+    RequestHistorical,
+    SeriesMessage,
+)
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+
+_log = structlog.get_logger(__name__)
+
+CLOSE_READER_STOPPED: Final = 4408
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """How much one connection may ask for, and how long it may take to listen."""
+
+    running_requests: int = 32
+    open_requests: int = 256  # running or queued
+    send_timeout_secs: float = 60.0
+
+
+class Connection:
+    """Reads messages, runs requests, and is the only one who writes to the socket."""
+
+    def __init__(
+        self, websocket: WebSocket, principal: Principal, manager: IHistoricalDataManager, limits: ConnectionLimits
+    ) -> None:
+        self._websocket = websocket
+        self._principal = principal
+        self._manager = manager
+        self._limits = limits
+        self._requests: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(limits.running_requests)
+        self._sending = asyncio.Lock()
+        self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        self._log = _log.bind(subject=principal.subject, connection_id=uuid4().hex[:12])
+
+    async def serve(self, now: datetime) -> None:
+        """Serve until the client leaves, its token expires or it stops reading; then end all its requests."""
+        seconds_left = (self._principal.expires_at - now).total_seconds()
+        loop = asyncio.get_running_loop()
+        expiry = loop.call_later(seconds_left, self._close, CLOSE_UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED)
+        reading = asyncio.create_task(self._read())
+        try:
+            awaited: set[asyncio.Future[Any]] = {reading, self._closing}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            expiry.cancel()
+            tasks = [reading, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        if self._closing.done():
+            await self._websocket.close(*self._closing.result())
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
+                raise outcome
+
+    def _close(self, code: int, reason: str) -> None:
+        if not self._closing.done():
+            self._closing.set_result((code, reason))
+
+    # --- Reading -----------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            event = await self._websocket.receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            request_id = None
+            try:
+                text = event.get("text")
+                if text is None:
+                    raise MessageError(ErrorCode.BAD_MESSAGE, "messages are JSON text, not binary")
+                fields = parse_json(text)
+                request_id = request_id_of(fields)
+                await self._dispatch(check_message(fields))
+            except CbTradeError as error:
+                self._log.info("request.refused", request_id=request_id, code=error.code)
+                in_use = error.code is ErrorCode.DUPLICATE_REQUEST_ID
+                await self._send(outgoing.error_response(None if in_use else request_id, error))
+
+    async def _dispatch(self, message: ClientMessage) -> None:
+        if isinstance(message, CancelRequest):
+            await self._cancel(message.request_id)
+            return
+        request_id = message.request_id or uuid4().hex
+        if request_id in self._requests:
+            raise MessageError(
+                ErrorCode.DUPLICATE_REQUEST_ID, f"a request {request_id!r} is open", open_request_id=request_id
+            )
+        if len(self._requests) >= self._limits.open_requests:
+            raise TooManyRequestsError(self._limits.open_requests)
+        task = asyncio.create_task(self._run(request_id, message))
+        self._requests[request_id] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel(self, request_id: str) -> None:
+        task = self._requests.pop(request_id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        await self._send(outgoing.request_cancelled(request_id, was_running=task is not None))
+
+    # --- Requests ----------------------------------------------------------------------------------------------------
+
+    async def _run(self, request_id: str, message: ClientMessage) -> None:
+        """Give *message* its answer; whatever goes wrong, the request gets its last word and the connection lives."""
+        started = asyncio.get_running_loop().time()
+        log = self._log.bind(request_id=request_id, type=message.type)
+        try:
+            async with self._places:
+                last_word, story = await self._answer(request_id, message, started)
+        except CbTradeError as error:
+            last_word, story = outgoing.error_response(request_id, error), {"outcome": error.code, "error": str(error)}
+        except WebSocketDisconnect:
+            return
+        except Exception:
+            log.exception("request.defect")
+            defect = CbTradeError("something is wrong on our side; the service's log tells more")
+            last_word, story = outgoing.error_response(request_id, defect), {"outcome": defect.code}
+        # From here on the request is over: its id may be used again, and a cancel finds nothing running.
+        self._requests.pop(request_id, None)
+        log.info("request", **story, seconds=round(asyncio.get_running_loop().time() - started, 6))
+        await self._send(last_word)
+
+    async def _answer(self, request_id: str, message: ClientMessage, started: float) -> tuple[bytes, dict[str, Any]]:
+        """Do what *message* asks for and return the last message of its answer, and what to log of it."""
+        match message:
+            case RequestHistorical():
+                return await self._stream(request_id, message, started)
+            case PlanHistorical():
+                plan = await self._manager.plan(self._series(message), _range(message), refresh=message.refresh)
+                return outgoing.plan_response(request_id, plan), {"outcome": "ok", "calls": plan.exchange_calls}
+            case RequestCurrentTimestamp():
+                series = self._series(message)
+                current = await self._manager.current(series)
+                response = outgoing.current_timestamp_response(request_id, series, current)
+                return response, {"outcome": "ok", "series": str(series)}
+        raise TypeError(f"no answer to {type(message).__name__}")
+
+    async def _stream(
+        self, request_id: str, message: RequestHistorical, started: float
+    ) -> tuple[bytes, dict[str, Any]]:
+        if message.refresh:
+            self._principal.require("data:refresh")
+        series = self._series(message)
+        answer = await self._manager.open(series, _range(message), refresh=message.refresh)
+        await self._send(outgoing.historical_data_start(request_id, series, answer))
+
+        chunk_rows = min(message.chunk_rows or outgoing.DEFAULT_CHUNK_ROWS, outgoing.CHUNK_ROWS_MAX)
+        rows, chunks, sent_bytes = 0, 0, 0
+        async with aclosing(answer.batches()) as batches:
+            async for batch in batches:
+                for chunk in outgoing.chunked(batch, chunk_rows):
+                    text = outgoing.historical_data_chunk(request_id, series, chunks, chunk)
+                    await self._send(text)
+                    rows, chunks, sent_bytes = rows + chunk.num_rows, chunks + 1, sent_bytes + len(text)
+                    # Sending does not yield while the client keeps up: give the other requests their turn.
+                    await asyncio.sleep(0)
+
+        receipt = answer.receipt
+        elapsed_ms = round((asyncio.get_running_loop().time() - started) * 1000)
+        last_word = outgoing.historical_data_complete(
+            request_id, rows=rows, chunks=chunks, receipt=receipt, elapsed_ms=elapsed_ms
+        )
+        return last_word, {
+            "outcome": "ok",
+            "series": str(series),
+            "start": answer.start.isoformat(),
+            "end": answer.end.isoformat(),
+            "rows_from_storage": receipt.rows_from_storage,
+            "rows_from_exchange": receipt.rows_from_exchange,
+            "exchange_calls": receipt.exchange_calls,
+            "gaps": len(receipt.gaps),
+            "bytes": sent_bytes,
+        }
+
+    def _series(self, message: SeriesMessage) -> Series:
+        return self._manager.series(message.exchange, message.symbol, message.kind, message.timeframe_or_default)
+
+    # --- Writing -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, text: bytes) -> None:
+        """Send one message; the only place that waits for the client.
+
+        Raises:
+            WebSocketDisconnect: The client has left, or has not read for so long that it is given up.
+        """
+        try:
+            async with self._sending, asyncio.timeout(self._limits.send_timeout_secs):
+                await self._websocket.send_text(text.decode())
+        except TimeoutError:
+            self._close(CLOSE_READER_STOPPED, "the client stopped reading")
+            raise WebSocketDisconnect(CLOSE_READER_STOPPED) from None
+
+
+def _range(message: RangeMessage) -> TimeRange:
+    if message.end_time <= message.start_time:
+        raise EmptyRangeError(message.start_time, message.end_time)
+    return TimeRange(message.start_time, message.end_time)

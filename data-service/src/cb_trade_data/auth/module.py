@@ -1,0 +1,67 @@
+"""JSON Web Tokens signed with a shared secret (HS256)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import jwt
+
+from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
+from cb_trade_data.errors import TokenExpiredError, TokenInvalidError, TokenMissingError
+
+_ALGORITHM: Final = "HS256"
+
+
+class AuthenticationModuleImpl(IAuthenticationModule):
+    """Accepts tokens signed with our secret; the algorithm is ours to choose, never the token's."""
+
+    def __init__(self, secret: str, *, audience: str | None = None, issuer: str | None = None) -> None:
+        """*audience* and *issuer* are checked where they are set."""
+        self._secret = secret
+        self._audience = audience
+        self._issuer = issuer
+
+    def authenticate(self, token: str | None) -> Principal:
+        """See `IAuthenticationModule.authenticate`."""
+        if not token:
+            raise TokenMissingError
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                audience=self._audience,
+                issuer=self._issuer,
+                options={"require": ["sub", "exp"], "verify_aud": self._audience is not None},
+            )
+            scope = claims.get("scope", "")
+            if not isinstance(scope, str):
+                raise TokenInvalidError("the scope claim must be a space-separated list in one string")
+            return Principal(claims["sub"], frozenset(scope.split()), datetime.fromtimestamp(claims["exp"], UTC))
+        except jwt.ExpiredSignatureError as error:
+            raise TokenExpiredError from error
+        except jwt.InvalidTokenError as error:
+            # PyJWT's texts name the claim that is wrong and never hold the token.
+            raise TokenInvalidError(str(error)) from error
+        except (ValueError, OverflowError) as error:
+            raise TokenInvalidError("the exp claim lies outside the calendar") from error
+
+
+def create_token(
+    secret: str,
+    *,
+    subject: str,
+    scopes: list[str],
+    lifetime: timedelta,
+    now: datetime,
+    audience: str | None = None,
+    issuer: str | None = None,
+) -> str:
+    """Return a token that `AuthenticationModuleImpl` with the same secret, audience and issuer accepts."""
+    claims: dict[str, object] = {"sub": subject, "scope": " ".join(scopes), "iat": now, "exp": now + lifetime}
+    if audience is not None:
+        claims["aud"] = audience
+    if issuer is not None:
+        claims["iss"] = issuer
+    return jwt.encode(claims, secret, algorithm=_ALGORITHM)

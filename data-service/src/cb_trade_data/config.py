@@ -1,0 +1,133 @@
+"""Every setting of the service: unit, default, meaning. Read once, at the start, and never again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cb_trade_data.errors import InvalidSettingsError
+
+PREFIX: Final = "CB_TRADE_"
+ENV_FILES: Final = (".env", ".env.local")
+SECRET_MIN_BYTES: Final = 32
+
+_MAKE_ONE: Final = "`./platform.sh start` makes one, or python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+
+# Other programs' settings, which may stand in the same environment and files.
+_FOREIGN_PREFIXES: Final = ("CB_TRADE_CLIENT__", "CB_TRADE_SIMULATOR__")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StorageSettings(_Section):
+    """Where rows are kept."""
+
+    backend: Literal["local"] = Field("local", description="The place: `local` is a folder on this machine.")
+    layout: Literal["parquet"] = Field("parquet", description="The files: `parquet`, readable by any engine.")
+    root: Path = Field(Path("data"), description="The folder of the `local` backend; made when first written to.")
+    azure: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the `azure` backend; ignored unless it is chosen."
+    )
+
+
+class AuthSettings(_Section):
+    """How tokens are checked."""
+
+    secret: SecretStr = Field(description="Key of HS256 tokens, at least 32 bytes. No default.")
+    audience: str | None = Field(None, description="The `aud` claim tokens must carry; not checked when unset.")
+    issuer: str | None = Field(None, description="The `iss` claim tokens must carry; not checked when unset.")
+
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr) -> SecretStr:
+        if len(secret.get_secret_value().encode()) < SECRET_MIN_BYTES:
+            raise ValueError(f"shorter than {SECRET_MIN_BYTES} bytes: {_MAKE_ONE}")
+        return secret
+
+
+class ExchangeSettings(_Section):
+    """How one exchange is reached."""
+
+    base_url: HttpUrl | None = Field(
+        None, description="Put in front of the exchange's addresses in place of https://, as for the simulator."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Merged into the CCXT options, as JSON.")
+
+
+class Settings(BaseSettings):
+    """The service's settings, from the environment, then `.env.local`, then `.env` in the working folder."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=ENV_FILES,
+        env_ignore_empty=True,
+        extra="ignore",  # unknown ones are found, with a better message, by `load_settings`
+        frozen=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8700, description="Port to listen on; 0 takes any free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    auth: AuthSettings
+    exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None, *, known_exchanges: list[str]) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        overrides: Top-level values that beat every other source (the command line).
+        known_exchanges: The names that may be configured under `exchanges`.
+
+    Raises:
+        InvalidSettingsError: With every problem there is, not only the first.
+    """
+    problems = list(_misspelled(known_exchanges))
+    try:
+        settings = Settings(**(overrides or {}))
+    except ValidationError as error:
+        problems += [_describe(details) for details in error.errors()]
+    if problems:
+        places = " and ".join(str(Path(file).absolute()) for file in ENV_FILES)
+        raise InvalidSettingsError([*problems, f"looked in the environment, in {places}"])
+    return settings
+
+
+def _misspelled(known_exchanges: list[str]) -> Iterator[str]:
+    """Yield a problem for each variable with our prefix that no setting will read; deeper parts are pydantic's task."""
+    settings = {name.upper() for name in Settings.model_fields}
+    exchanges = {name.upper() for name in known_exchanges}
+    names = {name.upper() for name in (*os.environ, *(name for file in ENV_FILES for name in dotenv_values(file)))}
+    for name in sorted(names):
+        if not name.startswith(PREFIX) or name.startswith(_FOREIGN_PREFIXES):
+            continue
+        parts = name.removeprefix(PREFIX).split("__")
+        if parts[0] not in settings:
+            yield f"{name} is no setting of cb-trade: remove it, or correct its spelling"
+        elif parts[0] == "EXCHANGES" and len(parts) > 1 and parts[1] not in exchanges:
+            yield f"{name}: no exchange is called {parts[1].lower()!r}; known: {', '.join(known_exchanges)}"
+
+
+def _describe(details: ErrorDetails) -> str:
+    variable = PREFIX + "__".join(str(part) for part in details["loc"]).upper()
+    match details["type"]:
+        case "missing" if details["loc"] in {("auth",), ("auth", "secret")}:
+            return f"{PREFIX}AUTH__SECRET is missing: {_MAKE_ONE}"
+        case "missing":
+            return f"{variable} is missing: set it"
+        case "extra_forbidden":
+            return f"{variable} is no setting of cb-trade: remove it, or correct its spelling"
+        case _:
+            # Pydantic's message tells the rule that was broken, not the value, which may be a secret.
+            return f"{variable}: {details['msg']}"

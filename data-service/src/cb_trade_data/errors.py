@@ -1,0 +1,262 @@
+"""Everything that can go wrong here, grouped by what a handler would do about it.
+
+Codes are stable: they may be added to, never renamed; clients and operators match on them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The stable name of each failure, as it travels on the wire and in logs."""
+
+    # Fix the request.
+    BAD_JSON = "bad_json"
+    BAD_MESSAGE = "bad_message"
+    UNKNOWN_TYPE = "unknown_type"
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    INVALID_VALUE = "invalid_value"
+    DUPLICATE_REQUEST_ID = "duplicate_request_id"
+    MESSAGE_TOO_LARGE = "message_too_large"
+    UNKNOWN_EXCHANGE = "unknown_exchange"
+    UNKNOWN_SYMBOL = "unknown_symbol"
+    UNKNOWN_TIMEFRAME = "unknown_timeframe"
+    UNSUPPORTED_KIND = "unsupported_kind"
+    EMPTY_RANGE = "empty_range"
+    RANGE_IN_FUTURE = "range_in_future"
+    RANGE_TOO_LARGE = "range_too_large"
+    # Log in, or ask for more rights.
+    TOKEN_MISSING = "token_missing"  # noqa: S105 - a code, not a secret
+    TOKEN_INVALID = "token_invalid"  # noqa: S105
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    FORBIDDEN = "forbidden"
+    # Wait and retry.
+    TOO_MANY_REQUESTS = "too_many_requests"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    EXCHANGE_UNAVAILABLE = "exchange_unavailable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    # Call us.
+    CORRUPT_OBJECT = "corrupt_object"
+    INTERNAL_ERROR = "internal_error"
+    # Fix the settings.
+    INVALID_SETTINGS = "invalid_settings"
+
+
+class CbTradeError(Exception):
+    """The root of the tree. `details` holds the facts, ready for the wire; the text is made from the same facts."""
+
+    code = ErrorCode.INTERNAL_ERROR
+    retryable = False
+    retry_after: timedelta | None = None
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return self.message
+
+
+# --- Fix the request -------------------------------------------------------------------------------------------------
+
+
+class RequestError(CbTradeError):
+    """The request can never succeed as it stands."""
+
+
+class MessageError(RequestError):
+    """A message is not of the agreed form. The code says in which way, `details["field"]` where."""
+
+    def __init__(self, code: ErrorCode, message: str, **details: object) -> None:
+        super().__init__(message, **details)
+        self.code = code
+
+
+class UnknownExchangeError(RequestError):
+    """No plugin goes by that name."""
+
+    code = ErrorCode.UNKNOWN_EXCHANGE
+
+    def __init__(self, exchange: str, known: list[str]) -> None:
+        super().__init__(
+            f"no exchange is called {exchange!r} here; known: {', '.join(known)}", exchange=exchange, known=known
+        )
+
+
+class UnknownSymbolError(RequestError):
+    """The exchange has no such market."""
+
+    code = ErrorCode.UNKNOWN_SYMBOL
+
+    def __init__(self, exchange: str, symbol: str) -> None:
+        super().__init__(
+            f"{exchange} has no market {symbol!r}; symbols are spelled like BTC/USDT", exchange=exchange, symbol=symbol
+        )
+
+
+class UnknownTimeframeError(RequestError):
+    """The exchange has no bars of that length."""
+
+    code = ErrorCode.UNKNOWN_TIMEFRAME
+
+    def __init__(self, exchange: str, timeframe: str, known: list[str]) -> None:
+        super().__init__(
+            f"{exchange} has no {timeframe!r} bars; it has {', '.join(known)}",
+            exchange=exchange,
+            timeframe=timeframe,
+            known=known,
+        )
+
+
+class UnsupportedKindError(RequestError):
+    """That kind of data cannot be had from the exchange through us."""
+
+    code = ErrorCode.UNSUPPORTED_KIND
+
+    def __init__(self, exchange: str, kind: str) -> None:
+        super().__init__(f"{kind} of {exchange} cannot be served", exchange=exchange, kind=kind)
+
+
+class EmptyRangeError(RequestError):
+    """The range ends before, or when, it starts."""
+
+    code = ErrorCode.EMPTY_RANGE
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        super().__init__(
+            f"end_time {end.isoformat()} must be after start_time {start.isoformat()} (the end is exclusive)",
+            start_time=start.isoformat(),
+            end_time=end.isoformat(),
+        )
+
+
+class RangeInFutureError(RequestError):
+    """The range starts when nothing can have happened yet."""
+
+    code = ErrorCode.RANGE_IN_FUTURE
+
+    def __init__(self, start: datetime, now: datetime) -> None:
+        super().__init__(
+            f"start_time {start.isoformat()} has not come yet; it is {now.isoformat(timespec='seconds')}",
+            start_time=start.isoformat(),
+            now=now.isoformat(),
+        )
+
+
+# --- Log in, or ask for more rights ----------------------------------------------------------------------------------
+
+
+class AuthenticationError(CbTradeError):
+    """Who is asking is not known: a token is needed, or a newer one. Never carries the token or any part of it."""
+
+
+class TokenMissingError(AuthenticationError):
+    """The handshake carried no token."""
+
+    code = ErrorCode.TOKEN_MISSING
+
+    def __init__(self) -> None:
+        super().__init__("send `Authorization: Bearer <JWT>`, `?token=<JWT>` or the subprotocol cb-trade.bearer.<JWT>")
+
+
+class TokenInvalidError(AuthenticationError):
+    """The token is malformed, signed with another key, or lacks a claim; `reason` says which."""
+
+    code = ErrorCode.TOKEN_INVALID
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the token is not valid: {reason}", reason=reason)
+
+
+class TokenExpiredError(AuthenticationError):
+    """The token was good once."""
+
+    code = ErrorCode.TOKEN_EXPIRED
+
+    def __init__(self) -> None:
+        super().__init__("the token has expired; create a new one with `cb-trade token create`")
+
+
+class ForbiddenError(CbTradeError):
+    """We know who asks, and it lacks the scope."""
+
+    code = ErrorCode.FORBIDDEN
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token lacks the scope {scope}", scope=scope)
+
+
+# --- Wait and retry --------------------------------------------------------------------------------------------------
+
+
+class TemporaryError(CbTradeError):
+    """The same request may succeed later."""
+
+    retryable = True
+
+
+class TooManyRequestsError(TemporaryError):
+    """The connection has as many requests open and queued as it may have."""
+
+    code = ErrorCode.TOO_MANY_REQUESTS
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} requests are open or queued on this connection; wait for one to end", limit=limit)
+
+
+class ExchangeUnavailableError(TemporaryError):
+    """The exchange did not answer, or not in a way that can be believed."""
+
+    code = ErrorCode.EXCHANGE_UNAVAILABLE
+
+    def __init__(self, exchange: str, reason: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(f"{exchange} is unavailable: {reason}", exchange=exchange, reason=reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class StorageUnavailableError(TemporaryError):
+    """Reading from or writing to storage failed."""
+
+    code = ErrorCode.STORAGE_UNAVAILABLE
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"storage failed at {path}: {reason}", path=path, reason=reason)
+
+
+class VersionConflictError(TemporaryError):
+    """Somebody else wrote the object since it was read: read again, merge, write again."""
+
+    code = ErrorCode.STORAGE_UNAVAILABLE
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} was changed by another writer", path=path)
+
+
+# --- Call us ---------------------------------------------------------------------------------------------------------
+
+
+class CorruptObjectError(CbTradeError):
+    """A stored object does not read back as what was written."""
+
+    code = ErrorCode.CORRUPT_OBJECT
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} is damaged: {reason}", path=path, reason=reason)
+
+
+# --- Fix the settings ------------------------------------------------------------------------------------------------
+
+
+class InvalidSettingsError(CbTradeError):
+    """The service cannot start as it is set up. `problems` lists everything that is wrong, one sentence each."""
+
+    code = ErrorCode.INVALID_SETTINGS
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems), problems=problems)
+        self.problems = problems

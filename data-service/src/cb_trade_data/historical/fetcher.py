@@ -1,0 +1,52 @@
+"""The fetcher: one flight per partition at a time, however many ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.historical.flight import Flight
+from cb_trade_data.historical.series_register import SeriesRegister
+from cb_trade_data.models.partition import Partition
+from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
+
+
+class HistoricalFetcher:
+    """Owns the flights. The only one who knows both storage and exchanges while rows are on their way."""
+
+    def __init__(self, storage: IStorageManager, source: IDataSourceConnector, register: SeriesRegister) -> None:
+        self._storage = storage
+        self._source = source
+        self._register = register
+        self._flights: dict[Partition, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def flight(self, partition: Partition, facts: SeriesFacts) -> Flight:
+        """Return the flight of *partition*: the one in the air, or a new one. Join it before the next await."""
+        flight = self._flights.get(partition)
+        if flight is None or flight.landed:
+            flight = Flight(partition, facts, self._storage, self._source, self._register)
+            self._flights[partition] = flight
+            task = asyncio.create_task(self._fly(partition, flight), name=f"flight {partition}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return flight
+
+    @property
+    def flights_in_the_air(self) -> int:
+        """How many partitions are being fetched."""
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """End all flights. What came in since the last checkpoint is stored by those whose waiters have left."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _fly(self, partition: Partition, flight: Flight) -> None:
+        try:
+            await flight.run()
+        finally:
+            if self._flights.get(partition) is flight:
+                del self._flights[partition]

@@ -1,0 +1,323 @@
+"""A flight: one partition's missing pages, fetched once for all who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import structlog
+
+from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError
+from cb_trade_data.exchange_source.interfaces import IDataSourceConnector, Page
+from cb_trade_data.historical.planning import missing, pages
+from cb_trade_data.historical.series_register import SeriesRegister
+from cb_trade_data.historical.validation import check_page, settle
+from cb_trade_data.models.market import slice_range
+from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
+from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+_log = structlog.get_logger(__name__)
+
+_CHECKPOINT_SECS: Final = 2.0
+
+
+@dataclass(eq=False)
+class Want:
+    """What one waiter still waits for.
+
+    Attributes:
+        range: What it asked for, inside the flight's partition, edges on the grid.
+        refresh: Whether it wants everything asked again, whatever is stored.
+        since: When it came; failures before that are tried again for it.
+        open: The parts of `range` that are not settled yet, oldest first; None until the flight has read storage.
+        is_stored: Whether everything that settled it is stored, or was found impossible to store.
+        rows_fetched: How many of its rows came from the exchange since it came.
+        calls: How many calls the pages took that were fetched for it.
+    """
+
+    range: TimeRange
+    refresh: bool
+    since: datetime
+    open: list[TimeRange] | None = None
+    is_stored: bool = False
+    rows_fetched: int = 0
+    calls: int = 0
+
+    def settle(self, parts: list[TimeRange]) -> None:
+        """Take *parts* off what is open."""
+        if self.open:
+            self.open = list(subtract(self.open, parts))
+
+    def open_in(self, window: TimeRange) -> list[TimeRange]:
+        """Return what is open inside *window*, oldest first."""
+        return list(intersect_all(self.open or (), [window]))
+
+
+class Flight:
+    """Fetches what its waiters want of one partition, in its own task, and never waits for any of them.
+
+    It buffers at most its partition. A page that came in is there for every waiter at once; it is stored at
+    checkpoints, and when a waiter has all its rows. The flight lands when nothing is left to fetch or nobody waits.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        facts: SeriesFacts,
+        storage: IStorageManager,
+        source: IDataSourceConnector,
+        register: SeriesRegister,
+    ) -> None:
+        self._partition = partition
+        self._facts = facts
+        self._storage = storage
+        self._source = source
+        self._register = register
+        self._grid = partition.series.grid
+        self._exchange = source.facts(partition.series.exchange)
+
+        self._wants: list[Want] = []
+        self._calls: dict[asyncio.Task[Page], TimeRange] = {}  # pages under way
+        self._state = StoredPartition.empty(partition)  # everything known, stored or not
+        self._stored = self._state  # the last state that storage confirmed
+        self._has_read = False
+        self._changes: list[Change] = []  # what lies between the two
+        self._committed_at = 0.0  # loop time
+        self._failure: CbTradeError | None = None
+        self._changed = asyncio.Event()
+        self.landed = False  # takes no more waiters
+
+    # --- For waiters -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def joined(self, wanted: TimeRange, *, refresh: bool, now: datetime) -> Iterator[Want]:
+        """Wait for *wanted* as long as the context lasts. Leaving it early leaves the other waiters untouched."""
+        want = Want(wanted, refresh, now)
+        self._wants.append(want)
+        if self._has_read:
+            self._open(want)
+        self._announce()
+        try:
+            yield want
+        finally:
+            self._wants.remove(want)
+            self._announce()
+
+    async def follow(self, want: Want) -> AsyncGenerator[pa.Table, None]:
+        """Yield the want's rows in time order, each stretch as soon as it is settled; end when they are stored, too.
+
+        Raises:
+            CbTradeError: Storage could not be read, or the exchange refuses the series.
+        """
+        cursor = want.range.start
+        while True:
+            changed = self._changed
+            if self._failure is not None:
+                raise self._failure
+            if want.open is not None:
+                until = want.open[0].start if want.open else want.range.end
+                if until > cursor:
+                    rows = self._state.rows_in(TimeRange(cursor, until))
+                    cursor = until
+                    if rows.num_rows:
+                        yield rows
+                    continue
+                if want.is_stored:
+                    return
+            await changed.wait()
+
+    @property
+    def state(self) -> StoredPartition:
+        """Everything known of the partition now."""
+        return self._state
+
+    @property
+    def facts(self) -> SeriesFacts:
+        """What is known of the series now."""
+        return self._facts
+
+    # --- The flight itself -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fetch until nothing is left to fetch or nobody waits. What goes wrong is told to the waiters."""
+        try:
+            await self._take_off()
+            while True:
+                if not self._wants:
+                    self._give_up_calls()
+                await self._launch()
+                self._mark_stored()
+                if self._commit_is_due():
+                    await self._commit()
+                elif self._calls:
+                    await self._next_event()
+                else:
+                    break
+        except CbTradeError as error:
+            self._failure = error
+        except BaseException as error:
+            self._failure = CbTradeError(f"fetching {self._partition} ended unexpectedly: {type(error).__name__}")
+            raise
+        finally:
+            # Nothing is awaited between the last look at the waiters and this: nobody joins a flight that has landed.
+            self.landed = True
+            self._give_up_calls()
+            self._announce()
+
+    async def _take_off(self) -> None:
+        self._stored = self._state = await self._storage.read(self._partition)
+        self._has_read = True
+        self._committed_at = asyncio.get_running_loop().time()
+        for want in self._wants:
+            self._open(want)
+        self._announce()
+
+    def _open(self, want: Want) -> None:
+        """Find out what of *want* is missing."""
+        want.open = list(
+            missing(
+                want.range,
+                self._state.coverage,
+                unlisted=self._facts.unlisted,
+                now=self._source.known_now(self._exchange.id) or want.since,
+                failures_since=want.since,
+                refresh=want.refresh,
+            )
+        )
+
+    async def _launch(self) -> None:
+        """Start as many pages as there are places for."""
+        if self._next_window() is None:
+            return
+        # Read the exchange's clock before anything that it judges.
+        now = await self._source.now(self._exchange.id)
+        if self._facts.has_no_bar(now):
+            self._settle_all_as_empty()
+        places = 1 if self._first_page_decides() else self._exchange.concurrent_calls
+        while len(self._calls) < places and (window := self._next_window()) is not None:
+            call = asyncio.create_task(self._source.fetch_page(self._partition.series, window))
+            call.add_done_callback(lambda _: self._announce())
+            self._calls[call] = window
+
+    def _first_page_decides(self) -> bool:
+        """Tell whether the next page may show that nothing was listed yet, so that the others would be wasted."""
+        return self._facts.listed_at is None and not any(self._state.coverage.ranges(State.HELD))
+
+    def _next_window(self) -> TimeRange | None:
+        """Return the next page to fetch: the first one of the want with the smallest remainder."""
+        under_way = list(self._calls.values())
+        for want in sorted(self._wants, key=lambda each: sum(map(self._grid.bars_in, each.open or ()))):
+            gaps = subtract(want.open or (), under_way)
+            if (window := next(pages(gaps, self._grid, self._exchange.page_limit_bars), None)) is not None:
+                return window
+        return None
+
+    async def _next_event(self) -> None:
+        """Wait until a page is in, waiters have come or gone, or it is time for a checkpoint; take in what came."""
+        changed = self._changed
+        if not any(call.done() for call in self._calls):
+            elapsed = asyncio.get_running_loop().time() - self._committed_at
+            try:
+                await asyncio.wait_for(changed.wait(), _CHECKPOINT_SECS - elapsed if self._changes else None)
+            except TimeoutError:
+                return
+        for call in [call for call in self._calls if call.done()]:
+            await self._take_in(call, self._calls.pop(call))
+
+    async def _take_in(self, call: asyncio.Task[Page], window: TimeRange) -> None:
+        now = await self._source.now(self._exchange.id)
+        try:
+            page = call.result()
+        except ExchangeUnavailableError as error:
+            _log.warning("page.failed", partition=str(self._partition), window=str(window), reason=error.reason)
+            self._apply(self._failed(window, now, error.reason), [window])
+            return
+        for want in self._wants:
+            if want.open_in(window):
+                want.calls += page.calls
+        checked = check_page(page, window, self._grid)
+        if checked.findings:
+            findings = {str(finding): count for finding, count in checked.findings.items()}
+            _log.info("page.findings", partition=str(self._partition), window=str(window), **findings)
+        if checked.answered is None:
+            self._apply(self._failed(window, now, "the answer does not fit the question"), [window])
+            return
+        if checked.rows.num_rows == 0 and not checked.rejected:
+            await self._look_into_listing(now)
+        self._apply(settle(checked, self._wanted(window), self._grid, now), [checked.answered])
+
+    async def _look_into_listing(self, now: datetime) -> None:
+        """After an empty page: learn when the series was listed, and settle what lies before."""
+        if not self._facts.listing_is_due(now):
+            return
+        self._facts = await self._register.look_up_listing(self._partition.series, now)
+        if (unlisted := self._facts.unlisted) is not None:
+            for want in self._wants:
+                want.settle([unlisted])
+
+    def _settle_all_as_empty(self) -> None:
+        """The exchange said that it has no bar at all: that answers every page."""
+        wanted = self._wanted(self._partition.range)
+        segments = tuple(Segment(part, State.EMPTY, self._facts.listing_checked_at, asks=1) for part in wanted)
+        self._apply(Change(self._state.rows.slice(0, 0), segments), wanted)
+
+    def _failed(self, window: TimeRange, now: datetime, reason: str) -> Change:
+        segments = tuple(Segment(part, State.FAILED, now, reason=reason) for part in self._wanted(window))
+        return Change(self._state.rows.slice(0, 0), segments)
+
+    def _wanted(self, window: TimeRange) -> list[TimeRange]:
+        """Return the bars of *window* that anybody waits for."""
+        return list(join(part for want in self._wants for part in want.open_in(window)))
+
+    def _apply(self, change: Change, answered: list[TimeRange]) -> None:
+        """Let everybody see *change*, which settles *answered*, and keep it for the next commit."""
+        if change.segments:
+            self._changes.append(change)
+            self._state = self._state.with_changes([change])
+        for want in self._wants:
+            want.rows_fetched += sum(slice_range(change.rows, part).num_rows for part in want.open or ())
+            want.settle(answered)
+        self._announce()
+
+    def _commit_is_due(self) -> bool:
+        if not self._changes:
+            return False
+        elapsed = asyncio.get_running_loop().time() - self._committed_at
+        somebody_waits = any(want.open == [] and not want.is_stored for want in self._wants)
+        return somebody_waits or not self._calls or elapsed >= _CHECKPOINT_SECS
+
+    async def _commit(self) -> None:
+        try:
+            self._stored = self._state = await self._storage.commit(self._stored, self._changes)
+        except CbTradeError as error:
+            # The waiters get their rows all the same; storage counts, logs and shows the failure.
+            _log.warning("flight.not_stored", partition=str(self._partition), code=error.code)
+        self._changes.clear()
+        self._committed_at = asyncio.get_running_loop().time()
+
+    def _mark_stored(self) -> None:
+        if self._changes:
+            return
+        for want in self._wants:
+            if want.open == [] and not want.is_stored:
+                want.is_stored = True
+                self._announce()
+
+    def _give_up_calls(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        self._calls.clear()
+
+    def _announce(self) -> None:
+        """Wake everybody who waits for something to change."""
+        self._changed.set()
+        self._changed = asyncio.Event()

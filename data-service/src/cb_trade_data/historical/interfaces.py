@@ -1,0 +1,53 @@
+"""The main job as the API sees it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+
+from cb_trade_data.historical.answer import Answer
+from cb_trade_data.historical.planning import HistoryPlan
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+
+
+@dataclass(frozen=True)
+class CurrentState:
+    """How far storage and the exchange have come.
+
+    Attributes:
+        timestamp: Open time of the newest stored bar; None where nothing is stored.
+        closed_until: Exclusive end of the newest closed bar, by the exchange's clock.
+    """
+
+    timestamp: datetime | None
+    closed_until: datetime
+
+
+class IHistoricalDataManager(ABC):
+    """Answers questions about history.
+
+    All methods raise `RequestError` for what the exchange does not have, `ExchangeUnavailableError` where that cannot
+    be found out, and `StorageUnavailableError` or `CorruptObjectError` where storage cannot be read.
+    """
+
+    @abstractmethod
+    def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
+        """Return the series of that name; touches no network, so whether the symbol exists stays open."""
+
+    @abstractmethod
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
+        """Prepare an answer. Fetches no rows yet.
+
+        Raises:
+            RangeInFutureError: The range starts in the exchange's future.
+        """
+
+    @abstractmethod
+    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
+        """Return what an answer would read and fetch; calls no exchange."""
+
+    @abstractmethod
+    async def current(self, series: Series) -> CurrentState:
+        """Return how far storage and the exchange have come."""

@@ -1,0 +1,133 @@
+"""The main job's front: what is asked for is checked, clipped to what has closed, and answered or planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
+from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.historical.answer import Answer
+from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
+from cb_trade_data.historical.fetcher import HistoricalFetcher
+from cb_trade_data.historical.interfaces import CurrentState, IHistoricalDataManager
+from cb_trade_data.historical.planning import HistoryPlan, missing, pages
+from cb_trade_data.historical.series_register import SeriesRegister
+from cb_trade_data.models.instants import utc_now
+from cb_trade_data.models.market import SCHEMAS
+from cb_trade_data.models.partition import partitions_of
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.interfaces import IStorageManager
+
+# Nobody's clock is wrong by more: what ended longer ago is closed, whoever's clock is right.
+_CLOCK_ERROR_MAX: Final = timedelta(days=1)
+
+
+class HistoricalDataManagerImpl(IHistoricalDataManager):
+    """An answer that storage settles touches no network at all: no markets, no clock, no listing."""
+
+    def __init__(
+        self,
+        storage: IStorageManager,
+        source: IDataSourceConnector,
+        register: SeriesRegister,
+        fetcher: HistoricalFetcher,
+        current_fetcher: CurrentDataFetcher,
+        local_now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._storage = storage
+        self._source = source
+        self._register = register
+        self._fetcher = fetcher
+        self._current_fetcher = current_fetcher
+        self._local_now = local_now
+
+    def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
+        """See `IHistoricalDataManager.series`."""
+        facts = self._source.facts(exchange)
+        if kind not in facts.kinds or kind not in SCHEMAS:
+            raise UnsupportedKindError(exchange, kind)
+        if timeframe is not None and timeframe not in facts.timeframes:
+            raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
+        return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
+        """See `IHistoricalDataManager.open`."""
+        facts = await self._register.facts(series)
+        if not await self._is_settled_by_own_clock(series, wanted, refresh=refresh):
+            await self._source.now(series.exchange)
+        now = self._now(series.exchange)
+        if wanted.start >= now:
+            raise RangeInFutureError(wanted.start, now)
+        return Answer(
+            series,
+            wanted.start,
+            max(wanted.start, min(wanted.end, self._closed_until(series))),
+            facts,
+            refresh=refresh,
+            storage=self._storage,
+            fetcher=self._fetcher,
+            now=lambda: self._now(series.exchange),
+        )
+
+    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
+        """See `IHistoricalDataManager.plan`."""
+        bars = self._closed_bars(series, wanted)
+        facts = await self._storage.facts(series)
+        if bars is not None and facts is not None:
+            bars = facts.listed_part(bars)
+        if bars is None:
+            return HistoryPlan(0, (), 0)
+
+        rows, calls = 0, 0
+        gaps: list[TimeRange] = []
+        now = self._now(series.exchange)
+        limit = self._source.facts(series.exchange).page_limit_bars
+        for partition, part in partitions_of(series, bars):
+            stored = await self._storage.read(partition)
+            open_parts = list(
+                missing(part, stored.coverage, unlisted=None, now=now, failures_since=now, refresh=refresh)
+            )
+            rows += stored.rows_in(part).num_rows
+            calls += sum(1 for _ in pages(open_parts, series.grid, limit))
+            gaps += open_parts
+        return HistoryPlan(rows, tuple(gaps), calls)
+
+    async def current(self, series: Series) -> CurrentState:
+        """See `IHistoricalDataManager.current`."""
+        return await self._current_fetcher.current(series)
+
+    async def _is_settled_by_own_clock(self, series: Series, wanted: TimeRange, *, refresh: bool) -> bool:
+        """Tell whether the answer's end is clear without reading the exchange's clock.
+
+        It is where the clock has been read before, where the range ended long ago, and where storage settles the
+        newest bar that is closed by our own clock: then nothing would be asked of the exchange anyway.
+        """
+        if self._source.known_now(series.exchange) or wanted.end <= self._local_now() - _CLOCK_ERROR_MAX:
+            return True
+        bars = self._closed_bars(series, wanted)
+        if bars is None or refresh:
+            return False
+        newest = series.grid.bar(series.grid.advance(bars.end, -1))
+        now = self._local_now()
+        for partition, part in partitions_of(series, newest):
+            stored = await self._storage.read(partition)
+            if any(missing(part, stored.coverage, unlisted=None, now=now, failures_since=now)):
+                return False
+        return True
+
+    def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
+        """Return the closed bars that open in *wanted*, as far as the present is known."""
+        end = min(wanted.end, self._closed_until(series))
+        return series.grid.snap(TimeRange(wanted.start, end)) if wanted.start < end else None
+
+    def _closed_until(self, series: Series) -> datetime:
+        margin = self._source.facts(series.exchange).settle_margin
+        return series.grid.closed_until(self._now(series.exchange), margin)
+
+    def _now(self, exchange: str) -> datetime:
+        """Return the exchange's present where its clock was read, else ours."""
+        return self._source.known_now(exchange) or self._local_now()

@@ -1,0 +1,48 @@
+"""The receipt: what an answer was made of, and what is known of everything it did not contain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from cb_trade_data.storage.coverage import Segment, State, joined
+
+SEGMENTS_MAX: Final = 1_000
+
+_GAP_STATES: Final = frozenset({State.FAILED, State.UNAVAILABLE, State.EMPTY})
+
+
+@dataclass
+class Receipt:
+    """Grows while an answer is handed out; complete when its last row was.
+
+    Attributes:
+        exchange_calls: Calls for the pages of this answer, shared ones included; markets, clock and listing apart.
+        coverage: What is known of the range, oldest first; at most `SEGMENTS_MAX` segments, see `is_truncated`.
+        gaps: Where there may be rows that were not delivered, oldest first; at most as many.
+    """
+
+    rows_from_storage: int = 0
+    rows_from_exchange: int = 0
+    exchange_calls: int = 0
+    coverage: list[Segment] = field(default_factory=list)
+    gaps: list[Segment] = field(default_factory=list)
+    is_truncated: bool = False
+
+    def enter(self, segments: Iterable[Segment]) -> None:
+        """Add what is known of the stretch that follows what was entered before."""
+        for segment in segments:
+            self.is_truncated |= not _append(self.coverage, segment)
+            if segment.state in _GAP_STATES:
+                _append(self.gaps, segment)
+
+
+def _append(segments: list[Segment], segment: Segment) -> bool:
+    """Add *segment*, joined to the last one where it continues it; tell whether there was room."""
+    last = segments.pop() if segments else None
+    segments += joined([segment] if last is None else [last, segment])
+    if len(segments) > SEGMENTS_MAX:
+        segments.pop()
+        return False
+    return True

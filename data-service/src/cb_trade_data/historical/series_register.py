@@ -1,0 +1,59 @@
+"""The facts of each series: met once, its listing date looked up once, both remembered in storage."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+import structlog
+
+from cb_trade_data.errors import CbTradeError
+from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.models.series import Series
+from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
+
+_log = structlog.get_logger(__name__)
+
+
+class SeriesRegister:
+    """Asks the exchange about a series only what storage does not know yet, and only once for all who ask together."""
+
+    def __init__(self, storage: IStorageManager, source: IDataSourceConnector) -> None:
+        self._storage = storage
+        self._source = source
+        self._locks: WeakValueDictionary[Series, asyncio.Lock] = WeakValueDictionary()
+
+    async def facts(self, series: Series) -> SeriesFacts:
+        """Return the facts of *series*; the first time ever, have the exchange confirm that it has the symbol.
+
+        Raises:
+            UnknownSymbolError: It has not.
+            ExchangeUnavailableError: It could not be asked.
+        """
+        if (facts := await self._storage.facts(series)) is not None:
+            return facts
+        async with self._lock(series):
+            if (facts := await self._storage.facts(series)) is not None:
+                return facts
+            return await self._remember(series, SeriesFacts(await self._source.market_id(series)))
+
+    async def look_up_listing(self, series: Series, now: datetime) -> SeriesFacts:
+        """Return the facts of *series* after asking for its first bar, if that is due."""
+        async with self._lock(series):
+            facts = await self._storage.facts(series) or SeriesFacts(await self._source.market_id(series))
+            if not facts.listing_is_due(now):
+                return facts
+            listed_at = await self._source.fetch_first_open(series)
+            _log.info("series.listing", series=str(series), listed_at=listed_at and listed_at.isoformat())
+            return await self._remember(series, facts.with_listing(listed_at, now))
+
+    async def _remember(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
+        try:
+            return await self._storage.commit_facts(series, facts)
+        except CbTradeError:
+            return facts  # Counted, logged and shown by the storage manager; the answer does not depend on it.
+
+    def _lock(self, series: Series) -> asyncio.Lock:
+        return self._locks.setdefault(series, asyncio.Lock())

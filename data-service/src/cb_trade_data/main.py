@@ -1,0 +1,60 @@
+"""The one place that wires: every room is built here in order, and closed in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+
+from cb_trade_data.api.connection import ConnectionLimits
+from cb_trade_data.api.health import health_router
+from cb_trade_data.api.websocket import websocket_router
+from cb_trade_data.auth.module import AuthenticationModuleImpl
+from cb_trade_data.config import ExchangeSettings, Settings
+from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
+from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
+from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
+from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
+from cb_trade_data.historical.fetcher import HistoricalFetcher
+from cb_trade_data.historical.manager import HistoricalDataManagerImpl
+from cb_trade_data.historical.series_register import SeriesRegister
+from cb_trade_data.models.instants import utc_now
+from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts.parquet import ParquetLayout
+from cb_trade_data.storage.manager import StorageManagerImpl
+
+
+def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> FastAPI:
+    """Return the service, ready to be run by an ASGI server; nothing is opened before it starts."""
+    storage = StorageManagerImpl(LocalFileStorage(settings.storage.root, ParquetLayout()))
+    source = DataSourceConnectorImpl(_exchange_registry(settings))
+    register = SeriesRegister(storage, source)
+    fetcher = HistoricalFetcher(storage, source, register)
+    manager = HistoricalDataManagerImpl(
+        storage, source, register, fetcher, CurrentDataFetcher(storage, source, register)
+    )
+    auth = AuthenticationModuleImpl(
+        settings.auth.secret.get_secret_value(), audience=settings.auth.audience, issuer=settings.auth.issuer
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await fetcher.close()
+        await source.close()
+
+    app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
+    app.include_router(health_router(storage, source))
+    app.include_router(websocket_router(auth, manager, limits or ConnectionLimits(), utc_now))
+    return app
+
+
+def _exchange_registry(settings: Settings) -> PluginRegistry:
+    registry = PluginRegistry()
+    for facts in EXCHANGES:
+        own = settings.exchanges.get(facts.id, ExchangeSettings())
+        base_url = None if own.base_url is None else str(own.base_url)
+        registry.register(facts, partial(CCXTExchangeClient, facts, base_url=base_url, options=own.options))
+    return registry

@@ -1,0 +1,57 @@
+"""The Arrow schema of each kind's rows: the one form market data has inside the service."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.series import Kind
+from cb_trade_data.models.time_range import TimeRange
+
+TIMESTAMP: Final = pa.timestamp("ms", tz="UTC")
+
+OHLCV_SCHEMA: Final = pa.schema(
+    [
+        pa.field("timestamp", TIMESTAMP, nullable=False),  # open time of the bar
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("open", "high", "low", "close", "volume")),
+    ]
+)
+
+# A kind joins this table when it can be fetched, checked and stored.
+SCHEMAS: Final = {Kind.OHLCV: OHLCV_SCHEMA}
+
+
+def timestamps_ms(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Return the rows' times as epoch milliseconds."""
+    column = rows.column("timestamp").cast(pa.int64())
+    return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def slice_range(rows: pa.Table, wanted: TimeRange) -> pa.Table:
+    """Return the rows of *wanted* without copying them; *rows* must be in time order."""
+    times = timestamps_ms(rows)
+    first = int(np.searchsorted(times, to_ms(wanted.start)))
+    last = int(np.searchsorted(times, to_ms(wanted.end)))
+    return rows.slice(first, last - first)
+
+
+def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:
+    """Return *rows* with *fresh* put in their places; a fresh row replaces the one of equal time.
+
+    Both must be in time order and unique. Only the stretch that *fresh* spans is copied: the rest is shared, so that
+    adding page after page to a month costs a page each time.
+    """
+    if fresh.num_rows == 0:
+        return rows
+    old_times, fresh_times = timestamps_ms(rows), timestamps_ms(fresh)
+    first = int(np.searchsorted(old_times, fresh_times[0]))
+    last = int(np.searchsorted(old_times, fresh_times[-1], side="right"))
+    inside = rows.slice(first, last - first)
+    if inside.num_rows:
+        kept = inside.filter(pa.array(~np.isin(old_times[first:last], fresh_times)))
+        fresh = pa.concat_tables([kept, fresh]).sort_by("timestamp")
+    return pa.concat_tables([rows.slice(0, first), fresh, rows.slice(last)])

@@ -1,0 +1,136 @@
+"""The wire messages a client may send, as design of `cb-trade.v1`: every field checked, unknown ones refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cb_trade_data.models.instants import EPOCH, from_ms
+from cb_trade_data.models.series import SYMBOL_MAX_CHARACTERS, Kind
+
+DEFAULT_TIMEFRAME: Final = "5m"
+
+
+class WireFormat(StrEnum):
+    """How rows travel."""
+
+    JSON = "json"
+
+
+def parse_instant(value: object) -> datetime:
+    """Read a wire time: ISO 8601 with a zone, or epoch milliseconds.
+
+    Raises:
+        ValueError: Neither, or before 1970: no market is older.
+    """
+    match value:
+        case bool():
+            raise ValueError("must be ISO 8601 with a zone, or epoch milliseconds")
+        case int():
+            try:
+                instant = from_ms(value)
+            except OverflowError:
+                raise ValueError("lies outside the years 1970 to 9999") from None
+        case str():
+            try:
+                instant = datetime.fromisoformat(value)
+                if instant.tzinfo is None:
+                    raise ValueError("needs a zone, such as the Z of 2024-01-01T00:00:00Z")
+                instant = instant.astimezone(UTC)
+            except OverflowError:
+                raise ValueError("lies outside the years 1970 to 9999") from None
+        case _:
+            raise ValueError("must be ISO 8601 with a zone, or epoch milliseconds")
+    if instant < EPOCH:
+        raise ValueError("lies before 1970")
+    return instant
+
+
+RequestId = Annotated[str, Field(min_length=1, max_length=64)]
+Instant = Annotated[datetime, BeforeValidator(parse_instant)]
+Symbol = Annotated[
+    str,
+    Field(min_length=1, max_length=SYMBOL_MAX_CHARACTERS, validation_alias=AliasChoices("symbol", "coin_symbol")),
+]
+Exchange = Annotated[
+    str, Field(min_length=1, max_length=32, validation_alias=AliasChoices("exchange", "exchange_name"))
+]
+Name = Annotated[str, Field(min_length=1, max_length=16)]
+
+
+class Message(BaseModel):
+    """What all client messages share."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    request_id: RequestId | None = None
+
+
+class SeriesMessage(Message):
+    """A message about one series."""
+
+    exchange: Exchange
+    symbol: Symbol
+    kind: Annotated[Kind, Field(strict=False)] = Kind.OHLCV
+    timeframe: Name | None = None
+
+    @model_validator(mode="after")
+    def _timeframe_belongs_to_bars(self) -> SeriesMessage:
+        if self.kind is not Kind.OHLCV and self.timeframe is not None:
+            raise ValueError(f"{self.kind} has no timeframe")
+        return self
+
+    @property
+    def timeframe_or_default(self) -> str | None:
+        """The timeframe asked for, the default where none was, None for kinds without bars."""
+        if self.kind is not Kind.OHLCV:
+            return None
+        return self.timeframe or DEFAULT_TIMEFRAME
+
+
+class RangeMessage(SeriesMessage):
+    """A message about a range of one series: start inclusive, end exclusive."""
+
+    start_time: Instant
+    end_time: Instant
+    format: Annotated[WireFormat, Field(strict=False)] = WireFormat.JSON
+    chunk_rows: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    refresh: bool = False
+
+
+class RequestHistorical(RangeMessage):
+    """Stream the rows of a range."""
+
+    type: Literal["request_historical"]
+
+
+class PlanHistorical(RangeMessage):
+    """Say what a request would read and fetch, without doing either."""
+
+    type: Literal["plan_historical"]
+
+
+class RequestCurrentTimestamp(SeriesMessage):
+    """Say how far storage and the exchange have come."""
+
+    type: Literal["request_current_timestamp"]
+
+
+class CancelRequest(Message):
+    """Stop a request."""
+
+    type: Literal["cancel_request"]
+    request_id: RequestId
+
+
+ClientMessage = RequestHistorical | PlanHistorical | RequestCurrentTimestamp | CancelRequest
+
+MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
+    "request_historical": RequestHistorical,
+    "plan_historical": PlanHistorical,
+    "request_current_timestamp": RequestCurrentTimestamp,
+    "cancel_request": CancelRequest,
+}

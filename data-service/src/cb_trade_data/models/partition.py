@@ -1,0 +1,67 @@
+"""Partitions: the unit in which a series is stored, locked and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cb_trade_data.models.instants import EPOCH
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 86_400_000
+
+#: All the time there is for us: from the epoch to an instant that every calendar and column type can still express.
+EVER: Final = TimeRange(EPOCH, datetime(2200, 1, 1, tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A UTC calendar month below 1h, a calendar year from 1h to below 1d, the whole series from 1d up.
+
+    `month` 0 means the whole year; `year` 0 the whole series.
+    """
+
+    series: Series
+    year: int
+    month: int
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.year:04}-{self.month:02}"
+
+    @property
+    def range(self) -> TimeRange:
+        """Every instant that belongs to the partition."""
+        if self.year == 0:
+            return EVER
+        if self.month == 0:
+            return TimeRange(_month(self.year, 0), _month(self.year + 1, 0))
+        return TimeRange(_month(self.year, self.month - 1), _month(self.year, self.month))
+
+
+def partition_at(series: Series, instant: datetime) -> Partition:
+    """Return the partition of *series* that holds the bar opening at *instant*."""
+    length_ms = series.grid.duration_ms
+    if length_ms >= _DAY_MS:
+        return Partition(series, 0, 0)
+    if length_ms >= _HOUR_MS:
+        return Partition(series, instant.year, 0)
+    return Partition(series, instant.year, instant.month)
+
+
+def partitions_of(series: Series, wanted: TimeRange) -> Iterator[tuple[Partition, TimeRange]]:
+    """Yield each partition that *wanted* touches with the part of *wanted* in it, oldest first, one at a time."""
+    cursor = wanted.start
+    while cursor < wanted.end:
+        partition = partition_at(series, cursor)
+        end = min(wanted.end, partition.range.end)
+        yield partition, TimeRange(cursor, end)
+        cursor = end
+
+
+def _month(year: int, months: int) -> datetime:
+    """Return the start of the month that lies *months* after January of *year*."""
+    return datetime(year + months // 12, months % 12 + 1, 1, tzinfo=UTC)

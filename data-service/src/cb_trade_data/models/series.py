@@ -1,0 +1,56 @@
+"""What a client asks for and what storage keeps: one exchange's history of one symbol, kind and timeframe."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cb_trade_data.models.timeframe import Timeframe
+
+_EXCHANGE: Final = re.compile(r"[a-z0-9_]{1,32}")
+SYMBOL_MAX_CHARACTERS: Final = 64
+
+
+class Kind(StrEnum):
+    """What a row of a series is."""
+
+    OHLCV = "ohlcv"
+    TRADES = "trades"
+    FUNDING_RATE = "funding_rate"
+    ORDER_BOOK = "order_book"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One exchange's history of one symbol (CCXT unified: `BTC/USDT`, `BTC/USDT:USDT`).
+
+    `timeframe` is None exactly for the kinds without bars.
+
+    Raises:
+        ValueError: A part is malformed. Whether the exchange *has* the symbol is not known here.
+    """
+
+    exchange: str
+    symbol: str
+    kind: Kind
+    timeframe: Timeframe | None
+
+    def __post_init__(self) -> None:
+        if not _EXCHANGE.fullmatch(self.exchange):
+            raise ValueError(f"not an exchange id: {self.exchange[:40]!r}")
+        if not 1 <= len(self.symbol) <= SYMBOL_MAX_CHARACTERS or not self.symbol.isprintable():
+            raise ValueError(f"a symbol has 1 to {SYMBOL_MAX_CHARACTERS} printable characters")
+        if (self.kind is Kind.OHLCV) != (self.timeframe is not None):
+            raise ValueError(f"{self.kind} and timeframe {self.timeframe} do not go together")
+
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in (self.exchange, self.symbol, self.kind, self.timeframe) if part)
+
+    @property
+    def grid(self) -> Timeframe:
+        """The timeframe of a series that has bars."""
+        if self.timeframe is None:
+            raise ValueError(f"{self} has no bars")
+        return self.timeframe

@@ -1,0 +1,137 @@
+"""The grid: the open times that a timeframe allows, counted so that paging and planning are plain integer work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cb_trade_data.models.instants import EPOCH, from_ms, to_ms
+from cb_trade_data.models.time_range import TimeRange
+
+_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+_MONDAY_BEFORE_EPOCH_MS: Final = to_ms(datetime(1969, 12, 29, tzinfo=UTC))
+_NAME: Final = re.compile(r"([1-9][0-9]{0,2})([smhdwM])")
+
+
+@dataclass(frozen=True)
+class Timeframe:
+    """The length of a bar: `5m`, `1h`, `1d`, `1w` (from Monday 00:00 UTC), `1M` (calendar months).
+
+    Every bar has an ordinal on its grid, so that "how many bars" and "n bars later" are integer arithmetic even for
+    months. Ordinals mean nothing outside their own timeframe.
+    """
+
+    count: int
+    unit: str
+
+    @classmethod
+    def parse(cls, name: str) -> Timeframe:
+        """Read a timeframe in CCXT's spelling.
+
+        Raises:
+            ValueError: *name* is not a count followed by one of s, m, h, d, w, M.
+        """
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ValueError(f"not a timeframe: {name!r}")
+        return cls(int(match[1]), match[2])
+
+    def __str__(self) -> str:
+        return f"{self.count}{self.unit}"
+
+    @property
+    def is_calendar(self) -> bool:
+        """Whether bars differ in length (months)."""
+        return self.unit == "M"
+
+    @cached_property
+    def duration_ms(self) -> int:
+        """The length of one bar in milliseconds; for months the longest there is, good for estimates and ordering."""
+        return self.count * (31 * _UNIT_MS["d"] if self.is_calendar else _UNIT_MS[self.unit])
+
+    @property
+    def duration(self) -> timedelta:
+        """`duration_ms` as a timedelta."""
+        return timedelta(milliseconds=self.duration_ms)
+
+    @cached_property
+    def _origin_ms(self) -> int:
+        return _MONDAY_BEFORE_EPOCH_MS if self.unit == "w" else 0
+
+    def ordinal(self, instant: datetime) -> int:
+        """Return the ordinal of the bar that holds *instant*."""
+        if self.is_calendar:
+            return (instant.year * 12 + instant.month - 1) // self.count
+        return (to_ms(instant) - self._origin_ms) // self.duration_ms
+
+    def opens_at(self, ordinal: int) -> datetime:
+        """Return the open time of the bar with that ordinal."""
+        if self.is_calendar:
+            year, month = divmod(ordinal * self.count, 12)
+            return datetime(year, month + 1, 1, tzinfo=UTC)
+        return from_ms(self._origin_ms + ordinal * self.duration_ms)
+
+    def floor(self, instant: datetime) -> datetime:
+        """Return the open time of the bar that holds *instant*."""
+        return self.opens_at(self.ordinal(instant))
+
+    def ceil(self, instant: datetime) -> datetime:
+        """Return the first open time at or after *instant*."""
+        floor = self.floor(instant)
+        return floor if floor == instant else self.advance(floor, 1)
+
+    def advance(self, instant: datetime, bars: int) -> datetime:
+        """Return the open time *bars* after that of the bar that holds *instant*."""
+        return self.opens_at(self.ordinal(instant) + bars)
+
+    def closed_until(self, now: datetime, settle_margin: timedelta) -> datetime:
+        """Return the exclusive end of the newest closed bar: closed means open + timeframe ≤ now − settle margin."""
+        return self.floor(now - settle_margin)
+
+    def snap(self, wanted: TimeRange) -> TimeRange | None:
+        """Return the bars that open inside *wanted* as a range with grid edges, or None where no bar opens in it."""
+        start, end = self.ceil(wanted.start), self.ceil(wanted.end)
+        return TimeRange(start, end) if start < end else None
+
+    def bars_in(self, wanted: TimeRange) -> int:
+        """Return how many bars open inside *wanted*."""
+        return self.ordinal(self.ceil(wanted.end)) - self.ordinal(self.ceil(wanted.start))
+
+    def bar(self, open_time: datetime) -> TimeRange:
+        """Return the span of the bar that opens at *open_time*."""
+        return TimeRange(open_time, self.advance(open_time, 1))
+
+    def on_grid(self, opens_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Tell for each epoch millisecond whether a bar of this timeframe opens there."""
+        if self.is_calendar:
+            months = opens_ms.astype("datetime64[ms]").astype("datetime64[M]")
+            is_first = months.astype("datetime64[ms]").astype(np.int64) == opens_ms
+            # Months since year 0, as `ordinal` counts them.
+            aligned = (months.astype(np.int64) + EPOCH.year * 12) % self.count == 0
+            return np.asarray(is_first & aligned)
+        return np.asarray((opens_ms - self._origin_ms) % self.duration_ms == 0)
+
+    def runs(self, opens_ms: npt.NDArray[np.int64]) -> Iterator[TimeRange]:
+        """Yield the spans that consecutive bars form.
+
+        Args:
+            opens_ms: Open times on the grid, ascending and unique, in epoch milliseconds.
+        """
+        if len(opens_ms) == 0:
+            return
+        if self.is_calendar:
+            ordinals = (
+                opens_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) + EPOCH.year * 12
+            ) // (self.count)
+        else:
+            ordinals = (opens_ms - self._origin_ms) // self.duration_ms
+        breaks = np.flatnonzero(np.diff(ordinals) != 1) + 1
+        for run in np.split(ordinals, breaks):
+            yield TimeRange(self.opens_at(int(run[0])), self.opens_at(int(run[-1]) + 1))

@@ -1,0 +1,104 @@
+"""Running the service as a process: its log, its socket, its signals."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from typing import Final
+
+import structlog
+import uvicorn
+
+from cb_trade_data.api.access_log import RedactTokens
+from cb_trade_data.config import Settings
+from cb_trade_data.main import create_app
+
+# Clients are pinged every 20 s and given up after 120 s without a sign of life.
+_PING_INTERVAL_SECS: Final = 20.0
+_PING_TIMEOUT_SECS: Final = 120.0
+# Over this the server closes with 1009 by itself; from 64 KiB on, we answer with an error.
+_MESSAGE_MAX_BYTES: Final = 1024 * 1024
+_DRAIN_SECS: Final = 10
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Prints `listening on http://HOST:PORT` to stdout once requests are accepted.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+    configure_log(settings.log_level)
+    with _listening_socket(settings.host, settings.port) as listener:
+        _AnnouncingServer(server_config(settings)).run(sockets=[listener])
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    """Return how the service is to be served."""
+    return uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        ws="websockets-sansio",
+        ws_max_size=_MESSAGE_MAX_BYTES,
+        ws_ping_interval=_PING_INTERVAL_SECS,
+        ws_ping_timeout=_PING_TIMEOUT_SECS,
+        # Costs a factor of fifteen and more in throughput, and memory per socket.
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=_DRAIN_SECS,
+    )
+
+
+def configure_log(level: str) -> None:
+    """Log to stderr: for people on a terminal, as JSON lines elsewhere; never with a token."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    pretty = sys.stderr.isatty()
+    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactTokens())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if pretty else [structlog.processors.format_exc_info]),
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # Says at each call what our own lines say better.
+    logging.getLogger("ccxt").setLevel(logging.WARNING)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Says where it listens once it does, for people and for programs that started it with port 0."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            sys.stdout.write(f"listening on http://{shown}:{port}\n")
+            sys.stdout.flush()

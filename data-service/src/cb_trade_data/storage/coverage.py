@@ -1,0 +1,178 @@
+"""Coverage: what we know about every instant of a series, and why a bar that is missing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from cb_trade_data.models.instants import from_ms, to_ms
+from cb_trade_data.models.time_range import TimeRange
+
+# How long an empty answer is believed: some venues publish quiet minutes late, none of them for ever.
+_BELIEVED_AFTER_ONE: Final = timedelta(hours=1)
+_BELIEVED_AFTER_TWO: Final = timedelta(days=7)
+_ASKS_UNTIL_FINAL: Final = 3
+# Two answers closer together than this are one piece of evidence.
+_INDEPENDENT_AFTER: Final = timedelta(minutes=30)
+
+
+class State(StrEnum):
+    """The six facts that the word "missing" hides, less the one that needs no name: never asked."""
+
+    HELD = "held"
+    EMPTY = "empty"
+    UNLISTED = "unlisted"
+    DELISTED = "delisted"
+    UNAVAILABLE = "unavailable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One state over a range.
+
+    Attributes:
+        asked_at: When the exchange was last asked (`empty`, `failed`); None for the others.
+        asks: How many independent empty answers there were (`empty`); 0 for the others.
+        reason: Why it could not be got (`failed`); None for the others.
+    """
+
+    range: TimeRange
+    state: State
+    asked_at: datetime | None = None
+    asks: int = 0
+    reason: str | None = None
+
+    def settles(self, now: datetime, failures_since: datetime) -> bool:
+        """Tell whether the exchange need not be asked again.
+
+        Args:
+            now: The present, for the re-check schedule of `empty`.
+            failures_since: A failure at or after this instant counts as an answer; an older one is tried again.
+        """
+        if self.state is State.FAILED:
+            return self.asked_at is not None and self.asked_at >= failures_since
+        if self.state is State.EMPTY and self.asked_at is not None and self.asks < _ASKS_UNTIL_FINAL:
+            believed = _BELIEVED_AFTER_ONE if self.asks <= 1 else _BELIEVED_AFTER_TWO
+            return now < self.asked_at + believed
+        return True
+
+    def joins(self, later: Segment) -> bool:
+        """Tell whether *later* continues this segment with the same facts."""
+        return (
+            self.range.end == later.range.start
+            and (self.state, self.asked_at, self.asks, self.reason)
+            == (later.state, later.asked_at, later.asks, later.reason)
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the segment as it is stored and sent: epoch milliseconds; facts that do not apply are left out."""
+        facts: dict[str, Any] = {
+            "start_time": to_ms(self.range.start),
+            "end_time": to_ms(self.range.end),
+            "state": self.state.value,
+        }
+        if self.asked_at is not None:
+            facts["asked_at"] = to_ms(self.asked_at)
+        if self.asks:
+            facts["asks"] = self.asks
+        if self.reason is not None:
+            facts["reason"] = self.reason
+        return facts
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Segment:
+        """Read back what `to_json` gave."""
+        asked_at = facts.get("asked_at")
+        return cls(
+            TimeRange(from_ms(facts["start_time"]), from_ms(facts["end_time"])),
+            State(facts["state"]),
+            None if asked_at is None else from_ms(asked_at),
+            facts.get("asks", 0),
+            facts.get("reason"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The segments of a partition: disjoint, in order, neighbours with the same facts joined. Immutable."""
+
+    segments: tuple[Segment, ...] = ()
+
+    def with_segments(self, news: Iterable[Segment]) -> Coverage:
+        """Return the coverage after *news*, in the order they came: the later fact replaces the earlier one.
+
+        Two facts keep what was there: nothing takes away from `held`, which only rows can change; and an `empty` answer
+        on top of another counts as the same piece of evidence, or as the next one if it came independently.
+        """
+        segments = list(self.segments)
+        for new in news:
+            segments = list(_overlay(segments, new))
+        return Coverage(tuple(segments))
+
+    def within(self, wanted: TimeRange) -> Iterator[Segment]:
+        """Yield the segments inside *wanted*, cut to it, oldest first."""
+        for segment in self.segments:
+            if (shared := segment.range.intersect(wanted)) is not None:
+                yield replace(segment, range=shared)
+
+    def settled(self, now: datetime, failures_since: datetime) -> Iterator[TimeRange]:
+        """Yield the ranges about which the exchange need not be asked; see `Segment.settles`."""
+        for segment in self.segments:
+            if segment.settles(now, failures_since):
+                yield segment.range
+
+    def ranges(self, state: State) -> Iterator[TimeRange]:
+        """Yield the ranges in that state, oldest first."""
+        return (segment.range for segment in self.segments if segment.state is state)
+
+
+def _overlay(segments: list[Segment], new: Segment) -> Iterator[Segment]:
+    return joined(sorted(_pieces(segments, new), key=lambda segment: segment.range.start))
+
+
+def _pieces(segments: list[Segment], new: Segment) -> Iterator[Segment]:
+    """Yield the old segments outside *new*, and *new* cut where an old one under it has a say."""
+    cursor = new.range.start
+    for old in segments:
+        shared = old.range.intersect(new.range)
+        if shared is None:
+            yield old
+            continue
+        if old.range.start < shared.start:
+            yield replace(old, range=TimeRange(old.range.start, shared.start))
+        if cursor < shared.start:
+            yield replace(new, range=TimeRange(cursor, shared.start))
+        yield replace(_resolve(old, new), range=shared)
+        if shared.end < old.range.end:
+            yield replace(old, range=TimeRange(shared.end, old.range.end))
+        cursor = shared.end
+    if cursor < new.range.end:
+        yield replace(new, range=TimeRange(cursor, new.range.end))
+
+
+def _resolve(old: Segment, new: Segment) -> Segment:
+    if old.state is State.HELD:
+        return old
+    if old.state is State.EMPTY and new.state is State.EMPTY and old.asked_at and new.asked_at:
+        if new.asked_at < old.asked_at + _INDEPENDENT_AFTER:
+            return old
+        return replace(new, asks=old.asks + new.asks)
+    return new
+
+
+def joined(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Yield *segments*, which must be in order, with neighbours of the same facts made one."""
+    current: Segment | None = None
+    for segment in segments:
+        if current is not None and current.joins(segment):
+            current = replace(current, range=TimeRange(current.range.start, segment.range.end))
+            continue
+        if current is not None:
+            yield current
+        current = segment
+    if current is not None:
+        yield current

@@ -1,0 +1,111 @@
+"""The two faces of storage: raw objects with their coverage, and the manager that the rest of the service talks to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+
+import pyarrow as pa
+
+from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+
+class IRawDataStorage(ABC):
+    """Where rows live: a place (local disk, a blob container) and a layout, with one behaviour for all of them.
+
+    Every method may raise `StorageUnavailableError`; every read may raise `CorruptObjectError`.
+    """
+
+    @abstractmethod
+    async def save_entry(self, series: Series, entry: pa.Table) -> None:
+        """Store one row; see `save_bulk_entries`."""
+
+    @abstractmethod
+    async def save_bulk_entries(self, series: Series, entries: pa.Table) -> None:
+        """Store rows, replacing those of equal time, and mark their bars as held.
+
+        Args:
+            entries: Rows with the schema of the kind, in any order, on the grid; of equal times the last one counts.
+        """
+
+    @abstractmethod
+    async def get_range(self, series: Series, wanted: TimeRange) -> pa.Table:
+        """Return the stored rows of *wanted* in time order; no rows where nothing is stored."""
+
+    @abstractmethod
+    async def get_latest_timestamp(self, series: Series) -> datetime | None:
+        """Return the time of the newest stored row, or None."""
+
+    @abstractmethod
+    async def list_coins(self, exchange: str) -> list[str]:
+        """Return the symbols of which something is stored, sorted."""
+
+    @abstractmethod
+    async def check_coin_exists(self, exchange: str, symbol: str) -> bool:
+        """Tell whether anything is stored of that symbol."""
+
+    @abstractmethod
+    async def read_partition(self, partition: Partition) -> StoredPartition:
+        """Return the partition's rows and coverage; an empty one (version None) where nothing is stored."""
+
+    @abstractmethod
+    async def write_partition(self, stored: StoredPartition) -> StoredPartition:
+        """Write rows and coverage in one atomic step and return them under their new version.
+
+        Raises:
+            VersionConflictError: The stored object is not `stored.version` any more; nothing was written.
+        """
+
+    @abstractmethod
+    async def read_facts(self, series: Series) -> SeriesFacts | None:
+        """Return the series' facts, or None where there are none yet."""
+
+    @abstractmethod
+    async def write_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
+        """Write the facts and return them under their new version; raises as `write_partition` does."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Raise `StorageUnavailableError` unless an object can be written and read back now."""
+
+
+class IStorageManager(ABC):
+    """Storage as the rest of the service sees it: reads, and changes that are merged with everybody else's."""
+
+    @abstractmethod
+    async def read(self, partition: Partition) -> StoredPartition:
+        """Return what is stored of *partition*."""
+
+    @abstractmethod
+    async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
+        """Store *changes* on top of *base*, or of whatever has been stored since, and return the outcome.
+
+        Raises:
+            StorageUnavailableError: It could not be stored. It has been counted and is visible in `problem`.
+        """
+
+    @abstractmethod
+    async def facts(self, series: Series) -> SeriesFacts | None:
+        """Return the series' facts, or None where there are none yet."""
+
+    @abstractmethod
+    async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
+        """Store the facts; what another writer stored in between is replaced, since newer facts win."""
+
+    @abstractmethod
+    async def latest_timestamp(self, series: Series) -> datetime | None:
+        """Return the time of the newest stored row, or None."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Raise `StorageUnavailableError` unless storage can be written to and read from now."""
+
+    @property
+    @abstractmethod
+    def problem(self) -> str | None:
+        """The last failure to store something, until a later one succeeds; None when all is well."""

@@ -1,0 +1,87 @@
+"""Storage as the rest of the service sees it: reads, and changes merged with everybody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from cb_trade_data.errors import CbTradeError, StorageUnavailableError, VersionConflictError
+from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.series import Series
+from cb_trade_data.storage.interfaces import IRawDataStorage, IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+_log = structlog.get_logger(__name__)
+
+# Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
+_MAX_RACES: Final = 100
+
+
+class StorageManagerImpl(IStorageManager):
+    """Optimistic: a change is written over what it was made for; if that has changed, it is read, merged, retried."""
+
+    def __init__(self, storage: IRawDataStorage) -> None:
+        self._storage = storage
+        self._problem: str | None = None
+        self.failed_writes = 0
+
+    async def read(self, partition: Partition) -> StoredPartition:
+        """See `IStorageManager.read`."""
+        return await self._storage.read_partition(partition)
+
+    async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
+        """See `IStorageManager.commit`."""
+        with self._noting_failures():
+            for _ in range(_MAX_RACES):
+                try:
+                    return await self._storage.write_partition(base.with_changes(changes))
+                except VersionConflictError:
+                    _log.info("storage.conflict", partition=str(base.partition))
+                    base = await self._storage.read_partition(base.partition)
+            raise StorageUnavailableError(str(base.partition), f"lost {_MAX_RACES} races for it in a row")
+
+    async def facts(self, series: Series) -> SeriesFacts | None:
+        """See `IStorageManager.facts`."""
+        return await self._storage.read_facts(series)
+
+    async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
+        """See `IStorageManager.commit_facts`."""
+        with self._noting_failures():
+            for _ in range(_MAX_RACES):
+                try:
+                    return await self._storage.write_facts(series, facts)
+                except VersionConflictError:
+                    current = await self._storage.read_facts(series)
+                    facts = replace(facts, version=None if current is None else current.version)
+            raise StorageUnavailableError(f"the facts of {series}", f"lost {_MAX_RACES} races for it in a row")
+
+    async def latest_timestamp(self, series: Series) -> datetime | None:
+        """See `IStorageManager.latest_timestamp`."""
+        return await self._storage.get_latest_timestamp(series)
+
+    async def check(self) -> None:
+        """See `IStorageManager.check`."""
+        await self._storage.check()
+
+    @property
+    def problem(self) -> str | None:
+        """See `IStorageManager.problem`."""
+        return self._problem
+
+    @contextmanager
+    def _noting_failures(self) -> Iterator[None]:
+        """Count and show a failure to write; forget the last one when a write succeeds."""
+        try:
+            yield
+        except CbTradeError as error:
+            self.failed_writes += 1
+            self._problem = str(error)
+            _log.error("storage.write_failed", code=error.code, error=str(error), failed_writes=self.failed_writes)
+            raise
+        self._problem = None

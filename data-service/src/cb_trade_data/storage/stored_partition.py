@@ -1,0 +1,66 @@
+"""A partition's rows and its coverage as one immutable value, and the one way in which it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pyarrow as pa
+
+from cb_trade_data.models.instants import from_ms
+from cb_trade_data.models.market import SCHEMAS, slice_range, upsert
+from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import Coverage, Segment
+
+
+@dataclass(frozen=True)
+class Change:
+    """New rows and what was learned with them: applied together or not at all.
+
+    Attributes:
+        rows: In time order, unique, with the schema of the kind; a row of equal time replaces the stored one.
+        segments: The coverage that these rows, or their absence, prove.
+    """
+
+    rows: pa.Table
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class StoredPartition:
+    """What storage holds of a partition.
+
+    Attributes:
+        version: Names the stored object this was read from; None where there is none yet.
+    """
+
+    partition: Partition
+    rows: pa.Table
+    coverage: Coverage = field(default_factory=Coverage)
+    version: str | None = None
+
+    @classmethod
+    def empty(cls, partition: Partition) -> StoredPartition:
+        """Return a partition of which nothing is known."""
+        return cls(partition, SCHEMAS[partition.series.kind].empty_table())
+
+    def with_changes(self, changes: Iterable[Change]) -> StoredPartition:
+        """Return the partition after *changes*, applied in order."""
+        rows, coverage = self.rows, self.coverage
+        for change in changes:
+            rows = upsert(rows, change.rows)
+            coverage = coverage.with_segments(change.segments)
+        return replace(self, rows=rows, coverage=coverage)
+
+    def rows_in(self, wanted: TimeRange) -> pa.Table:
+        """Return the rows of *wanted*, in time order, without copying them."""
+        return slice_range(self.rows, wanted)
+
+    @property
+    def newest(self) -> datetime | None:
+        """The time of the newest row."""
+        if self.rows.num_rows == 0:
+            return None
+        return from_ms(self.rows.column("timestamp")[-1].cast(pa.int64()).as_py())
