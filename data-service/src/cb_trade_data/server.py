@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from cb_trade_data.api.access_log import RedactTokens
 from cb_trade_data.config import Settings
@@ -30,13 +31,13 @@ def run(settings: Settings) -> None:
     """
     configure_log(settings.log_level)
     with _listening_socket(settings.host, settings.port) as listener:
-        _AnnouncingServer(server_config(settings)).run(sockets=[listener])
+        _AnnouncingServer(server_config(create_app(settings))).run(sockets=[listener])
 
 
-def server_config(settings: Settings) -> uvicorn.Config:
+def server_config(app: FastAPI) -> uvicorn.Config:
     """Return how the service is to be served."""
     return uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_MAX_BYTES,
@@ -56,7 +57,9 @@ def configure_log(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     pretty = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    # Plain tracebacks: the rich ones show local variables, tokens among them.
+    pretty_renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = pretty_renderer if pretty else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -124,8 +124,8 @@ def error_response(request_id: str | None, error: CbTradeError) -> bytes:
     )
 
 
-def _message(kind: str, request_id: str | None, **fields: Any) -> bytes:
-    return orjson.dumps({"type": kind, "request_id": request_id, **fields})
+def _message(type_: str, request_id: str | None, **fields: Any) -> bytes:
+    return orjson.dumps({"type": type_, "request_id": request_id, **fields})
 
 
 def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:

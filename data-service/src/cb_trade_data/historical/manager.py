@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
@@ -16,14 +15,11 @@ from cb_trade_data.historical.planning import HistoryPlan, missing, pages
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.models.market import SCHEMAS
-from cb_trade_data.models.partition import partitions_of
+from cb_trade_data.models.partition import partition_at, partitions_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.interfaces import IStorageManager
-
-# Nobody's clock is wrong by more: what ended longer ago is closed, whoever's clock is right.
-_CLOCK_ERROR_MAX: Final = timedelta(days=1)
 
 
 class HistoricalDataManagerImpl(IHistoricalDataManager):
@@ -103,21 +99,18 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     async def _is_settled_by_own_clock(self, series: Series, wanted: TimeRange, *, refresh: bool) -> bool:
         """Tell whether the answer's end is clear without reading the exchange's clock.
 
-        It is where the clock has been read before, where the range ended long ago, and where storage settles the
-        newest bar that is closed by our own clock: then nothing would be asked of the exchange anyway.
+        It is where the clock has been read before, and where storage settles the newest bar that is closed by our own
+        clock; where not, the exchange is going to be called anyway.
         """
-        if self._source.known_now(series.exchange) or wanted.end <= self._local_now() - _CLOCK_ERROR_MAX:
+        if self._source.known_now(series.exchange) is not None:
             return True
         bars = self._closed_bars(series, wanted)
         if bars is None or refresh:
             return False
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
+        stored = await self._storage.read(partition_at(series, newest.start))
         now = self._local_now()
-        for partition, part in partitions_of(series, newest):
-            stored = await self._storage.read(partition)
-            if any(missing(part, stored.coverage, unlisted=None, now=now, failures_since=now)):
-                return False
-        return True
+        return not any(missing(newest, stored.coverage, unlisted=None, now=now, failures_since=now))
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import stamina
+from cb_trade_simulator import ExchangeSimulator
+from service_harness import Client, RunningService, running_service
+
+
+@pytest.fixture(autouse=True)
+def _retries_do_not_wait() -> Iterator[None]:
+    stamina.set_testing(True, attempts=5, cap=True)
+    yield
+    stamina.set_testing(False)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[ExchangeSimulator]:
+    async with ExchangeSimulator(venue="binance", seed=1).serve(host="127.0.0.1", port=0) as running:
+        yield running
+
+
+@pytest.fixture
+async def service(simulator: ExchangeSimulator, tmp_path) -> AsyncIterator[RunningService]:
+    async with running_service(tmp_path / "data", simulator.base_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(service: RunningService) -> AsyncIterator[Client]:
+    async with service.client() as connected:
+        yield connected

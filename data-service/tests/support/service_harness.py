@@ -1,0 +1,166 @@
+"""A real service on a free port and a real client for it, in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+import websockets
+from cb_trade_data.api.connection import ConnectionLimits
+from cb_trade_data.auth.module import create_token
+from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.main import create_app
+from cb_trade_data.server import server_config
+from websockets.asyncio.client import ClientConnection
+
+SECRET = "a secret for tests that is long enough"
+COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+
+
+def at(text: str) -> datetime:
+    """Return the UTC instant written as 2024-01-01 or 2024-01-01T00:00."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def token(**changes: Any) -> str:
+    """Return a good token, or one made bad by *changes*."""
+    arguments: dict[str, Any] = {
+        "secret": SECRET,
+        "subject": "test",
+        "scopes": ["data:read", "data:refresh"],
+        "lifetime": timedelta(hours=1),
+        "now": datetime.now(UTC),
+    }
+    return create_token(**(arguments | changes))
+
+
+@dataclass
+class Reply:
+    """Everything one request was answered with."""
+
+    start: dict[str, Any] | None = None
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows of all chunks, in the form in which the simulator tells the truth."""
+        rows = [tuple(row[name] for name in COLUMNS) for chunk in self.chunks for row in chunk["data"]]
+        return np.array(rows, dtype=[("timestamp", "i8"), *((name, "f8") for name in COLUMNS[1:])])
+
+
+class Client:
+    """Speaks the wire contract with nothing in between, so that what is tested is the service."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, message: Any) -> None:
+        await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    async def receive(self) -> dict[str, Any]:
+        return json.loads(await self.connection.recv())
+
+    async def ask(self, message: Any) -> dict[str, Any]:
+        """Send *message* and return the next answer."""
+        await self.send(message)
+        return await self.receive()
+
+    async def rest(self, reply: Reply | None = None) -> Reply:
+        """Read up to a request's last word. Only for one request at a time."""
+        reply = reply or Reply()
+        while True:
+            message = await self.receive()
+            match message["type"]:
+                case "historical_data_start":
+                    reply.start = message
+                case "historical_data_chunk":
+                    reply.chunks.append(message)
+                case _:
+                    reply.last = message
+                    return reply
+
+    async def history(self, start: datetime, end: datetime, **fields: Any) -> Reply:
+        """Ask for a range and read the whole answer."""
+        await self.send(historical(start, end, **fields))
+        return await self.rest()
+
+
+def historical(start: datetime, end: datetime, **fields: Any) -> dict[str, Any]:
+    message = {
+        "type": "request_historical",
+        "exchange": "binance",
+        "symbol": "BTC/USDT",
+        "timeframe": "1m",
+        "start_time": ms(start),
+        "end_time": ms(end),
+    }
+    return message | fields
+
+
+@dataclass
+class RunningService:
+    """A service under test."""
+
+    port: int
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws/data"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def client(self, bearer: str | None = None, **options: Any) -> AsyncIterator[Client]:
+        headers = {"Authorization": f"Bearer {bearer or token()}"}
+        async with websockets.connect(
+            self.socket_url, additional_headers=headers, compression=None, max_size=None, **options
+        ) as connection:
+            yield Client(connection)
+
+
+@asynccontextmanager
+async def running_service(
+    root: Path, exchange_url: str, limits: ConnectionLimits | None = None
+) -> AsyncIterator[RunningService]:
+    """Run the service over *root* with its Binance at *exchange_url*; stop it for good afterwards."""
+    settings = Settings(
+        _env_file=None,
+        storage=StorageSettings(root=root),
+        auth=AuthSettings(secret=SECRET),
+        exchanges={"binance": ExchangeSettings(base_url=exchange_url)},
+    )
+    started = asyncio.Event()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            started.set()
+
+    server = Server(server_config(create_app(settings, limits)))
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield RunningService(listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
