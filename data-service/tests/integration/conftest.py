@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import stamina
-from cb_trade_simulator import ExchangeSimulator
 from service_harness import Client, RunningService, running_service
+
+from cb_trade_simulator import ExchangeSimulator
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import uvicorn
 import websockets
+from websockets.asyncio.client import ClientConnection
+
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.auth.module import create_token
 from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
 from cb_trade_data.main import create_app
 from cb_trade_data.server import server_config
-from websockets.asyncio.client import ClientConnection
 
 SECRET = "a secret for tests that is long enough"
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
@@ -78,6 +79,13 @@ class Client:
         """Send *message* and return the next answer."""
         await self.send(message)
         return await self.receive()
+
+    async def receive_until(self, request_id: str, message: Any) -> dict[str, Any]:
+        """Send *message* and return the first answer to *request_id*, dropping those to others."""
+        await self.send(message)
+        while (answer := await self.receive())["request_id"] != request_id:
+            pass
+        return answer
 
     async def rest(self, reply: Reply | None = None) -> Reply:
         """Read up to a request's last word. Only for one request at a time."""

@@ -1,0 +1,199 @@
+"""The service's answers as values: what a message says, checked once when it arrives."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from cb_trade_client.fields import (
+    Message,
+    read_count,
+    read_instant,
+    read_milliseconds,
+    read_objects,
+    read_optional_count,
+    read_optional_instant,
+    read_optional_text,
+    read_text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """A span of time: `start` inclusive, `end` exclusive, both aware UTC."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(start=read_instant(message, "start_time"), end=read_instant(message, "end_time"))
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageSegment:
+    """What is known about one span of a series: `start` inclusive, `end` exclusive, both aware UTC.
+
+    Attributes:
+        state: `held`, `empty`, `unlisted`, `delisted`, `unavailable` or `failed`; newer services may add words.
+        reason: Why, where there is something to say; mostly for gaps.
+    """
+
+    start: datetime
+    end: datetime
+    state: str
+    reason: str | None
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            start=read_instant(message, "start_time"),
+            end=read_instant(message, "end_time"),
+            state=read_text(message, "state"),
+            reason=read_optional_text(message, "reason"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStarted:
+    """What the service is about to send.
+
+    Attributes:
+        start: Inclusive start of the range that will be answered.
+        end: Exclusive end; earlier than asked when the asked end lies after the newest closed bar.
+        estimated_rows: How many rows to expect, for progress bars; None when the service does not say.
+        estimated_bytes: The same in bytes on the wire.
+    """
+
+    exchange: str
+    symbol: str
+    kind: str
+    timeframe: str | None
+    start: datetime
+    end: datetime
+    format: str
+    estimated_rows: int | None
+    estimated_bytes: int | None
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            exchange=read_text(message, "exchange"),
+            symbol=read_text(message, "symbol"),
+            kind=read_text(message, "kind"),
+            timeframe=read_optional_text(message, "timeframe"),
+            start=read_instant(message, "start_time"),
+            end=read_instant(message, "end_time"),
+            format=read_text(message, "format"),
+            estimated_rows=read_optional_count(message, "estimated_rows"),
+            estimated_bytes=read_optional_count(message, "estimated_bytes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeader:
+    """What a chunk says about itself.
+
+    Attributes:
+        sequence: Position in the answer, from 0.
+        rows: How many rows it carries.
+        end: Exclusive end of what has been delivered with this chunk: where to resume after a drop.
+    """
+
+    sequence: int
+    rows: int
+    end: datetime
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            sequence=read_count(message, "sequence"),
+            rows=read_count(message, "rows"),
+            end=read_instant(message, "end_time"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCompleted:
+    """The receipt of a whole answer.
+
+    Attributes:
+        rows: All rows sent.
+        chunks: All chunks sent.
+        coverage: What is known about the whole range, oldest first.
+        coverage_truncated: Whether `coverage` was cut because it had too many segments.
+        gaps: The parts of the range that could not be settled, oldest first; empty means nothing is missing.
+        rows_from_storage: Rows the service already held.
+        rows_from_exchange: Rows it fetched for this answer.
+        exchange_calls: Calls to the exchange this answer cost.
+        elapsed_ms: Time the service took, in milliseconds.
+        digest: Fingerprint of the delivered values; None when the service does not compute one.
+    """
+
+    rows: int
+    chunks: int
+    coverage: tuple[CoverageSegment, ...]
+    coverage_truncated: bool
+    gaps: tuple[CoverageSegment, ...]
+    rows_from_storage: int
+    rows_from_exchange: int
+    exchange_calls: int
+    elapsed_ms: float
+    digest: str | None
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            rows=read_count(message, "rows"),
+            chunks=read_count(message, "chunks"),
+            coverage=tuple(map(CoverageSegment.from_message, read_objects(message, "coverage"))),
+            coverage_truncated=message.get("coverage_truncated") is True,
+            gaps=tuple(map(CoverageSegment.from_message, read_objects(message, "gaps"))),
+            rows_from_storage=read_count(message, "rows_from_storage"),
+            rows_from_exchange=read_count(message, "rows_from_exchange"),
+            exchange_calls=read_count(message, "exchange_calls"),
+            elapsed_ms=read_milliseconds(message, "elapsed_ms"),
+            digest=read_optional_text(message, "digest"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LatestBar:
+    """How far a series reaches.
+
+    Attributes:
+        timestamp: Open time of the newest stored bar; None when nothing is stored.
+        closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock.
+    """
+
+    timestamp: datetime | None
+    closed_until: datetime
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            timestamp=read_optional_instant(message, "timestamp"),
+            closed_until=read_instant(message, "closed_until"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """What a request would read and fetch.
+
+    Attributes:
+        rows_in_storage: Rows that need no exchange.
+        missing: The spans that would be fetched, oldest first.
+        exchange_calls: How many calls that would take.
+    """
+
+    rows_in_storage: int
+    missing: tuple[TimeSpan, ...]
+    exchange_calls: int
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            rows_in_storage=read_count(message, "rows_in_storage"),
+            missing=tuple(map(TimeSpan.from_message, read_objects(message, "missing"))),
+            exchange_calls=read_count(message, "exchange_calls"),
+        )

@@ -1,0 +1,142 @@
+"""The SDK's front door: ask the service for history, its reach, or what a request would cost."""
+
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+import pyarrow as pa
+
+from cb_trade_client.answers import LatestBar, PlanResult
+from cb_trade_client.connection import Connection
+from cb_trade_client.decoders.json_rows import JsonRowsDecoder
+from cb_trade_client.fields import Message
+from cb_trade_client.instants import Instant
+from cb_trade_client.pending_request import LATEST, PLAN, PendingRequest
+from cb_trade_client.requests import Request, history_request, latest_request, plan_request
+from cb_trade_client.schemas import schema_of
+from cb_trade_client.service_url import DEFAULT_URL
+from cb_trade_client.stream import HistoryStream
+from cb_trade_client.table_metadata import with_gaps
+
+
+class DataClient:
+    """A client of one data service, for any number of requests, also at the same time.
+
+        async with DataClient(token=token) as client:
+            table = await client.history("binance", "BTC/USDT", "1h", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z")
+
+    Ranges include `start` and exclude `end`. Both are aware datetimes or ISO 8601 text with a zone; a naive time is
+    refused, since it could mean any zone. An `end` after the newest closed bar is fine and clipped by the service.
+
+    Every method raises `CbTradeError`s (see `errors`): RequestError for what cannot be asked, AuthenticationError and
+    ForbiddenError for the token, ServiceUnavailableError and ConnectionLostError for what may work again later.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, token: str) -> None:
+        self._url = url
+        self._token = token.strip()
+        self._streams: WeakSet[HistoryStream] = WeakSet()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all streams that are still open."""
+        for stream in tuple(self._streams):
+            await stream.aclose()
+
+    def stream(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str | None,
+        start: Instant,
+        end: Instant,
+        *,
+        chunk_rows: int | None = None,
+        refresh: bool = False,
+        kind: str = "ohlcv",
+    ) -> HistoryStream:
+        """Return the rows from *start* (inclusive) to *end* (exclusive) as a stream of batches in time order.
+
+        Nothing is sent before the stream is entered or iterated.
+
+        Args:
+            exchange: The exchange's CCXT id, such as `binance`.
+            symbol: The CCXT unified symbol, such as `BTC/USDT`.
+            timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars.
+            chunk_rows: Upper bound of the rows in one batch; None leaves it to the service.
+            refresh: Fetch the range from the exchange again even if it is stored. Needs the scope `data:refresh`.
+            kind: What to stream. This SDK decodes `ohlcv`.
+        """
+        decoder = JsonRowsDecoder(schema_of(kind))
+        request = history_request(
+            exchange,
+            symbol,
+            timeframe,
+            start,
+            end,
+            kind=kind,
+            wire_format=decoder.format,
+            chunk_rows=chunk_rows,
+            refresh=refresh,
+        )
+        stream = HistoryStream(request, decoder, self._connect)
+        self._streams.add(stream)
+        return stream
+
+    async def history(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str | None,
+        start: Instant,
+        end: Instant,
+        *,
+        chunk_rows: int | None = None,
+        refresh: bool = False,
+        kind: str = "ohlcv",
+    ) -> pa.Table:
+        """Return the rows from *start* (inclusive) to *end* (exclusive) as one table; arguments as for `stream`.
+
+        No rows make an empty table of the same schema. What is missing from the range is kept in the table's metadata:
+        `gaps_of(table)` reads it. Use `stream` for long ranges and for the full receipt.
+        """
+        stream = self.stream(exchange, symbol, timeframe, start, end, chunk_rows=chunk_rows, refresh=refresh, kind=kind)
+        async with stream:
+            batches = [batch async for batch in stream]
+        return with_gaps(pa.Table.from_batches(batches, stream.schema), stream.completed.gaps)
+
+    async def latest(self, exchange: str, symbol: str, timeframe: str) -> LatestBar:
+        """Return how far a series is stored and how far its bars have closed."""
+        return LatestBar.from_message(await self._ask(latest_request(exchange, symbol, timeframe), LATEST))
+
+    async def plan(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str | None,
+        start: Instant,
+        end: Instant,
+        *,
+        refresh: bool = False,
+        kind: str = "ohlcv",
+    ) -> PlanResult:
+        """Return what the same `history` request would read and fetch, without calling the exchange."""
+        request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
+        return PlanResult.from_message(await self._ask(request, PLAN))
+
+    async def _ask(self, request: Request, answer_type: str) -> Message:
+        async with aclosing(await self._connect()) as connection:
+            pending = await PendingRequest.send(connection, request)
+            return await pending.next_answer(answer_type)
+
+    async def _connect(self) -> Connection:
+        # One connection per request: simple, and a bulk stream cannot hold up a small question.
+        return await Connection.open(self._url, self._token)

@@ -1,0 +1,1 @@
+"""The subcommands of `cb-trade` that need nothing but this package."""

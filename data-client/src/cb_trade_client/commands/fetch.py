@@ -1,0 +1,134 @@
+"""`cb-trade fetch`: history to stdout or into a file."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cb_trade_client.commands import outcome
+from cb_trade_client.commands.options import End, Exchange, Refresh, Start, Symbol, Timeframe, Token, Url
+from cb_trade_client.errors import CbTradeError
+from cb_trade_client.instants import to_text
+from cb_trade_client.output import SUFFIXES, open_output
+from cb_trade_client.service_url import DEFAULT_URL
+from cb_trade_client.terminal import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cb_trade_client.answers import HistoryCompleted
+    from cb_trade_client.stream import HistoryStream
+
+MAX_GAPS_SHOWN = 10
+
+
+def _check_output(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    if path.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"{path} must end in {' or '.join(SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"the folder {path.parent} does not exist.")
+    return path
+
+
+def fetch(
+    exchange: Exchange,
+    symbol: Symbol,
+    timeframe: Timeframe,
+    start: Start,
+    end: End = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            callback=_check_output,
+            dir_okay=False,
+            metavar="FILE",
+            help="Write a .parquet or .csv file, whole or not at all, instead of CSV on stdout.",
+            show_default=False,
+        ),
+    ] = None,
+    chart: Annotated[bool, typer.Option("--chart", help="Draw the closing prices on stderr at the end.")] = False,
+    refresh: Refresh = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no summary; gaps are still told.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Fetch the bars of a series from --start to --end and write them as CSV to stdout, or into a file.
+
+    The service reads what it has stored and asks the exchange only for the rest. What is missing nevertheless is
+    listed at the end, with the reason.
+
+    Example: cb-trade fetch binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01 -o january.parquet
+    """
+    from cb_trade_client.client import DataClient
+
+    async def work() -> None:
+        until = end or datetime.now(UTC)
+        stream = DataClient(url, token=token).stream(exchange, symbol, timeframe, start, until, refresh=refresh)
+        await _fetch(stream, output, label=f"{exchange} {symbol} {timeframe}", chart=chart, quiet=quiet)
+
+    outcome.run(work())
+
+
+async def _fetch(stream: "HistoryStream", output: Path | None, *, label: str, chart: bool, quiet: bool) -> None:
+    from cb_trade_client.progress import progress_bar
+
+    begun = perf_counter()
+    prices: list[pa.RecordBatch] = []
+    # A bar and rows on the same terminal would overwrite each other.
+    is_bar_visible = not quiet and (output is not None or not sys.stdout.isatty())
+    try:
+        with open_output(output, stream.schema) as writer:
+            async with stream:
+                with progress_bar(label, stream.started.estimated_rows, visible=is_bar_visible) as advance:
+                    async for batch in stream:
+                        writer.write(batch)
+                        advance(batch.num_rows)
+                        if chart:
+                            prices.append(batch.select(["timestamp", "close"]))
+            writer.finish(stream.completed.gaps)
+    except CbTradeError as error:
+        if error.resume_from and output is None:
+            say(f"incomplete; go on with --start {to_text(error.resume_from)}", "warning")
+        raise
+    if chart:
+        _show_chart(prices, stream.schema, label)
+    if not quiet:
+        _say_summary(stream.completed, perf_counter() - begun, output)
+    _say_gaps(stream.completed)
+
+
+def _show_chart(prices: "list[pa.RecordBatch]", schema: "pa.Schema", label: str) -> None:
+    import pyarrow as pa
+    from rich.console import Console
+
+    from cb_trade_client.chart import price_chart
+
+    console = Console(stderr=True)
+    table = pa.Table.from_batches(prices, pa.schema([schema.field("timestamp"), schema.field("close")]))
+    has_colours = console.is_terminal and not console.no_color
+    typer.echo(price_chart(table, f"{label}, close", width=console.width, colour=has_colours), err=True)
+
+
+def _say_summary(completed: "HistoryCompleted", seconds: float, output: Path | None) -> None:
+    into = f" into {output}" if output else ""
+    say(
+        f"{completed.rows:,} rows{into} in {seconds:.2f} s: {completed.rows_from_storage:,} from storage, "
+        f"{completed.rows_from_exchange:,} from the exchange in {completed.exchange_calls:,} calls"
+    )
+
+
+def _say_gaps(completed: "HistoryCompleted") -> None:
+    for gap in completed.gaps[:MAX_GAPS_SHOWN]:
+        reason = f": {gap.reason}" if gap.reason else ""
+        say(f"gap {to_text(gap.start)} … {to_text(gap.end)} {gap.state}{reason}", "warning")
+    if len(completed.gaps) > MAX_GAPS_SHOWN:
+        say(f"… and {len(completed.gaps) - MAX_GAPS_SHOWN:,} more gaps", "warning")

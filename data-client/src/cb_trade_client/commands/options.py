@@ -1,0 +1,55 @@
+"""Arguments and options that several subcommands share, and how their text is read."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+_TIME_FORMS = "2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; without a zone UTC is meant"
+
+
+def parse_time(text: str) -> datetime:
+    """Return *text* as an aware UTC datetime; a time without a zone is taken as UTC, a date as its midnight."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        aware = moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
+        return aware.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(f"{text!r} is no time; write {_TIME_FORMS}.") from error
+
+
+Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="CCXT id of the exchange, such as binance.")]
+Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="CCXT unified symbol, such as BTC/USDT.")]
+Timeframe = Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Length of a bar: 1m, 5m, 1h, 1d, 1w, 1M, …")]
+Start = Annotated[
+    datetime,
+    typer.Option("--start", parser=parse_time, metavar="TIME", help=f"Start, inclusive: {_TIME_FORMS}."),
+]
+End = Annotated[
+    datetime | None,
+    typer.Option(
+        "--end",
+        parser=parse_time,
+        metavar="TIME",
+        help="End, exclusive, written like --start. The default is now.",
+        show_default=False,
+    ),
+]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="Ask the exchange again even for what is stored; needs the scope data:refresh."),
+]
+Url = Annotated[
+    str,
+    typer.Option("--url", envvar="CB_TRADE_CLIENT__URL", metavar="URL", help="WebSocket address of the data service."),
+]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        envvar="CB_TRADE_CLIENT__TOKEN",
+        metavar="JWT",
+        help="Access token; make one with: cb-trade token create. The variable keeps it out of the process list.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,38 @@
+"""`cb-trade plan`: what a fetch would cost."""
+
+from datetime import UTC, datetime
+
+import typer
+
+from cb_trade_client.commands import outcome
+from cb_trade_client.commands.options import End, Exchange, Refresh, Start, Symbol, Timeframe, Token, Url
+from cb_trade_client.instants import to_text
+from cb_trade_client.service_url import DEFAULT_URL
+
+
+def plan(
+    exchange: Exchange,
+    symbol: Symbol,
+    timeframe: Timeframe,
+    start: Start,
+    end: End = None,
+    refresh: Refresh = False,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Show what the same fetch would read from storage and ask of the exchange, without asking it.
+
+    Example: cb-trade plan binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01
+    """
+    from cb_trade_client.client import DataClient
+
+    async def work() -> None:
+        until = end or datetime.now(UTC)
+        client = DataClient(url, token=token)
+        result = await client.plan(exchange, symbol, timeframe, start, until, refresh=refresh)
+        typer.echo(f"rows in storage  {result.rows_in_storage:,}")
+        typer.echo(f"exchange calls   {result.exchange_calls:,}")
+        for span in result.missing:
+            typer.echo(f"missing          {to_text(span.start)} … {to_text(span.end)}")
+
+    outcome.run(work())

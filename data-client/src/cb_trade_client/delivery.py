@@ -1,0 +1,62 @@
+"""Checking that an answer arrives whole: short or muddled data must fail, never look like a quiet market."""
+
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cb_trade_client.answers import ChunkHeader, HistoryCompleted, HistoryStarted
+from cb_trade_client.errors import ProtocolError
+from cb_trade_client.instants import from_ms, to_ms
+
+
+class Delivery:
+    """What has arrived of one answer so far."""
+
+    def __init__(self, started: HistoryStarted) -> None:
+        self._start_ms = to_ms(started.start)
+        self._end_ms = to_ms(started.end)
+        self._newest_ms = self._start_ms - 1
+        self.chunks = 0
+        self.rows = 0
+        self.until: datetime | None = None
+        """Exclusive end of what has arrived; None before the first chunk."""
+
+    def add(self, header: ChunkHeader, batch: pa.RecordBatch) -> None:
+        """Count one chunk in, after checking that it is the next one, whole, in time order and inside the range."""
+        if header.sequence != self.chunks:
+            raise ProtocolError(
+                f"chunk {header.sequence} arrived where chunk {self.chunks} was due",
+                code="missing_chunk",
+                details={"expected": self.chunks, "received": header.sequence},
+            )
+        if header.rows != batch.num_rows:
+            raise ProtocolError(f"chunk {header.sequence} announced {header.rows} rows but holds {batch.num_rows}")
+        self._check_times(header, batch)
+        self.chunks += 1
+        self.rows += batch.num_rows
+        self.until = header.end
+
+    def settle(self, completed: HistoryCompleted) -> None:
+        """Check the receipt against what arrived."""
+        if (completed.rows, completed.chunks) != (self.rows, self.chunks):
+            raise ProtocolError(
+                f"the service sent {completed.rows} rows in {completed.chunks} chunks, "
+                f"but {self.rows} rows in {self.chunks} chunks arrived",
+                code="missing_chunk",
+            )
+
+    def _check_times(self, header: ChunkHeader, batch: pa.RecordBatch) -> None:
+        times = batch.column("timestamp")
+        if times.null_count:
+            raise ProtocolError(f"chunk {header.sequence} holds a row without a timestamp")
+        if not batch.num_rows:
+            return
+        times = times.cast(pa.int64())
+        first_ms, last_ms = times[0].as_py(), times[-1].as_py()
+        increasing = pc.all(pc.greater(times[1:], times[:-1])).as_py() is not False
+        if first_ms <= self._newest_ms or not increasing:
+            raise ProtocolError(f"chunk {header.sequence} is out of time order or repeats a bar")
+        if last_ms >= self._end_ms or to_ms(header.end) <= last_ms:
+            raise ProtocolError(f"chunk {header.sequence} reaches {from_ms(last_ms)}, beyond the range it announces")
+        self._newest_ms = last_ms

@@ -1,0 +1,138 @@
+"""How the service says no — in an answer, at the handshake, by closing — turned into our errors, in one place."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from cb_trade_client.errors import (
+    AuthenticationError,
+    CbTradeError,
+    ConnectionLostError,
+    ForbiddenError,
+    InternalServiceError,
+    ProtocolError,
+    RequestError,
+    ServiceUnavailableError,
+)
+from cb_trade_client.fields import Message
+
+HOW_TO_GET_ONE = "create one with: cb-trade token create"
+HOW_TO_WIDEN_IT = f"{HOW_TO_GET_ONE}, with the scope this needs"
+HOW_TO_START_IT = "start the service with ./platform.sh start or cb-trade serve, or check the URL"
+
+_CLASS_OF_CODE: Mapping[str, type[CbTradeError]] = {
+    **dict.fromkeys(
+        [
+            "bad_json",
+            "bad_message",
+            "unknown_type",
+            "missing_field",
+            "unknown_field",
+            "invalid_value",
+            "duplicate_request_id",
+            "message_too_large",
+            "unknown_exchange",
+            "unknown_symbol",
+            "unknown_timeframe",
+            "unsupported_kind",
+            "empty_range",
+            "range_in_future",
+            "range_too_large",
+        ],
+        RequestError,
+    ),
+    **dict.fromkeys(
+        ["too_many_requests", "quota_exceeded", "exchange_unavailable", "storage_unavailable"],
+        ServiceUnavailableError,
+    ),
+    "forbidden": ForbiddenError,
+    "internal_error": InternalServiceError,
+}
+
+_RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+
+
+def error_from_answer(answer: Message) -> CbTradeError:
+    """Return the error an `error_response` message means; a code newer than this SDK keeps its own word."""
+    code = str(answer.get("code") or "internal_error")
+    retryable = answer.get("retryable") is True
+    newer = ServiceUnavailableError if retryable else CbTradeError
+    return _CLASS_OF_CODE.get(code, newer)(
+        str(answer.get("message") or "the service gave no reason"),
+        code=code,
+        retryable=retryable,
+        retry_after_ms=_whole(answer.get("retry_after_ms")),
+        details=_facts(answer.get("details")),
+    )
+
+
+def error_from_handshake(url: str, status: int, *, retry_after: str | None, body: bytes) -> CbTradeError:
+    """Return the error for a WebSocket handshake that was answered with an HTTP *status* instead.
+
+    Args:
+        retry_after: The `Retry-After` header in seconds, if any.
+        body: The answer's body; a JSON object with `code` and `message` is quoted.
+    """
+    said = _json_object(body)
+    code = str(said["code"]) if "code" in said else None
+    reason = f": {said['message']}" if "message" in said else ""
+    if status == 401:
+        return AuthenticationError(f"the service refused the token{reason}; {HOW_TO_GET_ONE}", code=code)
+    if status == 403:
+        return ForbiddenError(f"the token does not allow this{reason}; {HOW_TO_WIDEN_IT}", code=code)
+    if status in _RETRYABLE_STATUSES:
+        return ServiceUnavailableError(
+            f"the service at {url} answered HTTP {status}{reason}; try again later",
+            code=code,
+            retryable=True,
+            retry_after_ms=int(retry_after) * 1000 if retry_after and retry_after.isdecimal() else None,
+        )
+    return RequestError(
+        f"{url} is no cb-trade WebSocket (HTTP {status}){reason}; the path is usually /ws/data",
+        code=code or "invalid_url",
+    )
+
+
+def error_from_close(close_code: int, reason: str) -> CbTradeError:
+    """Return the error for a connection that the service closed before the answer ended.
+
+    Args:
+        close_code: The WebSocket close code; 1006 when there was none.
+        reason: The text sent with it; the service puts its error code there.
+    """
+    because = f" ({reason})" if reason else ""
+    code = reason if reason.isidentifier() else None
+    match close_code:
+        case 4401:
+            return AuthenticationError(f"the token is not or no longer valid{because}; {HOW_TO_GET_ONE}", code=code)
+        case 4403:
+            return ForbiddenError(f"the token does not allow this{because}; {HOW_TO_WIDEN_IT}", code=code)
+        case 4408:
+            return ConnectionLostError(
+                "the service gave up because the batches were not read fast enough",
+                code="reader_too_slow",
+                retryable=True,
+            )
+        case 1012:
+            return ConnectionLostError("the service is restarting", code="service_restarting", retryable=True)
+        case 1009:
+            return ProtocolError(f"a message was too large{because}", code="message_too_large")
+        case _:
+            return ConnectionLostError(
+                f"the connection ended before the answer did, with close code {close_code}{because}", retryable=True
+            )
+
+
+def _json_object(body: bytes) -> Message:
+    try:
+        return _facts(orjson.loads(body or b"{}"))
+    except orjson.JSONDecodeError:
+        return {}
+
+
+def _facts(value: object) -> Message:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    return round(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,88 @@
+"""The messages this SDK sends, checked as far as they can be without the service."""
+
+from typing import Any
+from uuid import uuid4
+
+from cb_trade_client.errors import RequestError
+from cb_trade_client.instants import Instant, to_text, to_utc
+
+Request = dict[str, Any]
+"""One message to the service; its `request_id` names the answers."""
+
+
+def history_request(
+    exchange: str,
+    symbol: str,
+    timeframe: str | None,
+    start: Instant,
+    end: Instant,
+    *,
+    kind: str,
+    wire_format: str,
+    chunk_rows: int | None,
+    refresh: bool,
+) -> Request:
+    """Return a `request_historical`: send the rows from *start* (inclusive) to *end* (exclusive)."""
+    request = _ranged("request_historical", exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
+    request["format"] = wire_format
+    if chunk_rows is not None:
+        if chunk_rows < 1:
+            raise RequestError(f"chunk_rows {chunk_rows} must be at least 1", details={"field": "chunk_rows"})
+        request["chunk_rows"] = chunk_rows
+    return request
+
+
+def plan_request(
+    exchange: str,
+    symbol: str,
+    timeframe: str | None,
+    start: Instant,
+    end: Instant,
+    *,
+    kind: str,
+    refresh: bool,
+) -> Request:
+    """Return a `plan_historical`: tell what a history request would read and fetch."""
+    return _ranged("plan_historical", exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
+
+
+def latest_request(exchange: str, symbol: str, timeframe: str) -> Request:
+    """Return a `request_current_timestamp`: tell how far a series reaches."""
+    return {
+        "type": "request_current_timestamp",
+        "request_id": uuid4().hex,
+        "exchange": exchange,
+        "symbol": symbol,
+        "timeframe": timeframe,
+    }
+
+
+def _ranged(
+    message_type: str,
+    exchange: str,
+    symbol: str,
+    timeframe: str | None,
+    start: Instant,
+    end: Instant,
+    *,
+    kind: str,
+    refresh: bool,
+) -> Request:
+    first, last = to_utc(start, "start"), to_utc(end, "end")
+    if first >= last:
+        raise RequestError(f"end {to_text(last)} must be after start {to_text(first)}", code="empty_range")
+    request: Request = {
+        "type": message_type,
+        "request_id": uuid4().hex,
+        "exchange": exchange,
+        "symbol": symbol,
+        "kind": kind,
+        "start_time": to_text(first),
+        "end_time": to_text(last),
+    }
+    if timeframe is not None:
+        request["timeframe"] = timeframe
+    # Sent only when asked for: a token may lack the scope, and a service may refuse fields it does not know.
+    if refresh:
+        request["refresh"] = True
+    return request

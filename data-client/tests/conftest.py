@@ -1,0 +1,200 @@
+"""A small honest service that speaks the wire contract over a real WebSocket, with faults to order."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+MINUTE_MS = 60_000
+GOOD_TOKEN = "good.token"
+
+
+def start_ms() -> int:
+    return int(START.timestamp()) * 1000
+
+
+def bars(count: int) -> list[dict[str, Any]]:
+    """Return *count* one-minute bars from 2024-01-01, each telling its own number in its prices."""
+    return [
+        {
+            "timestamp": start_ms() + number * MINUTE_MS,
+            "open": 100.0 + number,
+            "high": 101.5 + number,
+            "low": 99.25 + number,
+            "close": 100.5 + number,
+            "volume": 0.1 * number,
+        }
+        for number in range(count)
+    ]
+
+
+@dataclass
+class FakeService:
+    """Serves `series` to whoever holds `GOOD_TOKEN`; the other fields order a fault or an oddity."""
+
+    series: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    chunk_rows: int = 100
+    refuse_handshake: HTTPStatus | None = None
+    error: dict[str, Any] | None = None
+    error_after_chunks: int = 0
+    lose_chunk: int | None = None
+    close_after_chunks: tuple[int, int, str] | None = None
+    drop_after_chunks: int | None = None
+    hold_after_chunks: int | None = None
+    edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
+
+    url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    request_headers: list[Headers] = field(default_factory=list)
+    request_paths: list[str] = field(default_factory=list)
+    connection_ended: threading.Event = field(default_factory=threading.Event)
+
+    def check_token(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.request_headers.append(request.headers)
+        self.request_paths.append(request.path)
+        if self.refuse_handshake:
+            body = json.dumps({"code": "token_expired", "message": "the token expired yesterday"})
+            return connection.respond(self.refuse_handshake, body)
+        if request.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "no valid token")
+        return None
+
+    def handle(self, socket: ServerConnection) -> None:
+        try:
+            for text in socket:
+                request = json.loads(text)
+                self.requests.append(request)
+                answer = {
+                    "request_historical": self.answer_history,
+                    "request_current_timestamp": self.answer_latest,
+                    "plan_historical": self.answer_plan,
+                }[request["type"]]
+                answer(socket, request)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.connection_ended.set()
+
+    def send(self, socket: ServerConnection, request: dict[str, Any], message_type: str, **fields: Any) -> None:
+        message = {"type": message_type, "request_id": request["request_id"], **fields}
+        for edited in self.edit(message):
+            socket.send(edited if isinstance(edited, str | bytes) else json.dumps(edited))
+
+    def answer_history(self, socket: ServerConnection, request: dict[str, Any]) -> None:
+        if self.error and not self.error_after_chunks:
+            self.send(socket, request, "error_response", **self.error)
+            return
+        asked = [datetime.fromisoformat(request[name]).timestamp() * 1000 for name in ("start_time", "end_time")]
+        rows = [row for row in self.series if asked[0] <= row["timestamp"] < asked[1]]
+        end = min(asked[1], self.series[-1]["timestamp"] + MINUTE_MS) if self.series else asked[1]
+        span = {"start_time": int(asked[0]), "end_time": int(end)}
+        named = {name: request[name] for name in ("exchange", "symbol", "kind", "timeframe", "format")}
+        self.send(
+            socket, request, "historical_data_start", **named, **span, estimated_rows=len(rows), estimated_bytes=0
+        )
+        size = request.get("chunk_rows", self.chunk_rows)
+        chunks = [rows[first : first + size] for first in range(0, len(rows), size)]
+        for sequence, chunk in enumerate(chunks):
+            if self.interrupt(socket, request, sequence):
+                return
+            if sequence == self.lose_chunk:
+                continue
+            self.send(
+                socket,
+                request,
+                "historical_data_chunk",
+                sequence=sequence,
+                rows=len(chunk),
+                start_time=chunk[0]["timestamp"],
+                end_time=chunk[-1]["timestamp"] + MINUTE_MS,
+                data=chunk,
+            )
+        self.send(
+            socket,
+            request,
+            "historical_data_complete",
+            rows=len(rows),
+            chunks=len(chunks),
+            coverage=[{**span, "state": "held"}],
+            coverage_truncated=False,
+            gaps=self.gaps,
+            rows_from_storage=0,
+            rows_from_exchange=len(rows),
+            exchange_calls=-(-len(rows) // 1000),
+            elapsed_ms=12,
+        )
+
+    def interrupt(self, socket: ServerConnection, request: dict[str, Any], sequence: int) -> bool:
+        if self.error and sequence == self.error_after_chunks:
+            self.send(socket, request, "error_response", **self.error)
+            return True
+        if self.close_after_chunks and sequence == self.close_after_chunks[0]:
+            socket.close(*self.close_after_chunks[1:])
+            return True
+        if sequence == self.drop_after_chunks:
+            socket.close_socket()
+            return True
+        # Being held ends when the client leaves: the caller's loop then waits for the next request in vain.
+        return sequence == self.hold_after_chunks
+
+    def answer_latest(self, socket: ServerConnection, request: dict[str, Any]) -> None:
+        self.send(
+            socket,
+            request,
+            "current_timestamp_response",
+            **{name: request[name] for name in ("exchange", "symbol", "timeframe")},
+            timestamp=self.series[-1]["timestamp"] if self.series else None,
+            closed_until=start_ms() + 1440 * MINUTE_MS,
+        )
+
+    def answer_plan(self, socket: ServerConnection, request: dict[str, Any]) -> None:
+        missing = [{"start_time": request["start_time"], "end_time": start_ms() + 1440 * MINUTE_MS}]
+        self.send(socket, request, "plan_response", rows_in_storage=7, missing=missing, exchange_calls=2)
+
+
+@pytest.fixture
+def run_service() -> Iterator[Callable[..., FakeService]]:
+    """Start a `FakeService` with the given fields on a free port; it stops after the test."""
+    stops: list[Callable[[], None]] = []
+
+    def run(**fields: Any) -> FakeService:
+        service = FakeService(**fields)
+        server = serve(service.handle, "127.0.0.1", 0, process_request=service.check_token, compression=None)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        stops.extend([thread.join, server.shutdown])
+        service.url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/ws/data"
+        return service
+
+    yield run
+    for stop in reversed(stops):
+        stop()
+
+
+@pytest.fixture
+def minute_bars() -> Callable[[int], list[dict[str, Any]]]:
+    """The bars of the first *n* minutes of 2024."""
+    return bars
+
+
+@pytest.fixture
+def start() -> datetime:
+    """Where the bars begin: 2024-01-01T00:00Z."""
+    return START
+
+
+@pytest.fixture
+def end() -> datetime:
+    """A day after `start`: 1440 minutes fit."""
+    return START + timedelta(days=1)

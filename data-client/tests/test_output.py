@@ -1,0 +1,55 @@
+"""Files of rows, written as they come."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cb_trade_client.output import open_output
+from cb_trade_client.output.csv_rows import to_csv
+from cb_trade_client.output.parquet_rows import ROW_GROUP_ROWS
+from cb_trade_client.schemas import OHLCV
+
+
+def batch(count, first=0):
+    times = pa.array(range(first, first + count), pa.int64()).cast(pa.timestamp("ms", tz="UTC"))
+    numbers = pa.array([float(number) for number in range(count)])
+    return pa.RecordBatch.from_arrays([times, *[numbers] * 5], schema=OHLCV)
+
+
+def test_small_batches_become_large_row_groups(tmp_path):
+    path = tmp_path / "bars.parquet"
+    size = 10_000
+    batches = 30
+
+    with open_output(path, OHLCV) as writer:
+        for number in range(batches):
+            writer.write(batch(size, number * size))
+        writer.finish(())
+
+    metadata = pq.read_metadata(path)
+    assert metadata.num_rows == size * batches
+    assert metadata.num_row_groups == 3
+    assert ROW_GROUP_ROWS <= metadata.row_group(0).num_rows < ROW_GROUP_ROWS + size
+
+
+@pytest.mark.parametrize("name", ["bars.csv", "bars.parquet"])
+def test_nothing_stands_at_the_path_before_the_block_ends(tmp_path, name):
+    path = tmp_path / name
+
+    with open_output(path, OHLCV) as writer:
+        writer.write(batch(3))
+        writer.finish(())
+        assert not path.exists()
+
+    assert [found.name for found in tmp_path.iterdir()] == [name]
+
+
+def test_csv_tells_small_and_large_numbers_and_missing_ones_exactly():
+    values = [1e-08, 123456789.12345678, None]
+    numbers = pa.array(values, pa.float64())
+    times = pa.array([0, 1, 1704067200123], pa.int64()).cast(pa.timestamp("ms", tz="UTC"))
+
+    lines = to_csv(pa.RecordBatch.from_arrays([times, *[numbers] * 5], schema=OHLCV)).decode().splitlines()
+
+    assert lines[2] == "2024-01-01T00:00:00.123Z,,,,,"
+    assert [float(line.split(",")[1]) for line in lines[:2]] == values[:2]

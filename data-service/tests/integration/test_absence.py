@@ -1,0 +1,198 @@
+"""Why what is missing is missing: each absence is told apart, and only the right ones are asked about again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cb_trade_simulator import ExchangeSimulator, ManualClock
+from cb_trade_simulator.faults import BodyFault, RowsFault, StatusFault
+from service_harness import at, ms, running_service
+
+DAY = at("2024-01-01"), at("2024-01-02")
+
+
+def states(reply) -> list[str]:
+    return [segment["state"] for segment in reply.last["coverage"]]
+
+
+async def test_before_listing_is_unlisted_and_costs_one_page_and_one_probe(client, simulator):
+    start, end = at("2019-01-01"), at("2020-08-12")
+    listed = simulator.listed_at("SOL/USDT")
+
+    cold = await client.history(start, end, symbol="SOL/USDT")
+    calls = simulator.calls.by_endpoint["klines"]
+    simulator.calls.reset()
+    warm = await client.history(start, end, symbol="SOL/USDT")
+
+    np.testing.assert_array_equal(cold.rows, simulator.candles("SOL/USDT", "1m", start, end))
+    np.testing.assert_array_equal(warm.rows, cold.rows)
+    assert calls == 1 + 1 + 2  # the empty page, the probe, and the two pages that exist
+    assert simulator.calls.total == 0
+    for reply in (cold, warm):
+        assert reply.last["coverage"] == [
+            {"start_time": ms(start), "end_time": ms(listed), "state": "unlisted"},
+            {"start_time": ms(listed), "end_time": ms(end), "state": "held"},
+        ]
+        assert reply.last["gaps"] == []
+
+
+async def test_asking_for_everything_since_1970_costs_no_more_than_what_exists(client, simulator):
+    reply = await client.history(at("1970-01-01"), at("2018-01-01"), timeframe="1h")
+
+    np.testing.assert_array_equal(
+        reply.rows, simulator.candles("BTC/USDT", "1h", at("2017-01-01"), at("2018-01-01"))
+    )
+    assert states(reply) == ["unlisted", "held"]
+    assert reply.last["exchange_calls"] == 1 + 4  # the empty page of 1970, then what 2017 has
+
+
+async def test_an_outage_inside_an_answered_page_is_genuine(client, simulator):
+    start, end = at("2020-06-28T00:00"), at("2020-06-28T08:00")
+
+    cold = await client.history(start, end)
+    warm = await client.history(start, end)
+
+    assert cold.last["rows"] == 8 * 60 - 3 * 60
+    np.testing.assert_array_equal(warm.rows, cold.rows)
+    assert states(cold) == ["held"]
+    assert simulator.calls.by_endpoint["klines"] == 1
+
+
+async def test_asked_and_empty_is_remembered_with_its_date(client, simulator):
+    start, end = at("2020-06-28T02:30"), at("2020-06-28T04:00")
+
+    cold = await client.history(start, end)
+    simulator.calls.reset()
+    warm = await client.history(start, end)
+
+    assert simulator.calls.total == 0
+    for reply in (cold, warm):
+        [gap] = reply.last["gaps"]
+        assert (gap["start_time"], gap["end_time"], gap["state"]) == (ms(start), ms(end), "empty")
+        assert gap["asks"] == 1
+        assert gap["asked_at"] > ms(at("2024-01-01"))
+        assert (reply.last["rows"], reply.last["chunks"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(StatusFault(503), id="503"),
+        pytest.param(StatusFault(429, headers={"Retry-After": "1"}), id="429"),
+        pytest.param(StatusFault(418), id="418"),
+        pytest.param(BodyFault("<html>Sorry</html>"), id="HTML with status 200"),
+        pytest.param(BodyFault('[[1704067200000,"42'), id="JSON cut in the middle"),
+        pytest.param(BodyFault(""), id="nothing with status 200"),
+    ],
+)
+async def test_an_error_is_a_gap_with_its_reason_and_never_an_absence(client, simulator, fault):
+    simulator.inject(fault, endpoint="klines", times=None)
+    failed = await client.history(*DAY)
+    simulator.clear_faults()
+    repaired = await client.history(*DAY)
+
+    assert {gap["state"] for gap in failed.last["gaps"]} == {"failed"}
+    assert all(gap["reason"] for gap in failed.last["gaps"])
+    assert failed.last["rows"] == 0
+    np.testing.assert_array_equal(repaired.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+    assert repaired.last["gaps"] == []
+
+
+async def test_a_fault_that_passes_is_tried_again_and_leaves_no_trace(client, simulator):
+    simulator.inject(StatusFault(503), endpoint="klines", times=2)
+
+    reply = await client.history(*DAY)
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+    assert reply.last["gaps"] == []
+    assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] == 2 + 2
+
+
+async def test_one_failing_page_leaves_the_others_alone(client, simulator):
+    simulator.inject(StatusFault(503), endpoint="klines", times=5)  # as many as there are tries for a page
+    start, end = at("2024-01-01"), at("2024-01-04")
+
+    reply = await client.history(start, end)
+
+    truth = simulator.candles("BTC/USDT", "1m", start, end)
+    assert reply.last["gaps"][0]["state"] == "failed"
+    failed = [(gap["start_time"], gap["end_time"]) for gap in reply.last["gaps"]]
+    kept = ~np.any([(truth["timestamp"] >= low) & (truth["timestamp"] < high) for low, high in failed], axis=0)
+    np.testing.assert_array_equal(reply.rows, truth[kept])
+    assert 0 < len(reply.rows) < len(truth)
+
+
+async def test_impossible_rows_are_neither_sent_nor_taken_for_an_absence(client, simulator):
+    def spoil(rows):
+        rows[10][2], rows[10][3] = rows[10][3], rows[10][2]  # high and low swapped
+        rows[20][1] = None
+        return rows
+
+    simulator.inject(RowsFault(spoil), endpoint="klines", times=1)
+    spoiled = await client.history(at("2024-01-01"), at("2024-01-01T01:00"))
+    repaired = await client.history(at("2024-01-01"), at("2024-01-01T01:00"))
+
+    assert spoiled.last["rows"] == 58
+    assert [(gap["start_time"] - ms(DAY[0])) // 60_000 for gap in spoiled.last["gaps"]] == [10, 20]
+    assert {gap["state"] for gap in spoiled.last["gaps"]} == {"failed"}
+    assert repaired.last["rows"] == 60
+
+
+async def test_a_page_shortened_by_a_duplicate_loses_nothing(client, simulator):
+    def duplicate(rows):
+        return [rows[0], *rows]
+
+    simulator.inject(RowsFault(duplicate), endpoint="klines", times=1)
+
+    reply = await client.history(at("2024-01-01"), at("2024-01-01T16:00"))
+
+    np.testing.assert_array_equal(
+        reply.rows, simulator.candles("BTC/USDT", "1m", at("2024-01-01"), at("2024-01-01T16:00"))
+    )
+
+
+async def test_the_open_bar_is_neither_sent_nor_stored_and_the_end_is_clipped_to_the_exchanges_clock(tmp_path):
+    clock = ManualClock(at("2024-06-01T12:00:30"))
+    async with (
+        ExchangeSimulator(clock=clock).serve() as simulator,
+        running_service(tmp_path, simulator.base_url) as service,
+        service.client() as client,
+    ):
+        reply = await client.history(at("2024-06-01T11:00"), at("2024-06-01T18:00"))
+        current = await client.ask(
+            {"type": "request_current_timestamp", "exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1m"}
+        )
+
+        assert reply.start["end_time"] == ms(at("2024-06-01T12:00"))
+        assert reply.rows["timestamp"][-1] == ms(at("2024-06-01T11:59"))
+        assert current["timestamp"] == ms(at("2024-06-01T11:59"))
+        assert current["closed_until"] == ms(at("2024-06-01T12:00"))
+
+
+async def test_a_quiet_minute_of_today_is_empty_not_held(tmp_path):
+    clock = ManualClock(at("2024-06-01T12:00:30"))
+    async with (
+        ExchangeSimulator(clock=clock).serve() as simulator,
+        running_service(tmp_path, simulator.base_url) as service,
+        service.client() as client,
+    ):
+        simulator.inject(RowsFault(lambda rows: rows[:5] + rows[6:]), endpoint="klines", times=1)
+        reply = await client.history(at("2024-06-01T11:00"), at("2024-06-01T12:00"))
+
+        assert [(gap["start_time"], gap["state"]) for gap in reply.last["gaps"]] == [
+            (ms(at("2024-06-01T11:05")), "empty")
+        ]
+
+
+async def test_an_answer_at_the_edge_of_now_is_settled_after_a_restart_without_any_call(simulator, tmp_path):
+    """The newest closed day: neither the clock nor the markets may be asked for again."""
+    start, end = at("2025-01-01"), at("2099-01-01")
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+        first = await client.history(start, end, timeframe="1w")
+    simulator.calls.reset()
+
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+        second = await client.history(start, end, timeframe="1w")
+
+    assert simulator.calls.total == 0
+    np.testing.assert_array_equal(second.rows, first.rows)

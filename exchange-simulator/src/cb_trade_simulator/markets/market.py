@@ -1,0 +1,51 @@
+"""What one pair is: its name, its grid of prices and amounts, and the character of its trading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+# Quote volumes are whole multiples of one price tick times one amount step, and venues write eight decimals.
+MAX_DECIMALS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One spot pair.
+
+    Attributes:
+        symbol: The unified name, `BTC/USDT`.
+        listed: Open time of the first minute, aware UTC.
+        price_decimals: A price is a whole number of ticks of 10^-price_decimals.
+        amount_decimals: An amount is a whole number of steps of 10^-amount_decimals.
+        levels: Prices on some dates, in order. The price wanders around the line through them (straight in
+            logarithms, flat before the first and after the last), so that the long shape looks familiar.
+        daily_volatility: Typical standard deviation of a day's logarithmic return.
+        trades_per_minute: Mean number of trades once grown up. Below about 3, quiet minutes are common.
+        trade_value: Typical worth of one trade, in the quote currency.
+    """
+
+    symbol: str
+    listed: datetime
+    price_decimals: int
+    amount_decimals: int
+    levels: tuple[tuple[date, float], ...]
+    daily_volatility: float
+    trades_per_minute: float
+    trade_value: float
+
+    def __post_init__(self) -> None:
+        if self.listed.tzinfo is not UTC or self.listed.second or self.listed.microsecond:
+            raise ValueError(f"{self.symbol}: the first minute must be a whole minute, in UTC")
+        if self.price_decimals + self.amount_decimals > MAX_DECIMALS:
+            raise ValueError(f"{self.symbol}: price and amount decimals together must not exceed {MAX_DECIMALS}")
+        if not self.levels:
+            raise ValueError(f"{self.symbol}: at least one price level is needed")
+
+    @property
+    def base(self) -> str:
+        return self.symbol.partition("/")[0]
+
+    @property
+    def quote(self) -> str:
+        return self.symbol.partition("/")[2]

@@ -1,0 +1,173 @@
+"""Which address answers what, and what it costs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+import orjson
+
+from cb_trade_simulator.markets.order_book import order_book
+from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.tape import Tape
+from cb_trade_simulator.markets.timeframes import TIMEFRAMES
+from cb_trade_simulator.venues.binance.exchange_info import exchange_info, market_id
+from cb_trade_simulator.venues.binance.parameters import (
+    NUMBER_PATTERN,
+    Parameters,
+    Refused,
+    invalid_interval,
+    invalid_symbol,
+)
+from cb_trade_simulator.venues.binance.rows import aggregate_trade_rows, kline_rows, level_rows, trade_rows
+from cb_trade_simulator.venues.venue import Answer
+from cb_trade_simulator.venues.weights import WeightPerMinute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cb_trade_simulator.markets.history import History
+    from cb_trade_simulator.venues.venue import Question
+
+HOSTS = frozenset(
+    {"api.binance.com", "data-api.binance.vision", *(f"api{number}.binance.com" for number in range(1, 5))}
+)
+NOT_FOUND = Answer(b"<html><body><h2>404 Not found</h2></body></html>", 404, content_type="text/html")
+
+
+class Binance:
+    """The spot exchange. Unlike the real one it does not turn away who has used up the minute's weight."""
+
+    outages: ClassVar[tuple[Outage, ...]] = (
+        Outage(datetime(2018, 2, 8, 0, 28, tzinfo=UTC), datetime(2018, 2, 8, 8, 30, tzinfo=UTC)),
+        Outage(datetime(2018, 6, 26, 2, 0, tzinfo=UTC), datetime(2018, 6, 26, 12, 0, tzinfo=UTC)),
+        Outage(datetime(2019, 5, 15, 3, 0, tzinfo=UTC), datetime(2019, 5, 15, 13, 0, tzinfo=UTC)),
+        Outage(datetime(2020, 2, 19, 11, 38, tzinfo=UTC), datetime(2020, 2, 19, 17, 29, tzinfo=UTC)),
+        Outage(datetime(2020, 6, 28, 2, 0, tzinfo=UTC), datetime(2020, 6, 28, 5, 0, tzinfo=UTC)),
+        Outage(datetime(2020, 12, 21, 14, 10, tzinfo=UTC), datetime(2020, 12, 21, 14, 50, tzinfo=UTC)),
+        Outage(datetime(2021, 4, 25, 4, 2, tzinfo=UTC), datetime(2021, 4, 25, 8, 45, tzinfo=UTC)),
+        Outage(datetime(2023, 3, 24, 12, 40, tzinfo=UTC), datetime(2023, 3, 24, 14, 0, tzinfo=UTC)),
+    )
+
+    def __init__(self, histories: Iterable[History]) -> None:
+        self._histories = {market_id(history.market): history for history in histories}
+        self._weight = WeightPerMinute()
+
+    def endpoint(self, question: Question) -> str | None:
+        route = _route(question)
+        return route.endpoint if route else None
+
+    def answer(self, question: Question, now_ms: int) -> Answer:
+        route = _route(question)
+        if route is None:
+            return NOT_FOUND
+        parameters = Parameters(question.query)
+        used = str(self._weight.use(_weight(route, question), now_ms))
+        headers = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
+        try:
+            body = route.handler(self, parameters, now_ms)
+        except Refused as refusal:
+            return Answer(refusal.body, 400, headers)
+        return Answer(body, headers=headers)
+
+    def ping(self, parameters: Parameters, _now_ms: int) -> bytes:
+        parameters.refuse_unread()
+        return b"{}"
+
+    def time(self, parameters: Parameters, now_ms: int) -> bytes:
+        parameters.refuse_unread()
+        return orjson.dumps({"serverTime": now_ms})
+
+    def exchange_info(self, parameters: Parameters, now_ms: int) -> bytes:
+        wanted = parameters.symbols()
+        parameters.refuse_unread()
+        histories = [self._history(symbol, now_ms) for symbol in wanted] or self._histories.values()
+        return orjson.dumps(exchange_info([h.market for h in histories if h.listed_ms <= now_ms], now_ms))
+
+    def klines(self, parameters: Parameters, now_ms: int) -> bytes:
+        symbol, interval = parameters.symbol(), parameters.interval()
+        start_ms, end_ms = parameters.instant("startTime"), parameters.instant("endTime")
+        limit = parameters.limit(default=500, most=1000)
+        parameters.refuse_unread()
+        history = self._history(symbol, now_ms)
+        timeframe = TIMEFRAMES.get(interval)
+        if timeframe is None:
+            raise invalid_interval()
+        stop_ms = now_ms + 1 if end_ms is None else end_ms + 1  # both ends are inclusive, by open time
+        if start_ms is None:
+            rows = history.newest(timeframe, limit, stop_ms, now_ms)
+        else:
+            rows = history.oldest(timeframe, limit, start_ms, stop_ms, now_ms)
+        return kline_rows(rows, timeframe, history.market)
+
+    def depth(self, parameters: Parameters, now_ms: int) -> bytes:
+        symbol, limit = parameters.symbol(), parameters.limit(default=100, most=5000)
+        parameters.refuse_unread()
+        history = self._history(symbol, now_ms)
+        last_close = history.newest(TIMEFRAMES["1m"], 1, now_ms + 1, now_ms)["close"]
+        if not len(last_close):  # listed this very minute, nothing traded yet
+            return b'{"lastUpdateId":%d,"bids":[],"asks":[]}' % now_ms
+        book = order_book(history.market, history.seed, int(last_close[0]), now_ms)
+        bids = level_rows(book.bid_prices[:limit], book.bid_amounts[:limit], history.market)
+        asks = level_rows(book.ask_prices[:limit], book.ask_amounts[:limit], history.market)
+        return b'{"lastUpdateId":%d,"bids":%b,"asks":%b}' % (now_ms, bids, asks)
+
+    def trades(self, parameters: Parameters, now_ms: int) -> bytes:
+        symbol, limit = parameters.symbol(), parameters.limit(default=500, most=1000)
+        parameters.refuse_unread()
+        history = self._history(symbol, now_ms)
+        return trade_rows(Tape(history).newest(limit, now_ms + 1), history.market)
+
+    def aggregate_trades(self, parameters: Parameters, now_ms: int) -> bytes:
+        """Answer with single trades, each an aggregate of one. CCXT asks here unless told otherwise."""
+        symbol = parameters.symbol()
+        start_ms, end_ms = parameters.instant("startTime"), parameters.instant("endTime")
+        limit = parameters.limit(default=500, most=1000)
+        parameters.refuse_unread()
+        history = self._history(symbol, now_ms)
+        stop_ms = now_ms + 1 if end_ms is None else min(end_ms, now_ms) + 1
+        tape = Tape(history)
+        rows = tape.newest(limit, stop_ms) if start_ms is None else tape.oldest(limit, start_ms, stop_ms)
+        return aggregate_trade_rows(rows, history.market)
+
+    def _history(self, symbol: str, now_ms: int) -> History:
+        history = self._histories.get(symbol)
+        if history is None or history.listed_ms > now_ms:
+            raise invalid_symbol()
+        return history
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address: its name in the counts, its weight and the method that answers it."""
+
+    endpoint: str
+    weight: int
+    handler: Callable[[Binance, Parameters, int], bytes]
+
+
+ROUTES = {
+    "/api/v3/ping": Route("ping", 1, Binance.ping),
+    "/api/v3/time": Route("time", 1, Binance.time),
+    "/api/v3/exchangeInfo": Route("exchangeInfo", 20, Binance.exchange_info),
+    "/api/v3/klines": Route("klines", 2, Binance.klines),
+    "/api/v3/depth": Route("depth", 5, Binance.depth),
+    "/api/v3/trades": Route("trades", 25, Binance.trades),
+    "/api/v3/aggTrades": Route("aggTrades", 4, Binance.aggregate_trades),
+}
+
+# A book weighs more the deeper it is: up to 100 levels the route's own weight, then these.
+DEPTH_WEIGHTS = ((1000, 250), (500, 50), (100, 25))
+
+
+def _route(question: Question) -> Route | None:
+    return ROUTES.get(question.path) if question.host in HOSTS else None
+
+
+def _weight(route: Route, question: Question) -> int:
+    limit = question.query.get("limit", "")
+    if route.endpoint == "depth" and re.fullmatch(NUMBER_PATTERN, limit, re.ASCII):
+        return next((weight for above, weight in DEPTH_WEIGHTS if int(limit) > above), route.weight)
+    return route.weight
