@@ -306,7 +306,7 @@ test_everything() {
     check "lint-imports" "$venv/bin/lint-imports" --no-logo
     check "bash -n" bash -n platform.sh .ci/run
     # Last, so that its closing line is the run's own.
-    "$python" -m pytest "$@" || failed="$failed, pytest"
+    "$python" -m pytest --numprocesses=auto --maxprocesses=4 "$@" || failed="$failed, pytest"
     if [ -n "$failed" ]; then
         die "failed: ${failed#, }"
     fi

@@ -11,7 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from cb_trade_data.api.access_log import RedactTokens
+from cb_trade_data.api.access_log import DropDenials, RedactTokens
 from cb_trade_data.config import Settings
 from cb_trade_data.main import create_app
 
@@ -68,6 +68,7 @@ def configure_log(level: str) -> None:
     )
     handler = logging.StreamHandler()
     handler.addFilter(RedactTokens())
+    handler.addFilter(DropDenials())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from service_harness import at, ms, running_service
+
 from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.faults import BodyFault, RowsFault, StatusFault
-from service_harness import at, ms, running_service
 
 DAY = at("2024-01-01"), at("2024-01-02")
 
@@ -39,9 +40,7 @@ async def test_before_listing_is_unlisted_and_costs_one_page_and_one_probe(clien
 async def test_asking_for_everything_since_1970_costs_no_more_than_what_exists(client, simulator):
     reply = await client.history(at("1970-01-01"), at("2018-01-01"), timeframe="1h")
 
-    np.testing.assert_array_equal(
-        reply.rows, simulator.candles("BTC/USDT", "1h", at("2017-01-01"), at("2018-01-01"))
-    )
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1h", at("2017-01-01"), at("2018-01-01")))
     assert states(reply) == ["unlisted", "held"]
     assert reply.last["exchange_calls"] == 1 + 4  # the empty page of 1970, then what 2017 has
 

@@ -67,7 +67,11 @@ async def test_what_is_stored_is_answered_while_the_exchange_is_gone(simulator, 
         pytest.param([(at("2024-03-01T00:00"), END)], 4, id="the head is missing"),
         pytest.param([(START, at("2024-02-28")), (at("2024-02-28T10:00"), END)], 1, id="the middle is missing"),
         pytest.param(
-            [(START, at("2024-02-28")), (at("2024-02-28T05:00"), at("2024-02-28T12:00")), (at("2024-02-28T16:00"), END)],
+            [
+                (START, at("2024-02-28")),
+                (at("2024-02-28T05:00"), at("2024-02-28T12:00")),
+                (at("2024-02-28T16:00"), END),
+            ],
             1,
             id="two holes that one page can span",
         ),

@@ -111,7 +111,9 @@ async def test_requests_on_one_connection_run_side_by_side(client, simulator):
     await client.send(historical(START, END, request_id="slow"))
     await simulator.wait_for_calls("klines", 1)
 
-    plan = await client.receive_until("plan", {**historical(START, END), "type": "plan_historical", "request_id": "plan"})
+    plan = await client.receive_until(
+        "plan", {**historical(START, END), "type": "plan_historical", "request_id": "plan"}
+    )
     simulator.release("klines")
     reply = await client.rest()
 

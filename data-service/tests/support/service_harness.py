@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -87,6 +87,14 @@ class Client:
             pass
         return answer
 
+    async def close_code(self) -> int:
+        """Read what was sent before the end of the connection, and return the code of the end."""
+        try:
+            while True:
+                await self.receive()
+        except websockets.ConnectionClosed as closed:
+            return closed.rcvd.code
+
     async def rest(self, reply: Reply | None = None) -> Reply:
         """Read up to a request's last word. Only for one request at a time."""
         reply = reply or Reply()
@@ -105,6 +113,12 @@ class Client:
         """Ask for a range and read the whole answer."""
         await self.send(historical(start, end, **fields))
         return await self.rest()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return once *condition* holds, for things that nobody announces; the test's own timeout is the bound."""
+    while not condition():
+        await asyncio.sleep(0.01)
 
 
 def historical(start: datetime, end: datetime, **fields: Any) -> dict[str, Any]:

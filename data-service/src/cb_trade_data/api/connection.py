@@ -91,6 +91,7 @@ class Connection:
 
     def _close(self, code: int, reason: str) -> None:
         if not self._closing.done():
+            self._log.info("connection.closing", code=code, reason=reason)
             self._closing.set_result((code, reason))
 
     # --- Reading -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,122 @@
+"""Readers that stop, queues that fill, ranges that are long: nothing grows without bound."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from service_harness import at, eventually, historical, running_service
+from structlog.testing import capture_logs
+
+from cb_trade_data.api.connection import ConnectionLimits
+
+
+async def test_a_reader_that_stops_is_given_up_with_4408(simulator, tmp_path):
+    year = at("2023-01-01"), at("2024-01-01")
+    limits = ConnectionLimits(send_timeout_secs=0.5)
+    async with running_service(tmp_path, simulator.base_url, limits) as service:
+        async with service.client() as client:
+            await client.history(*year, timeframe="5m")
+        async with service.client() as stalled:
+            stalled.connection.transport.pause_reading()
+            for number in range(4):
+                await stalled.send(historical(*year, timeframe="5m", request_id=str(number)))
+            async with service.client() as other:
+                # While one reader stalls, others are served.
+                assert (await other.history(at("2023-01-01"), at("2023-01-02"), timeframe="5m")).last["rows"] == 288
+            with capture_logs() as logs:
+                await eventually(lambda: any(entry["event"] == "connection.closing" for entry in logs))
+            stalled.connection.transport.resume_reading()
+            code = await stalled.close_code()
+
+    assert code == 4408
+
+
+async def test_requests_beyond_the_limit_wait_and_beyond_the_queue_are_refused(simulator, tmp_path):
+    limits = ConnectionLimits(running_requests=2, open_requests=4)
+    day = at("2024-01-01"), at("2024-01-02")
+    async with running_service(tmp_path, simulator.base_url, limits) as service, service.client() as client:
+        simulator.hold("klines")
+        for number in range(5):
+            await client.send(historical(*day, request_id=str(number)))
+        answers = [await client.receive() for _ in range(3)]
+        simulator.release("klines")
+        ended = {(await client.rest()).last["request_id"] for _ in range(4)}
+
+    starts = {answer["request_id"] for answer in answers if answer["type"] == "historical_data_start"}
+    [refused] = [answer for answer in answers if answer["type"] == "error_response"]
+    assert starts == {"0", "1"}
+    assert (refused["request_id"], refused["code"], refused["retryable"]) == ("4", "too_many_requests", True)
+    assert ended == {"0", "1", "2", "3"}
+
+
+async def test_memory_does_not_grow_with_the_range(client, simulator):
+    """The peak of Arrow memory while a year streams is that of a few months, cold and warm."""
+    pool = pa.default_memory_pool()
+
+    async def peak_bytes(start, end) -> int:
+        peak = 0
+        await client.send(historical(start, end, timeframe="5m"))
+        while (await client.receive())["type"] != "historical_data_complete":
+            peak = max(peak, pool.bytes_allocated())
+        return peak
+
+    before = pool.bytes_allocated()
+    short = await peak_bytes(at("2022-01-01"), at("2022-03-01")) - before
+    long_cold = await peak_bytes(at("2022-03-01"), at("2023-03-01")) - before
+    long_warm = await peak_bytes(at("2022-01-01"), at("2023-03-01")) - before
+
+    assert long_cold < 2 * short
+    assert long_warm < 2 * short
+
+
+async def test_a_disk_that_refuses_costs_the_client_nothing_and_shows_in_health(
+    client, service, simulator, monkeypatch
+):
+    day = at("2024-01-01"), at("2024-01-02")
+    await client.history(*day)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        reply = await client.history(at("2024-02-01"), at("2024-02-02"))
+        unready = await _get(f"{service.http_url}/health/ready")
+    again = await client.history(at("2024-02-01"), at("2024-02-02"))
+    ready = await _get(f"{service.http_url}/health/ready")
+
+    truth = simulator.candles("BTC/USDT", "1m", at("2024-02-01"), at("2024-02-02"))
+    np.testing.assert_array_equal(reply.rows, truth)
+    np.testing.assert_array_equal(again.rows, truth)
+    assert unready[0] == 503
+    assert "No space left" in unready[1]["components"]["storage"]
+    assert ready[0] == 200
+
+
+async def test_health_tells_each_component_and_asks_no_exchange(service, simulator):
+    live = await _get(f"{service.http_url}/health/live")
+    ready = await _get(f"{service.http_url}/health/ready")
+
+    assert live == (200, {"status": "ok"})
+    assert ready == (200, {"status": "ok", "components": {"storage": "ok", "exchanges": {"binance": "unused"}}})
+    assert simulator.calls.total == 0
+
+
+async def test_a_service_that_stops_closes_with_1012(simulator, tmp_path):
+    async with AsyncExitStack() as stack:
+        async with running_service(tmp_path, simulator.base_url) as service:
+            client = await stack.enter_async_context(service.client())
+        code = await client.close_code()
+
+    assert code == 1012
+
+
+async def _get(url: str) -> tuple[int, dict]:
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.json()
