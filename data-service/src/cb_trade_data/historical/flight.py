@@ -202,15 +202,17 @@ class Flight:
         now = await self._source.now(self._exchange.id)
         if self._facts.has_no_bar(now):
             self._settle_all_as_empty()
-        places = 1 if self._first_page_decides() else self._exchange.concurrent_calls
-        while len(self._calls) < places and (window := self._next_window()) is not None:
+        while len(self._calls) < self._exchange.concurrent_calls and (window := self._next_window()) is not None:
+            if self._calls and self._may_be_unlisted(window):
+                return  # The page under way may show that this one would be wasted.
             call = asyncio.create_task(self._source.fetch_page(self._partition.series, window))
             call.add_done_callback(lambda _: self._announce())
             self._calls[call] = window
 
-    def _first_page_decides(self) -> bool:
-        """Tell whether the next page may show that nothing was listed yet, so that the others would be wasted."""
-        return self._facts.listed_at is None and not any(self._state.coverage.ranges(State.HELD))
+    def _may_be_unlisted(self, window: TimeRange) -> bool:
+        """Tell whether the exchange may have had nothing yet in *window*: its listing is unknown, and so is any bar."""
+        held = self._state.coverage.ranges(State.HELD)
+        return self._facts.listed_at is None and not any(part.start < window.start for part in held)
 
     def _next_window(self) -> TimeRange | None:
         """Return the next page to fetch: the first one of the want with the smallest remainder."""

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+from exchange_contract import MINUTE, ExchangeClientContract, Subject
+from fake_exchange import SYMBOL, FakeExchange
+from service_harness import at
+
+from cb_trade_data.models.instants import to_ms
+
+
+class TestFakeExchange(ExchangeClientContract):
+    @pytest.fixture
+    def subject(self) -> Subject:
+        listed_at = at("2024-01-01T06:00")
+        opens = [MINUTE.advance(listed_at, bar) for bar in range(3_000)]
+        return Subject(
+            FakeExchange(opens),
+            SYMBOL,
+            "BTCUSDT",
+            listed_at,
+            lambda wanted: [to_ms(open_time) for open_time in opens if open_time in wanted],
+        )
