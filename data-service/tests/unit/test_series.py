@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from unit_builders import series
+
+from cb_trade_data.models.series import SYMBOL_MAX_CHARACTERS, Kind, Series
+from cb_trade_data.models.timeframe import Timeframe
+
+MINUTE = Timeframe.parse("1m")
+
+
+@pytest.mark.parametrize("exchange", ["binance", "gate", "okx", "coinbase_exchange", "bit2c", "a", "x" * 32])
+def test_an_exchange_id_is_lower_case_letters_digits_and_underscores(exchange):
+    assert series(exchange=exchange).exchange == exchange
+
+
+@pytest.mark.parametrize(
+    "exchange", ["", "Binance", "../binance", "bin ance", "binance\n", "binancé", "bin/ance", "x" * 33]
+)
+def test_what_is_no_exchange_id_is_refused(exchange):
+    with pytest.raises(ValueError, match="not an exchange id"):
+        series(exchange=exchange)
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT", "1000PEPE/USDT", "币安人生/USDT", "..", "x" * 64])
+def test_a_symbol_may_be_any_printable_text(symbol):
+    assert series(symbol).symbol == symbol
+
+
+@pytest.mark.parametrize("symbol", ["", "x" * (SYMBOL_MAX_CHARACTERS + 1), "BTC\n", "BTC\x00", "\ud800", "\u202e"])
+def test_a_symbol_that_is_empty_too_long_or_unprintable_is_refused(symbol):
+    with pytest.raises(ValueError, match="printable characters"):
+        series(symbol)
+
+
+def test_bars_need_a_timeframe():
+    with pytest.raises(ValueError, match="do not go together"):
+        Series("binance", "BTC/USDT", Kind.OHLCV, None)
+
+
+@pytest.mark.parametrize("kind", [Kind.TRADES, Kind.FUNDING_RATE, Kind.ORDER_BOOK])
+def test_kinds_without_bars_have_no_timeframe_and_no_grid(kind):
+    with pytest.raises(ValueError, match="do not go together"):
+        Series("binance", "BTC/USDT", kind, MINUTE)
+    with pytest.raises(ValueError, match="has no bars"):
+        _ = Series("binance", "BTC/USDT", kind, None).grid
+
+
+def test_the_grid_of_bars_is_their_timeframe():
+    assert series(timeframe="1w").grid == Timeframe.parse("1w")
+
+
+def test_a_series_is_written_with_the_parts_it_has():
+    assert str(series("BTC/USDT:USDT", "1h")) == "binance BTC/USDT:USDT ohlcv 1h"
+    assert str(Series("binance", "BTC/USDT", Kind.TRADES, None)) == "binance BTC/USDT trades"
+
+
+def test_series_that_differ_in_any_part_are_different_keys():
+    some = [
+        series(),
+        series(timeframe="1M"),
+        series("BTC/USDT:USDT"),
+        series(exchange="okx"),
+        Series("binance", "BTC/USDT", Kind.TRADES, None),
+    ]
+
+    assert len({*some, *some}) == len(some)
