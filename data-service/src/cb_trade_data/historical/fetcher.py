@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.flight import Flight
@@ -10,6 +11,8 @@ from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
+
+_LANDING_SECS: Final = 5.0
 
 
 class HistoricalFetcher:
@@ -39,7 +42,9 @@ class HistoricalFetcher:
         return len(self._tasks)
 
     async def close(self) -> None:
-        """End all flights. What came in since the last checkpoint is stored by those whose waiters have left."""
+        """End all flights. Those whose waiters have left are storing what came in, and get the time for it."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LANDING_SECS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

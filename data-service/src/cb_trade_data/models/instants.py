@@ -13,6 +13,11 @@ def to_ms(instant: datetime) -> int:
     return (instant - EPOCH) // _MILLISECOND
 
 
+def to_ms_ceil(instant: datetime) -> int:
+    """Return the whole milliseconds from the epoch to *instant*, rounded up: the first that is not before it."""
+    return -((EPOCH - instant) // _MILLISECOND)
+
+
 def from_ms(milliseconds: int) -> datetime:
     """Return the instant *milliseconds* after the epoch.
 

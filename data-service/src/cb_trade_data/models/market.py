@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.instants import to_ms_ceil
 from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange
 
@@ -34,8 +34,8 @@ def timestamps_ms(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
 def slice_range(rows: pa.Table, wanted: TimeRange) -> pa.Table:
     """Return the rows of *wanted* without copying them; *rows* must be in time order."""
     times = timestamps_ms(rows)
-    first = int(np.searchsorted(times, to_ms(wanted.start)))
-    last = int(np.searchsorted(times, to_ms(wanted.end)))
+    first = int(np.searchsorted(times, to_ms_ceil(wanted.start)))
+    last = int(np.searchsorted(times, to_ms_ceil(wanted.end)))
     return rows.slice(first, last - first)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from cb_trade_data.storage.object_storage import ObjectStorage
 # Both start with a dot, so that no engine that opens the tree takes their content for data.
 _LOCKS: Final = ".locks"
 _TEMPORARY_PREFIX: Final = ".writing-"
+
+_LOCK_POLL_SECS: Final = (0.002, 0.02)
 
 
 class LocalFileStorage(ObjectStorage):
@@ -38,7 +41,12 @@ class LocalFileStorage(ObjectStorage):
 
     async def put_object(self, path: str, data: bytes, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
-        return await asyncio.to_thread(self._put, path, data, expected_version)
+        while True:
+            try:
+                return await asyncio.to_thread(self._put, path, data, expected_version)
+            except BlockingIOError:
+                # Another writer holds the lock. Polled: waiting in a pool thread could use up the pool.
+                await asyncio.sleep(random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
 
     async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
         """See `ObjectStorage.list_objects`."""
@@ -62,6 +70,8 @@ class LocalFileStorage(ObjectStorage):
                 if self._current_version(target) != expected_version:
                     raise VersionConflictError(path)
                 return _replace(target, data)
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise StorageUnavailableError(path, str(error)) from error
 
@@ -84,11 +94,15 @@ class LocalFileStorage(ObjectStorage):
 
     @contextmanager
     def _locked(self, path: str) -> Iterator[None]:
-        """Hold the object's lock file: held for one check and one rename, so waiting for it in a thread is short."""
+        """Hold the object's lock file, for one check and one rename.
+
+        Raises:
+            BlockingIOError: Somebody else holds it.
+        """
         lock = self._root / _LOCKS / f"{path}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
 
 
