@@ -118,9 +118,9 @@ class Connection:
 
 def _check_token(token: str) -> None:
     if not token:
-        raise AuthenticationError(f"no token given; {HOW_TO_GET_ONE}", code="missing_token")
+        raise AuthenticationError(f"no token given; {HOW_TO_GET_ONE}", code="token_missing")
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise AuthenticationError(f"the token holds characters no JWT has; {HOW_TO_GET_ONE}", code="invalid_token")
+        raise AuthenticationError(f"the token holds characters no JWT has; {HOW_TO_GET_ONE}", code="token_invalid")
 
 
 def _unreachable(url: str, error: Exception) -> CbTradeError:

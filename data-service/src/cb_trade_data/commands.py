@@ -16,9 +16,9 @@ _EXIT_BAD_SETTINGS: Final = 2
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [env var: CB_TRADE_HOST]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, in place of CB_TRADE_HOST.")] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0 takes any free one.  [env var: CB_TRADE_PORT]")
+        int | None, typer.Option(help="Port to listen on, in place of CB_TRADE_PORT; 0 takes any free one.")
     ] = None,
 ) -> None:
     """Run the data service in the foreground.
@@ -27,15 +27,17 @@ def serve(
     `listening on http://HOST:PORT`, once it accepts requests; logs to stderr.
     """
     settings = _settings({name: value for name, value in (("host", host), ("port", port)) if value is not None})
-    from cb_trade_data.server import run
+    from cb_trade_data.server import listening_socket, run
 
     try:
-        run(settings)
+        listener = listening_socket(settings.host, settings.port)
     except OSError as error:
         typer.echo(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another --port", err=True
         )
         raise typer.Exit(_EXIT_FAILURE) from error
+    with listener:
+        run(settings, listener)
 
 
 token = typer.Typer(help="Make the tokens that clients show to the service.", no_args_is_help=True)
@@ -86,4 +88,5 @@ def _settings(overrides: dict[str, Any]) -> Settings:
         typer.echo(f"{error.code}: the settings need attention", err=True)
         for problem in error.problems:
             typer.echo(f"  - {problem}", err=True)
+        typer.echo(f"looked in the environment, {' and '.join(error.files)}", err=True)
         raise typer.Exit(_EXIT_BAD_SETTINGS) from error

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cb_trade_data.errors import InvalidSettingsError
 
@@ -21,7 +23,15 @@ SECRET_MIN_BYTES: Final = 32
 _MAKE_ONE: Final = "`./platform.sh start` makes one, or python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 
 # Other programs' settings, which may stand in the same environment and files.
+_SECTIONS: Final = {"STORAGE", "AUTH", "EXCHANGES"}
 _FOREIGN_PREFIXES: Final = ("CB_TRADE_CLIENT__", "CB_TRADE_SIMULATOR__")
+
+
+def _json_or_text(decode: Callable[[str, FieldInfo, Any], Any], name: str, field: FieldInfo, value: Any) -> Any:
+    try:
+        return decode(name, field, value)
+    except ValueError:
+        return value
 
 
 class _Section(BaseModel):
@@ -82,6 +92,24 @@ class Settings(BaseSettings):
     auth: AuthSettings
     exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the same sources as ever, but leave a value that should be JSON and is not to the validation.
+
+        The library would stop at the first one, so that the other problems stayed hidden.
+        """
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource):
+                source.decode_complex_value = partial(_json_or_text, source.decode_complex_value)  # type: ignore[method-assign]
+        return init_settings, env_settings, dotenv_settings
+
 
 def load_settings(overrides: Mapping[str, Any] | None = None, *, known_exchanges: list[str]) -> Settings:
     """Return the settings of this process.
@@ -98,9 +126,14 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, known_exchanges
         settings = Settings(**(overrides or {}))
     except ValidationError as error:
         problems += [_describe(details) for details in error.errors()]
+    else:
+        problems += [
+            _no_such_exchange(f"{PREFIX}EXCHANGES", name, known_exchanges)
+            for name in settings.exchanges
+            if name not in known_exchanges and not problems
+        ]
     if problems:
-        places = " and ".join(str(Path(file).absolute()) for file in ENV_FILES)
-        raise InvalidSettingsError([*problems, f"looked in the environment, in {places}"])
+        raise InvalidSettingsError(problems, [str(Path(file).absolute()) for file in ENV_FILES])
     return settings
 
 
@@ -113,10 +146,14 @@ def _misspelled(known_exchanges: list[str]) -> Iterator[str]:
         if not name.startswith(PREFIX) or name.startswith(_FOREIGN_PREFIXES):
             continue
         parts = name.removeprefix(PREFIX).split("__")
-        if parts[0] not in settings:
+        if parts[0] not in settings or (len(parts) > 1 and parts[0] not in _SECTIONS):
             yield f"{name} is no setting of cb-trade: remove it, or correct its spelling"
         elif parts[0] == "EXCHANGES" and len(parts) > 1 and parts[1] not in exchanges:
-            yield f"{name}: no exchange is called {parts[1].lower()!r}; known: {', '.join(known_exchanges)}"
+            yield _no_such_exchange(name, parts[1].lower(), known_exchanges)
+
+
+def _no_such_exchange(variable: str, name: str, known_exchanges: list[str]) -> str:
+    return f"{variable}: no exchange is called {name!r}; known: {', '.join(known_exchanges)}"
 
 
 def _describe(details: ErrorDetails) -> str:
@@ -130,4 +167,4 @@ def _describe(details: ErrorDetails) -> str:
             return f"{variable} is no setting of cb-trade: remove it, or correct its spelling"
         case _:
             # Pydantic's message tells the rule that was broken, not the value, which may be a secret.
-            return f"{variable}: {details['msg']}"
+            return f"{variable}: {details['msg'].removeprefix('Value error, ')}"

@@ -217,6 +217,7 @@ class ExchangeUnavailableError(TemporaryError):
         super().__init__(f"{exchange} is unavailable: {reason}", exchange=exchange, reason=reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.tries = 1  # calls it took to find out; the connector, which tries again, counts them
 
 
 class StorageUnavailableError(TemporaryError):
@@ -253,10 +254,14 @@ class CorruptObjectError(CbTradeError):
 
 
 class InvalidSettingsError(CbTradeError):
-    """The service cannot start as it is set up. `problems` lists everything that is wrong, one sentence each."""
+    """The service cannot start as it is set up.
+
+    `problems` lists everything that is wrong, one sentence each; `files` where was looked besides the environment.
+    """
 
     code = ErrorCode.INVALID_SETTINGS
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems), problems=problems)
+    def __init__(self, problems: list[str], files: list[str]) -> None:
+        super().__init__("\n".join(problems), problems=problems, files=files)
         self.problems = problems
+        self.files = files

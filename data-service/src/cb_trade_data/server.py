@@ -23,15 +23,10 @@ _MESSAGE_MAX_BYTES: Final = 1024 * 1024
 _DRAIN_SECS: Final = 10
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Prints `listening on http://HOST:PORT` to stdout once requests are accepted.
-
-    Raises:
-        OSError: The address cannot be listened on.
-    """
+def run(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM. Prints `listening on http://HOST:PORT` to stdout once requests are accepted."""
     configure_log(settings.log_level)
-    with _listening_socket(settings.host, settings.port) as listener:
-        _AnnouncingServer(server_config(create_app(settings))).run(sockets=[listener])
+    _AnnouncingServer(server_config(create_app(settings))).run(sockets=[listener])
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
@@ -80,11 +75,13 @@ def configure_log(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # Says at each call what our own lines say better.
-    logging.getLogger("ccxt").setLevel(logging.WARNING)
+    # At debug, these print headers and whole answers: tokens, and what our own lines say better.
+    for talkative in ("uvicorn.error", "uvicorn.access", "websockets", "ccxt", "aiohttp"):
+        logging.getLogger(talkative).setLevel(max(logging.INFO, logging.getLevelName(level.upper())))
 
 
-def _listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket bound to that address. Raises OSError if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:

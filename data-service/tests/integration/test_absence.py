@@ -195,3 +195,118 @@ async def test_an_answer_at_the_edge_of_now_is_settled_after_a_restart_without_a
 
     assert simulator.calls.total == 0
     np.testing.assert_array_equal(second.rows, first.rows)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda rows: {"status": 1, "msg": "maintenance"}, id="an object"),
+        pytest.param(lambda rows: [None], id="a list of nothing"),
+        pytest.param(lambda rows: [[]] * len(rows), id="empty rows"),
+        pytest.param(lambda rows: [{"openTime": row[0]} for row in rows], id="rows of another form"),
+        pytest.param(lambda rows: [["soon", *row[1:]] for row in rows], id="times that are words"),
+        pytest.param(
+            lambda rows: [row if number % 2 else None for number, row in enumerate(rows)], id="every other row"
+        ),
+        pytest.param(lambda rows: [[row[0] * 1000, *row[1:]] for row in rows], id="microseconds"),
+        pytest.param(lambda rows: [[row[0] + 1, *row[1:]] for row in rows], id="times off the grid"),
+    ],
+)
+async def test_a_broken_answer_with_status_200_is_never_an_absence(client, simulator, change):
+    simulator.inject(RowsFault(change), endpoint="klines", times=None)
+    broken = await client.history(*DAY)
+    simulator.clear_faults()
+    repaired = await client.history(*DAY)
+
+    assert set(states(broken)) == {"failed"}
+    assert broken.last["rows"] == 0
+    np.testing.assert_array_equal(repaired.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+
+
+async def test_a_listing_that_cannot_be_looked_up_costs_only_its_own_page(client, simulator):
+    """The first page is empty, the probe fails: a gap, not an error, and not for ever."""
+    start, end = at("2020-08-10"), at("2020-08-12")
+    simulator.inject(RowsFault(lambda rows: []), endpoint="klines", times=1)
+    simulator.inject(StatusFault(503), endpoint="klines", times=5)
+    first = await client.history(start, end, symbol="SOL/USDT")
+    second = await client.history(start, end, symbol="SOL/USDT")
+
+    assert first.last["type"] == "historical_data_complete"
+    assert first.last["gaps"][0]["state"] == "failed"
+    np.testing.assert_array_equal(second.rows, simulator.candles("SOL/USDT", "1m", start, end))
+    assert states(second) == ["unlisted", "held"]
+
+
+async def test_a_listing_that_cannot_be_true_is_not_believed(client, simulator):
+    simulator.inject(RowsFault(lambda rows: []), endpoint="klines", times=1)
+    simulator.inject(RowsFault(lambda rows: [[ms(at("2190-01-01")), *rows[0][1:]]]), endpoint="klines", times=1)
+    first = await client.history(*DAY)
+    second = await client.history(*DAY)
+
+    assert states(first)[0] == "failed"
+    np.testing.assert_array_equal(second.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+
+
+async def test_two_empty_answers_do_not_blind_the_rest_of_a_series(client, simulator):
+    simulator.inject(RowsFault(lambda rows: []), endpoint="klines", times=2)  # the first page, and the probe
+    await client.history(*DAY)
+
+    other = await client.history(at("2024-02-01"), at("2024-02-02"))
+    refreshed = await client.history(*DAY, refresh=True)
+
+    assert other.last["rows"] == refreshed.last["rows"] == 1440
+
+
+async def test_a_range_before_listing_is_settled_after_a_restart_without_any_call(simulator, tmp_path):
+    start, end = at("2019-01-01"), at("2019-02-01")
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+        await client.history(start, end, symbol="SOL/USDT")
+    simulator.calls.reset()
+
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+        reply = await client.history(start, end, symbol="SOL/USDT")
+
+    assert states(reply) == ["unlisted"]
+    assert simulator.calls.total == 0
+
+
+async def test_a_refresh_that_fails_says_so_although_rows_are_held(client, simulator):
+    await client.history(*DAY)
+    simulator.inject(StatusFault(503), endpoint="klines", times=None)
+
+    reply = await client.history(*DAY, refresh=True)
+
+    assert reply.last["rows"] == 1440
+    assert {gap["state"] for gap in reply.last["gaps"]} == {"failed"}
+    assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] - 2
+
+
+async def test_a_reason_holds_no_address(tmp_path):
+    async with (
+        ExchangeSimulator().serve() as simulator,
+        running_service(tmp_path, simulator.base_url) as service,
+        service.client() as client,
+    ):
+        simulator.inject(StatusFault(503), endpoint="klines", times=None)
+        reply = await client.history(*DAY)
+
+        assert all("127.0.0.1" not in gap["reason"] for gap in reply.last["gaps"])
+
+
+async def test_a_clock_that_answers_late_closes_no_bar_early(tmp_path):
+    """The exchange reads its clock, and its answer takes four seconds: more than the settle margin."""
+    clock = ManualClock(at("2024-06-01T12:00:58"))
+    async with (
+        ExchangeSimulator(clock=clock).serve() as simulator,
+        running_service(tmp_path, simulator.base_url) as service,
+        service.client() as client,
+    ):
+
+        def slowly(answer):
+            clock.set(at("2024-06-01T12:01:02"))
+            return {"serverTime": ms(at("2024-06-01T12:00:58"))}
+
+        simulator.inject(RowsFault(slowly), endpoint="time", times=1)
+        reply = await client.history(at("2024-06-01T11:59"), at("2024-06-01T12:05"))
+
+        assert reply.rows["timestamp"].tolist() == [ms(at("2024-06-01T11:59"))]

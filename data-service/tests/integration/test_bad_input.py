@@ -37,6 +37,8 @@ BAD = [
     pytest.param(historical(*DAY, symbol="NO/SUCH"), "unknown_symbol", id="unknown symbol"),
     pytest.param(historical(*DAY, symbol="../../etc"), "unknown_symbol", id="symbol that climbs"),
     pytest.param(historical(*DAY, symbol="X" * 1000), "invalid_value", id="symbol too long"),
+    pytest.param(historical(*DAY, symbol="€" * 30), "invalid_value", id="symbol too long in bytes"),
+    pytest.param(historical(*DAY, symbol="BTC/USDT\u200b"), "invalid_value", id="symbol with what cannot be seen"),
     pytest.param(historical(*DAY, timeframe="7m"), "unknown_timeframe", id="unknown timeframe"),
     pytest.param(historical(*DAY, kind="trades", timeframe=None), "unsupported_kind", id="kind not served"),
     pytest.param(
@@ -108,6 +110,20 @@ async def test_a_request_id_in_use_is_refused_without_an_id(client, simulator):
 
     assert (error["code"], error["request_id"]) == ("duplicate_request_id", None)
     assert (reply.last["request_id"], reply.last["rows"]) == ("r1", 1440)
+
+
+@pytest.mark.parametrize("message", [{"type": "nonsense"}, {"type": "request_historical"}, historical(*DAY, fill=1)])
+async def test_an_error_about_another_message_is_no_last_word_of_an_open_request(client, simulator, message):
+    simulator.hold("klines")
+    await client.send(historical(*DAY, request_id="r1"))
+    await client.receive()
+
+    error = await client.ask({**message, "request_id": "r1"})
+    simulator.release("klines")
+    reply = await client.rest()
+
+    assert (error["type"], error["request_id"]) == ("error_response", None)
+    assert (reply.last["type"], reply.last["request_id"]) == ("historical_data_complete", "r1")
 
 
 async def test_an_id_may_be_used_again_when_its_request_has_ended(client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -97,6 +98,35 @@ async def test_a_disk_that_refuses_costs_the_client_nothing_and_shows_in_health(
     assert ready[0] == 200
 
 
+async def test_a_write_that_fails_once_loses_nothing_once_one_succeeds(client, service, simulator, monkeypatch):
+    """The first waiter's commit fails, the second one's succeeds: both ranges are stored, and neither is cut short."""
+    days = [(at(f"2024-01-0{number}"), at(f"2024-01-0{number + 1}")) for number in (1, 2, 3)]
+    replace, failures = Path.replace, iter([True])
+
+    def failing_once(self, target):
+        if str(target).endswith("part.parquet") and next(failures, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    await client.history(*days[2])
+    monkeypatch.setattr(Path, "replace", failing_once)
+    simulator.hold("klines", after=3)
+    async with service.client() as second:
+        await second.send(historical(*days[1]))
+        await simulator.wait_for_calls("klines", 4)
+        first = asyncio.create_task(client.history(*days[0]))
+        await simulator.wait_for_calls("klines", 6)
+        simulator.release("klines")
+        replies = [await first, await second.rest()]
+    simulator.calls.reset()
+    again = await client.history(days[0][0], days[2][1])
+
+    for reply, day in zip(replies, days, strict=False):
+        np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *day))
+    np.testing.assert_array_equal(again.rows, simulator.candles("BTC/USDT", "1m", days[0][0], days[2][1]))
+    assert next(failures, None) is None
+
+
 async def test_health_tells_each_component_and_asks_no_exchange(service, simulator):
     live = await _get(f"{service.http_url}/health/live")
     ready = await _get(f"{service.http_url}/health/ready")
@@ -120,3 +150,27 @@ async def _get(url: str) -> tuple[int, dict]:
 
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         return response.status, await response.json()
+
+
+async def test_a_client_that_never_reads_cannot_pile_up_requests(simulator, tmp_path):
+    limits = ConnectionLimits(running_requests=4, open_requests=8)
+    async with running_service(tmp_path, simulator.base_url, limits) as service, service.client() as client:
+        await client.history(at("2024-01-01"), at("2024-01-02"))
+        client.connection.transport.pause_reading()
+        tasks_before = len(asyncio.all_tasks())
+        with capture_logs() as logs:
+            for number in range(300):
+                message = historical(at("2024-01-01"), at("2024-01-02"), request_id=str(number))
+                await asyncio.wait_for(client.send(message), 1) if number < 20 else await _offer(client, message)
+            refused = [entry for entry in logs if entry.get("code") == "too_many_requests"]
+
+        assert refused
+        assert len(asyncio.all_tasks()) - tasks_before <= 2 * limits.open_requests
+
+
+async def _offer(client, message) -> None:
+    """Send unless the service has stopped reading, too."""
+    try:
+        await asyncio.wait_for(client.send(message), 0.01)
+    except TimeoutError:
+        return

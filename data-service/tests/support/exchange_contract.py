@@ -67,7 +67,7 @@ class ExchangeClientContract:
         page = await subject.client.fetch_ohlcv(subject.series, window)
 
         assert sorted(timestamps_ms(page.rows).tolist()) == subject.opens_in(window)
-        assert page.received == subject.client.facts.page_limit_bars
+        assert page.rows.num_rows == subject.client.facts.page_limit_bars
 
     async def test_the_ends_of_a_window_are_inclusive_and_exclusive(self, subject):
         window = subject.window(5, 1)

@@ -47,7 +47,7 @@ class FakeExchange(IExchangeAPIClient):
         self.windows.append(window)
         limit = series.grid.bars_in(window)
         rows = rows_at([open_time for open_time in self.opens if open_time >= window.start][:limit])
-        return Page(rows, received=rows.num_rows)
+        return Page(rows)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         self.probes += 1

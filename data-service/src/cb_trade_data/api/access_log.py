@@ -6,21 +6,24 @@ import logging
 import re
 from typing import Final
 
-_TOKEN: Final = re.compile(r"(token=)[^&\s\"']+", re.IGNORECASE)
-_REDACTED: Final = r"\1[redacted]"
+# What stands in a query as a token, and what has the form of a JWT wherever it stands.
+_SECRETS: Final = re.compile(r"(?<=token=)[^&\s\"']+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
+_REDACTED: Final = "[redacted]"
 
 _DENIAL_TAKEN_FOR_A_DEFECT: Final = "ASGI callable returned without completing handshake."
 
 
 class RedactTokens(logging.Filter):
-    """Replaces the value of every `token=` in a record: the server prints whole query strings."""
+    """Replaces tokens in a record: the server prints whole query strings."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact the record in place and let it pass."""
-        if isinstance(record.msg, str):
-            record.msg = _TOKEN.sub(_REDACTED, record.msg)
-        if isinstance(record.args, tuple):
-            record.args = tuple(_TOKEN.sub(_REDACTED, arg) if isinstance(arg, str) else arg for arg in record.args)
+        if isinstance(record.msg, dict):
+            # One of our own: structlog's event with its fields, none of which is ever a token.
+            return True
+        text = record.getMessage()
+        if (redacted := _SECRETS.sub(_REDACTED, text)) != text:
+            record.msg, record.args = redacted, None
         return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import structlog
 from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from cb_trade_data.api import outgoing
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
@@ -40,6 +40,7 @@ from cb_trade_data.models.time_range import TimeRange
 _log = structlog.get_logger(__name__)
 
 CLOSE_READER_STOPPED: Final = 4408
+CLOSE_ABNORMAL: Final = 1006
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Connection:
                 await self._dispatch(check_message(fields))
             except CbTradeError as error:
                 self._log.info("request.refused", request_id=request_id, code=error.code)
-                in_use = error.code is ErrorCode.DUPLICATE_REQUEST_ID
+                # An open request gets its one last word later: this error must not look like it.
+                in_use = request_id in self._requests
                 await self._send(outgoing.error_response(None if in_use else request_id, error))
 
     async def _dispatch(self, message: ClientMessage) -> None:
@@ -123,7 +125,7 @@ class Connection:
             raise MessageError(
                 ErrorCode.DUPLICATE_REQUEST_ID, f"a request {request_id!r} is open", open_request_id=request_id
             )
-        if len(self._requests) >= self._limits.open_requests:
+        if len(self._tasks) >= self._limits.open_requests:
             raise TooManyRequestsError(self._limits.open_requests)
         task = asyncio.create_task(self._run(request_id, message))
         self._requests[request_id] = task
@@ -143,21 +145,24 @@ class Connection:
         """Give *message* its answer; whatever goes wrong, the request gets its last word and the connection lives."""
         started = asyncio.get_running_loop().time()
         log = self._log.bind(request_id=request_id, type=message.type)
-        try:
+        # A request keeps its place until its last word is out: a client that does not read gets no new ones started.
+        with suppress(WebSocketDisconnect):
             async with self._places:
-                last_word, story = await self._answer(request_id, message, started)
-        except CbTradeError as error:
-            last_word, story = outgoing.error_response(request_id, error), {"outcome": error.code, "error": str(error)}
-        except WebSocketDisconnect:
-            return
-        except Exception:
-            log.exception("request.defect")
-            defect = CbTradeError("something is wrong on our side; the service's log tells more")
-            last_word, story = outgoing.error_response(request_id, defect), {"outcome": defect.code}
-        # From here on the request is over: its id may be used again, and a cancel finds nothing running.
-        self._requests.pop(request_id, None)
-        log.info("request", **story, seconds=round(asyncio.get_running_loop().time() - started, 6))
-        await self._send(last_word)
+                try:
+                    last_word, story = await self._answer(request_id, message, started)
+                except CbTradeError as error:
+                    last_word = outgoing.error_response(request_id, error)
+                    story = {"outcome": error.code, "error": str(error)}
+                except WebSocketDisconnect:
+                    raise
+                except Exception:
+                    log.exception("request.defect")
+                    defect = CbTradeError("something is wrong on our side; the service's log tells more")
+                    last_word, story = outgoing.error_response(request_id, defect), {"outcome": defect.code}
+                # From here on the request is over: its id may be used again, and a cancel finds nothing running.
+                self._requests.pop(request_id, None)
+                log.info("request", **story, seconds=round(asyncio.get_running_loop().time() - started, 6))
+                await self._send(last_word)
 
     async def _answer(self, request_id: str, message: ClientMessage, started: float) -> tuple[bytes, dict[str, Any]]:
         """Do what *message* asks for and return the last message of its answer, and what to log of it."""
@@ -228,6 +233,8 @@ class Connection:
         except TimeoutError:
             self._close(CLOSE_READER_STOPPED, "the client stopped reading")
             raise WebSocketDisconnect(CLOSE_READER_STOPPED) from None
+        except WebSocketDisconnected as error:
+            raise WebSocketDisconnect(CLOSE_ABNORMAL) from error
 
 
 def _range(message: RangeMessage) -> TimeRange:

@@ -23,7 +23,7 @@ def parse_json(text: str) -> dict[str, Any]:
     Raises:
         MessageError: It is too large, no JSON, or no object.
     """
-    if len(text) > MESSAGE_MAX_BYTES or len(text.encode()) > MESSAGE_MAX_BYTES:
+    if len(text) > MESSAGE_MAX_BYTES or len(text.encode(errors="surrogatepass")) > MESSAGE_MAX_BYTES:
         raise MessageError(
             ErrorCode.MESSAGE_TOO_LARGE,
             f"a message may have at most {MESSAGE_MAX_BYTES} bytes",
@@ -55,15 +55,18 @@ def check_message(fields: dict[str, Any]) -> ClientMessage:
     if kind is None:
         raise MessageError(ErrorCode.MISSING_FIELD, "every message has a type", field="type")
     if not isinstance(kind, str) or kind not in MESSAGE_TYPES:
+        shown = repr(kind[:_SHOWN_MAX_CHARACTERS]) if isinstance(kind, str) else f"a {type(kind).__name__}"
         raise MessageError(
             ErrorCode.UNKNOWN_TYPE,
-            f"no message is of type {str(kind)[:_SHOWN_MAX_CHARACTERS]!r}; known: {', '.join(MESSAGE_TYPES)}",
+            f"no message is of type {shown}; known: {', '.join(MESSAGE_TYPES)}",
             known=list(MESSAGE_TYPES),
         )
     try:
         return MESSAGE_TYPES[kind].model_validate(fields)
     except ValidationError as error:
         raise _message_error(error) from error
+    except RecursionError as error:
+        raise MessageError(ErrorCode.INVALID_VALUE, "a value is nested too deep to be looked at") from error
 
 
 def _message_error(error: ValidationError) -> MessageError:

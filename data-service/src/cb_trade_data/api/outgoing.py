@@ -17,11 +17,14 @@ from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Series
+from cb_trade_data.storage.coverage import Segment
 
 DEFAULT_CHUNK_ROWS: Final = 1_000
 
 # An OHLCV row takes at most 190 bytes as JSON, so that a chunk stays under the 1 MiB that every message keeps to.
 CHUNK_ROWS_MAX: Final = 5_000
+
+_REASON_MAX_CHARACTERS: Final = 160
 
 # A usual row: two to five digits before and after each point.
 _TYPICAL_ROW_BYTES: Final = 115
@@ -70,9 +73,9 @@ def historical_data_complete(request_id: str, *, rows: int, chunks: int, receipt
         request_id,
         rows=rows,
         chunks=chunks,
-        coverage=[segment.to_json() for segment in receipt.coverage],
+        coverage=_segments(receipt.coverage),
         coverage_truncated=receipt.is_truncated,
-        gaps=[segment.to_json() for segment in receipt.gaps],
+        gaps=_segments(receipt.gaps),
         rows_from_storage=receipt.rows_from_storage,
         rows_from_exchange=receipt.rows_from_exchange,
         exchange_calls=receipt.exchange_calls,
@@ -126,6 +129,16 @@ def error_response(request_id: str | None, error: CbTradeError) -> bytes:
 
 def _message(type_: str, request_id: str | None, **fields: Any) -> bytes:
     return orjson.dumps({"type": type_, "request_id": request_id, **fields})
+
+
+def _segments(segments: list[Segment]) -> list[dict[str, Any]]:
+    """Return segments for the wire; reasons are kept so short and plain that any receipt stays under 1 MiB."""
+    shown = [segment.to_json() for segment in segments]
+    for facts in shown:
+        if "reason" in facts:
+            plain = "".join(letter if " " <= letter <= "~" else "?" for letter in facts["reason"])
+            facts["reason"] = plain[:_REASON_MAX_CHARACTERS]
+    return shown
 
 
 def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import TokenExpiredError, TokenInvalidError, TokenMissingError
 
 _ALGORITHM: Final = "HS256"
+_SUBJECT_MAX_CHARACTERS: Final = 128
 
 
 class AuthenticationModuleImpl(IAuthenticationModule):
@@ -38,14 +39,19 @@ class AuthenticationModuleImpl(IAuthenticationModule):
             scope = claims.get("scope", "")
             if not isinstance(scope, str):
                 raise TokenInvalidError("the scope claim must be a space-separated list in one string")
-            return Principal(claims["sub"], frozenset(scope.split()), datetime.fromtimestamp(claims["exp"], UTC))
+            if len(claims["sub"]) > _SUBJECT_MAX_CHARACTERS:
+                raise TokenInvalidError(f"the sub claim has more than {_SUBJECT_MAX_CHARACTERS} characters")
+            if not isinstance(claims["exp"], int | float):
+                raise TokenInvalidError("the exp claim must be a number of seconds")
+            expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+            return Principal(claims["sub"], frozenset(scope.split()), expires_at)
         except jwt.ExpiredSignatureError as error:
             raise TokenExpiredError from error
         except jwt.InvalidTokenError as error:
             # PyJWT's texts name the claim that is wrong and never hold the token.
             raise TokenInvalidError(str(error)) from error
         except (ValueError, OverflowError) as error:
-            raise TokenInvalidError("the exp claim lies outside the calendar") from error
+            raise TokenInvalidError("the exp claim is no instant of the calendar") from error
 
 
 def create_token(

@@ -41,7 +41,6 @@ class ExchangeClock:
         return self.known_now() or self._local_now()
 
     async def _measure(self) -> None:
-        asked = self._local_now()
         try:
             told = await self._fetch_time()
         except ExchangeUnavailableError as error:
@@ -51,7 +50,8 @@ class ExchangeClock:
         if told is None:
             self._measure_next = answered + _RETRY_AFTER
             return
-        # The exchange read its clock somewhere between our two readings.
-        self._offset = told - (asked + (answered - asked) / 2)
+        # The exchange read its clock some time before its answer came, so this is never ahead of it: however slow the
+        # way was, no bar is taken for closed too early.
+        self._offset = told - answered
         self._measure_next = answered + _REFRESH_AFTER
         _log.info("exchange.clock", exchange=self._exchange, offset_ms=self._offset / timedelta(milliseconds=1))

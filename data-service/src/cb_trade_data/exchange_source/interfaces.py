@@ -18,13 +18,11 @@ class Page:
     """One answer of an exchange, as it came: not yet checked, in whatever order, whatever it holds.
 
     Attributes:
-        rows: Columns of the kind's schema; a missing value is NaN (times: the row is left out).
-        received: How many rows the answer had, those left out included.
+        rows: Columns of the kind's schema, every row that came; a missing number is NaN.
         calls: How many calls to the exchange it took, failed tries included.
     """
 
     rows: pa.Table
-    received: int
     calls: int = 1
 
 

@@ -162,6 +162,7 @@ class DataSourceConnectorImpl(IDataSourceConnector):
                         result = await call()
         except ExchangeUnavailableError as error:
             running.problem = error.reason
+            error.tries = tries
             raise
         running.problem = None
         return result, tries

@@ -41,11 +41,12 @@ class Once(Generic[T]):
             await asyncio.wait([task])
 
     async def _run(self) -> T:
+        keep = False
         try:
             result = await self._make()
-        except BaseException:
-            self._task = None
-            raise
-        if not self._keep:
-            self._task = None
+            keep = self._keep
+        finally:
+            # Unless it was ended by `cancel` and another run has begun since.
+            if not keep and self._task is asyncio.current_task():
+                self._task = None
         return result

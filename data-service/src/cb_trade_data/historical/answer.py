@@ -87,8 +87,9 @@ class Answer:
             refresh=self._refresh,
         )
         if any(gaps):
-            async for rows in self._deliver_from_flight(partition, part, now):
-                yield rows
+            async with aclosing(self._deliver_from_flight(partition, part, now)) as stretches:
+                async for rows in stretches:
+                    yield rows
             return
         rows = stored.rows_in(part)
         self.receipt.rows_from_storage += rows.num_rows
@@ -111,6 +112,7 @@ class Answer:
             self.receipt.exchange_calls += want.calls
             self._facts = flight.facts
             self._enter(part, flight.state.coverage)
+            self.receipt.enter_failures(want.failures)
 
     def _enter(self, part: TimeRange, coverage: Coverage) -> None:
         """Enter what is known of *part*; what lies before listing is derived, whatever was once written there."""

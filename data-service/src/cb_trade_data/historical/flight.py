@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -41,7 +41,8 @@ class Want:
         open: The parts of `range` that are not settled yet, oldest first; None until the flight has read storage.
         is_stored: Whether everything that settled it is stored, or was found impossible to store.
         rows_fetched: How many of its rows came from the exchange since it came.
-        calls: How many calls the pages took that were fetched for it.
+        calls: How many calls the pages took that were fetched for it, those that failed included.
+        failures: What of a refresh failed.
     """
 
     range: TimeRange
@@ -51,6 +52,7 @@ class Want:
     is_stored: bool = False
     rows_fetched: int = 0
     calls: int = 0
+    failures: list[Segment] = field(default_factory=list)
 
     def settle(self, parts: list[TimeRange]) -> None:
         """Take *parts* off what is open."""
@@ -92,6 +94,7 @@ class Flight:
         self._has_read = False
         self._changes: list[Change] = []  # what lies between the two
         self._committed_at = 0.0  # loop time
+        self._commit_failed = False
         self._failure: CbTradeError | None = None
         self._changed = asyncio.Event()
         self.landed = False  # takes no more waiters
@@ -121,8 +124,6 @@ class Flight:
         cursor = want.range.start
         while True:
             changed = self._changed
-            if self._failure is not None:
-                raise self._failure
             if want.open is not None:
                 until = want.open[0].start if want.open else want.range.end
                 if until > cursor:
@@ -133,6 +134,8 @@ class Flight:
                     continue
                 if want.is_stored:
                     return
+            if self._failure is not None:
+                raise self._failure
             await changed.wait()
 
     @property
@@ -164,6 +167,8 @@ class Flight:
                     break
         except CbTradeError as error:
             self._failure = error
+            if self._changes:
+                await self._commit()
         except BaseException as error:
             self._failure = CbTradeError(f"fetching {self._partition} ended unexpectedly: {type(error).__name__}")
             raise
@@ -199,9 +204,7 @@ class Flight:
         if self._next_window() is None:
             return
         # Read the exchange's clock before anything that it judges.
-        now = await self._source.now(self._exchange.id)
-        if self._facts.has_no_bar(now):
-            self._settle_all_as_empty()
+        await self._source.now(self._exchange.id)
         while len(self._calls) < self._exchange.concurrent_calls and (window := self._next_window()) is not None:
             if self._calls and self._may_be_unlisted(window):
                 return  # The page under way may show that this one would be wasted.
@@ -226,6 +229,8 @@ class Flight:
     async def _next_event(self) -> None:
         """Wait until a page is in, waiters have come or gone, or it is time for a checkpoint; take in what came."""
         changed = self._changed
+        if not self._wants:
+            return
         if not any(call.done() for call in self._calls):
             elapsed = asyncio.get_running_loop().time() - self._committed_at
             try:
@@ -241,40 +246,54 @@ class Flight:
             page = call.result()
         except ExchangeUnavailableError as error:
             _log.warning("page.failed", partition=str(self._partition), window=str(window), reason=error.reason)
-            self._apply(self._failed(window, now, error.reason), [window])
+            self._count_calls(window, error.tries)
+            self._apply_failure(window, now, error.reason)
             return
-        for want in self._wants:
-            if want.open_in(window):
-                want.calls += page.calls
+        self._count_calls(window, page.calls)
         checked = check_page(page, window, self._grid)
         if checked.findings:
             findings = {str(finding): count for finding, count in checked.findings.items()}
             _log.info("page.findings", partition=str(self._partition), window=str(window), **findings)
         if checked.answered is None:
-            self._apply(self._failed(window, now, "the answer does not fit the question"), [window])
+            self._apply_failure(window, now, "the answer does not fit the question")
             return
-        if checked.rows.num_rows == 0 and not checked.rejected:
-            await self._look_into_listing(now)
+        if checked.is_empty:
+            try:
+                await self._look_into_listing(now)
+            except ExchangeUnavailableError as error:
+                self._apply_failure(window, now, error.reason)
+                return
         self._apply(settle(checked, self._wanted(window), self._grid, now), [checked.answered])
 
     async def _look_into_listing(self, now: datetime) -> None:
         """After an empty page: learn when the series was listed, and settle what lies before."""
-        if not self._facts.listing_is_due(now):
-            return
-        self._facts = await self._register.look_up_listing(self._partition.series, now)
+        if self._facts.listed_at is None and self._facts.listing_is_due(now):
+            held = next(self._state.coverage.ranges(State.HELD), None)
+            self._facts = await self._register.look_up_listing(
+                self._partition.series, now, known_bar=None if held is None else held.end
+            )
         if (unlisted := self._facts.unlisted) is not None:
             for want in self._wants:
                 want.settle([unlisted])
+        elif self._facts.listing_checked_at == now:
+            # It said just now that it has no bar at all, which answers the other pages as well.
+            wanted = self._wanted(self._partition.range)
+            self._apply(self._without_rows(Segment(part, State.EMPTY, now, asks=1) for part in wanted), wanted)
 
-    def _settle_all_as_empty(self) -> None:
-        """The exchange said that it has no bar at all: that answers every page."""
-        wanted = self._wanted(self._partition.range)
-        segments = tuple(Segment(part, State.EMPTY, self._facts.listing_checked_at, asks=1) for part in wanted)
-        self._apply(Change(self._state.rows.slice(0, 0), segments), wanted)
+    def _apply_failure(self, window: TimeRange, now: datetime, reason: str) -> None:
+        failed = [Segment(part, State.FAILED, now, reason=reason) for part in self._wanted(window)]
+        for want in self._wants:
+            # Where rows are held, a failed refresh leaves no trace in the coverage; its asker is told all the same.
+            want.failures += [segment for segment in failed if want.refresh and want.open_in(segment.range)]
+        self._apply(self._without_rows(failed), [window])
 
-    def _failed(self, window: TimeRange, now: datetime, reason: str) -> Change:
-        segments = tuple(Segment(part, State.FAILED, now, reason=reason) for part in self._wanted(window))
-        return Change(self._state.rows.slice(0, 0), segments)
+    def _without_rows(self, segments: Iterable[Segment]) -> Change:
+        return Change(self._state.rows.slice(0, 0), tuple(segments))
+
+    def _count_calls(self, window: TimeRange, calls: int) -> None:
+        for want in self._wants:
+            if want.open_in(window):
+                want.calls += calls
 
     def _wanted(self, window: TimeRange) -> list[TimeRange]:
         """Return the bars of *window* that anybody waits for."""
@@ -295,16 +314,26 @@ class Flight:
             return False
         elapsed = asyncio.get_running_loop().time() - self._committed_at
         somebody_waits = any(want.open == [] and not want.is_stored for want in self._wants)
-        return somebody_waits or not self._calls or elapsed >= _CHECKPOINT_SECS
+        is_last = not self._calls and not self._commit_failed
+        return somebody_waits or is_last or elapsed >= _CHECKPOINT_SECS
 
     async def _commit(self) -> None:
+        """Store what is not stored yet; what cannot be stored now is tried again with the next commit."""
+        changes = list(self._changes)
         try:
-            self._stored = self._state = await self._storage.commit(self._stored, self._changes)
+            self._stored = await self._storage.commit(self._stored, changes)
         except CbTradeError as error:
             # The waiters get their rows all the same; storage counts, logs and shows the failure.
             _log.warning("flight.not_stored", partition=str(self._partition), code=error.code)
-        self._changes.clear()
+            self._commit_failed = True
+        else:
+            del self._changes[: len(changes)]
+            self._state = self._stored.with_changes(self._changes)
+            self._commit_failed = False
         self._committed_at = asyncio.get_running_loop().time()
+        for want in self._wants:
+            want.is_stored |= want.open == []
+        self._announce()
 
     def _mark_stored(self) -> None:
         if self._changes:

@@ -46,7 +46,7 @@ class IHistoricalDataManager(ABC):
 
     @abstractmethod
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
-        """Return what an answer would read and fetch; calls no exchange."""
+        """Return what an answer would read and fetch; calls no exchange. Raises as `open` does."""
 
     @abstractmethod
     async def current(self, series: Series) -> CurrentState:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
-from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
+from cb_trade_data.errors import (
+    ExchangeUnavailableError,
+    RangeInFutureError,
+    UnknownTimeframeError,
+    UnsupportedKindError,
+)
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
@@ -20,6 +26,7 @@ from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
 
 
 class HistoricalDataManagerImpl(IHistoricalDataManager):
@@ -53,11 +60,13 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
         """See `IHistoricalDataManager.open`."""
         facts = await self._register.facts(series)
-        if not await self._is_settled_by_own_clock(series, wanted, refresh=refresh):
+        if not await self._is_settled_by_own_clock(series, wanted, facts, refresh=refresh):
             await self._source.now(series.exchange)
-        now = self._now(series.exchange)
-        if wanted.start >= now:
-            raise RangeInFutureError(wanted.start, now)
+        now = self._refuse_future(series, wanted)
+        if facts.listed_part(wanted) != wanted and (refresh or facts.listing_is_due(now)):
+            # The answer depends on a listing date that was looked up a while ago. If it cannot be had now, it stands.
+            with suppress(ExchangeUnavailableError):
+                facts = await self._register.look_up_listing(series, now, force=refresh)
         return Answer(
             series,
             wanted.start,
@@ -71,6 +80,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
 
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
         """See `IHistoricalDataManager.plan`."""
+        self._refuse_future(series, wanted)
         bars = self._closed_bars(series, wanted)
         facts = await self._storage.facts(series)
         if bars is not None and facts is not None:
@@ -96,7 +106,16 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         """See `IHistoricalDataManager.current`."""
         return await self._current_fetcher.current(series)
 
-    async def _is_settled_by_own_clock(self, series: Series, wanted: TimeRange, *, refresh: bool) -> bool:
+    def _refuse_future(self, series: Series, wanted: TimeRange) -> datetime:
+        """Return the present, unless *wanted* has not begun yet."""
+        now = self._now(series.exchange)
+        if wanted.start >= now:
+            raise RangeInFutureError(wanted.start, now)
+        return now
+
+    async def _is_settled_by_own_clock(
+        self, series: Series, wanted: TimeRange, facts: SeriesFacts, *, refresh: bool
+    ) -> bool:
         """Tell whether the answer's end is clear without reading the exchange's clock.
 
         It is where the clock has been read before, and where storage settles the newest bar that is closed by our own
@@ -104,13 +123,15 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         """
         if self._source.known_now(series.exchange) is not None:
             return True
-        bars = self._closed_bars(series, wanted)
-        if bars is None or refresh:
+        if refresh or wanted.start >= self._closed_until(series):
             return False
+        bars = self._closed_bars(series, wanted)
+        if bars is None:
+            return True  # It lies between two opens of the past.
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
         stored = await self._storage.read(partition_at(series, newest.start))
         now = self._local_now()
-        return not any(missing(newest, stored.coverage, unlisted=None, now=now, failures_since=now))
+        return not any(missing(newest, stored.coverage, unlisted=facts.unlisted, now=now, failures_since=now))
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""

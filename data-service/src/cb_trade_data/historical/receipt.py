@@ -37,6 +37,11 @@ class Receipt:
             if segment.state in _GAP_STATES:
                 _append(self.gaps, segment)
 
+    def enter_failures(self, failures: Iterable[Segment]) -> None:
+        """Add what a refresh could not ask about again: a gap, although older rows were delivered there."""
+        for segment in failures:
+            _append(self.gaps, segment)
+
 
 def _append(segments: list[Segment], segment: Segment) -> bool:
     """Add *segment*, joined to the last one where it continues it; tell whether there was room."""

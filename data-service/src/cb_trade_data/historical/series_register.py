@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from cb_trade_data.errors import CbTradeError
+from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.interfaces import IStorageManager
@@ -39,13 +39,30 @@ class SeriesRegister:
                 return facts
             return await self._remember(series, SeriesFacts(await self._source.market_id(series)))
 
-    async def look_up_listing(self, series: Series, now: datetime) -> SeriesFacts:
-        """Return the facts of *series* after asking for its first bar, if that is due."""
+    async def look_up_listing(
+        self, series: Series, now: datetime, *, known_bar: datetime | None = None, force: bool = False
+    ) -> SeriesFacts:
+        """Return the facts of *series* after asking for its first bar, if that is due.
+
+        Args:
+            now: The exchange's present.
+            known_bar: Open time of some bar that is known to exist; the first one cannot be later.
+            force: Ask even if it is not due.
+
+        Raises:
+            ExchangeUnavailableError: It did not answer, or with what cannot be true. The facts stay as they were.
+        """
         async with self._lock(series):
             facts = await self._storage.facts(series) or SeriesFacts(await self._source.market_id(series))
-            if not facts.listing_is_due(now):
+            if not force and not facts.listing_is_due(now):
                 return facts
             listed_at = await self._source.fetch_first_open(series)
+            if listed_at is not None:
+                latest = now if known_bar is None else min(now, known_bar)
+                if listed_at > latest or series.grid.floor(listed_at) != listed_at:
+                    raise ExchangeUnavailableError(
+                        series.exchange, f"it says that its first bar opened at {listed_at.isoformat()}"
+                    )
             _log.info("series.listing", series=str(series), listed_at=listed_at and listed_at.isoformat())
             return await self._remember(series, facts.with_listing(listed_at, now))
 

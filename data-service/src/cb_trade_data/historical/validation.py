@@ -16,6 +16,7 @@ import pyarrow as pa
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range, timestamps_ms
+from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
@@ -30,7 +31,6 @@ _PRICES: Final = ("open", "high", "low", "close")
 class Finding(StrEnum):
     """What can be wrong with a row of an answer."""
 
-    NO_TIME = "no_time"
     OFF_GRID = "off_grid"
     OUTSIDE = "outside"
     NOT_A_NUMBER = "not_a_number"
@@ -48,13 +48,21 @@ class CheckedPage:
         rows: Good rows of the window, in time order, unique.
         answered: The part of the window that the answer speaks for; None if it speaks for nothing.
         rejected: Bars of which only unusable rows came: not absent, just not to be had this time.
+        silence_counts: Whether a bar that is not in the answer is absent. Where a row came whose time is unusable, it
+            may have been the row of any bar that is missing.
         findings: How many rows showed each defect. `outside` alone is normal: some venues always fill a page.
     """
 
     rows: pa.Table
     answered: TimeRange | None
     rejected: tuple[TimeRange, ...]
+    silence_counts: bool
     findings: Mapping[Finding, int]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the exchange said, believably, that it has nothing there."""
+        return self.rows.num_rows == 0 and not self.rejected and self.silence_counts
 
 
 def check_page(page: Page, window: TimeRange, grid: Timeframe) -> CheckedPage:
@@ -65,11 +73,10 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe) -> CheckedPage:
         window: Grid edges. As many bars as it has were asked for.
     """
     findings: Counter[Finding] = Counter()
-    findings[Finding.NO_TIME] = page.received - page.rows.num_rows
-
     times = timestamps_ms(page.rows)
     findings[Finding.UNSORTED] = int(np.count_nonzero(np.diff(times) < 0))
-    on_grid = grid.on_grid(times)
+    # A time that no calendar of ours holds is in another unit, whatever grid it happens to hit.
+    on_grid = grid.on_grid(times) & (times >= to_ms(EVER.start)) & (times < to_ms(EVER.end))
     findings[Finding.OFF_GRID] = int(np.count_nonzero(~on_grid))
     inside = (times >= to_ms(window.start)) & (times < to_ms(window.end))
     findings[Finding.OUTSIDE] = int(np.count_nonzero(on_grid & ~inside))
@@ -88,6 +95,7 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe) -> CheckedPage:
         good.cast(OHLCV_SCHEMA),
         answered,
         tuple(grid.runs(unusable)),
+        bool(np.all(on_grid)),
         {finding: count for finding, count in findings.items() if count},
     )
 
@@ -106,8 +114,13 @@ def settle(checked: CheckedPage, wanted: list[TimeRange], grid: Timeframe, now: 
     rejected = list(intersect_all(answered, checked.rejected))
     clean = list(subtract(answered, rejected))
 
-    segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in rejected]
-    if checked.rows.num_rows == 0 and not checked.rejected:
+    if not checked.silence_counts:
+        bars = list(intersect_all(clean, grid.runs(timestamps_ms(rows))))
+        rejected += subtract(clean, bars)
+        clean = bars
+
+    segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in sorted(rejected)]
+    if checked.is_empty:
         segments += [Segment(part, State.EMPTY, now, asks=1) for part in clean]
     else:
         genuine_until = grid.floor(now - _GENUINE_AFTER)
@@ -125,9 +138,9 @@ def _answered(page: Page, times: npt.NDArray[np.int64], window: TimeRange, grid:
     A page that came full but does not reach the window's end was cut: by a duplicate, say, which pushes the newest
     candle out. A page that only has rows from before the window answers another question.
     """
-    if page.received < grid.bars_in(window) or len(times) == 0:
+    if page.rows.num_rows < grid.bars_in(window) or len(times) == 0:
         strays = len(times) > 0 and int(times.max()) < to_ms(window.start)
-        nothing_usable = page.received > 0 and len(times) == 0
+        nothing_usable = page.rows.num_rows > 0 and len(times) == 0
         return None if strays or nothing_usable else window
     reached = grid.advance(from_ms(int(times.max())), 1)
     if reached <= window.start:

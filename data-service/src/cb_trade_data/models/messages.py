@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cb_trade_data.models.instants import EPOCH, from_ms
-from cb_trade_data.models.series import SYMBOL_MAX_CHARACTERS, Kind
+from cb_trade_data.models.series import SYMBOL_MAX_BYTES, Kind, check_symbol
 
 DEFAULT_TIMEFRAME: Final = "5m"
 
@@ -53,7 +53,8 @@ RequestId = Annotated[str, Field(min_length=1, max_length=64)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 Symbol = Annotated[
     str,
-    Field(min_length=1, max_length=SYMBOL_MAX_CHARACTERS, validation_alias=AliasChoices("symbol", "coin_symbol")),
+    AfterValidator(check_symbol),
+    Field(max_length=SYMBOL_MAX_BYTES, validation_alias=AliasChoices("symbol", "coin_symbol")),
 ]
 Exchange = Annotated[
     str, Field(min_length=1, max_length=32, validation_alias=AliasChoices("exchange", "exchange_name"))

@@ -10,7 +10,8 @@ from typing import Final
 from cb_trade_data.models.timeframe import Timeframe
 
 _EXCHANGE: Final = re.compile(r"[a-z0-9_]{1,32}")
-SYMBOL_MAX_CHARACTERS: Final = 64
+# Percent-encoded, a symbol is a part of a path, of which common file systems take 255 bytes.
+SYMBOL_MAX_BYTES: Final = 64
 
 
 class Kind(StrEnum):
@@ -20,6 +21,17 @@ class Kind(StrEnum):
     TRADES = "trades"
     FUNDING_RATE = "funding_rate"
     ORDER_BOOK = "order_book"
+
+
+def check_symbol(symbol: str) -> str:
+    """Return *symbol* if it can be one.
+
+    Raises:
+        ValueError: It is empty, too long, or holds characters that cannot be seen.
+    """
+    if not symbol.isprintable() or not 1 <= len(symbol.encode()) <= SYMBOL_MAX_BYTES:
+        raise ValueError(f"a symbol has 1 to {SYMBOL_MAX_BYTES} bytes of printable characters")
+    return symbol
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,7 @@ class Series:
     def __post_init__(self) -> None:
         if not _EXCHANGE.fullmatch(self.exchange):
             raise ValueError(f"not an exchange id: {self.exchange[:40]!r}")
-        if not 1 <= len(self.symbol) <= SYMBOL_MAX_CHARACTERS or not self.symbol.isprintable():
-            raise ValueError(f"a symbol has 1 to {SYMBOL_MAX_CHARACTERS} printable characters")
+        check_symbol(self.symbol)
         if (self.kind is Kind.OHLCV) != (self.timeframe is not None):
             raise ValueError(f"{self.kind} and timeframe {self.timeframe} do not go together")
 

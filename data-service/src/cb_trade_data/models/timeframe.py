@@ -56,11 +56,6 @@ class Timeframe:
         """The length of one bar in milliseconds; for months the longest there is, good for estimates and ordering."""
         return self.count * (31 * _UNIT_MS["d"] if self.is_calendar else _UNIT_MS[self.unit])
 
-    @property
-    def duration(self) -> timedelta:
-        """`duration_ms` as a timedelta."""
-        return timedelta(milliseconds=self.duration_ms)
-
     @cached_property
     def _origin_ms(self) -> int:
         return _MONDAY_BEFORE_EPOCH_MS if self.unit == "w" else 0

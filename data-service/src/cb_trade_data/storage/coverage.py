@@ -36,7 +36,7 @@ class Segment:
 
     Attributes:
         asked_at: When the exchange was last asked (`empty`, `failed`); None for the others.
-        asks: How many independent empty answers there were (`empty`); 0 for the others.
+        asks: How many independent empty answers there were (`empty`, and `failed` after those); else 0.
         reason: Why it could not be got (`failed`); None for the others.
     """
 
@@ -85,15 +85,18 @@ class Segment:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Segment:
-        """Read back what `to_json` gave."""
-        asked_at = facts.get("asked_at")
-        return cls(
-            TimeRange(from_ms(facts["start_time"]), from_ms(facts["end_time"])),
-            State(facts["state"]),
-            None if asked_at is None else from_ms(asked_at),
-            facts.get("asks", 0),
-            facts.get("reason"),
-        )
+        """Read back what `to_json` gave. Raises ValueError for anything else."""
+        try:
+            asked_at = facts.get("asked_at")
+            return cls(
+                TimeRange(from_ms(facts["start_time"]), from_ms(facts["end_time"])),
+                State(facts["state"]),
+                None if asked_at is None else from_ms(asked_at),
+                int(facts.get("asks", 0)),
+                facts.get("reason"),
+            )
+        except (AttributeError, KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"not a segment of coverage: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,13 @@ class Coverage:
     """The segments of a partition: disjoint, in order, neighbours with the same facts joined. Immutable."""
 
     segments: tuple[Segment, ...] = ()
+
+    @classmethod
+    def from_json(cls, facts: Any) -> Coverage:
+        """Read back a list of what `Segment.to_json` gave. Raises ValueError for anything else."""
+        if not isinstance(facts, list):
+            raise ValueError("coverage is a list of segments")  # noqa: TRY004 - to the reader, bytes of a wrong value
+        return cls(tuple(map(Segment.from_json, facts)))
 
     def with_segments(self, news: Iterable[Segment]) -> Coverage:
         """Return the coverage after *news*, in the order they came: the later fact replaces the earlier one.
@@ -157,11 +167,13 @@ def _pieces(segments: list[Segment], new: Segment) -> Iterator[Segment]:
 def _resolve(old: Segment, new: Segment) -> Segment:
     if old.state is State.HELD:
         return old
-    if old.state is State.EMPTY and new.state is State.EMPTY and old.asked_at and new.asked_at:
-        if new.asked_at < old.asked_at + _INDEPENDENT_AFTER:
-            return old
-        return replace(new, asks=old.asks + new.asks)
-    return new
+    if new.state is State.HELD or old.asked_at is None or new.asked_at is None:
+        return new
+    is_independent = new.asked_at >= old.asked_at + _INDEPENDENT_AFTER
+    if old.state is State.EMPTY and new.state is State.EMPTY and not is_independent:
+        return old
+    # A failed re-check does not take back the empty answers there were before it.
+    return replace(new, asks=old.asks + new.asks if is_independent else max(old.asks, new.asks))
 
 
 def joined(segments: Iterable[Segment]) -> Iterator[Segment]:

@@ -95,7 +95,7 @@ class IStorageManager(ABC):
 
     @abstractmethod
     async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
-        """Store the facts; what another writer stored in between is replaced, since newer facts win."""
+        """Store the facts, merged with what another writer has stored since they were read, and return the outcome."""
 
     @abstractmethod
     async def latest_timestamp(self, series: Series) -> datetime | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -57,8 +56,7 @@ class StorageManagerImpl(IStorageManager):
                 try:
                     return await self._storage.write_facts(series, facts)
                 except VersionConflictError:
-                    current = await self._storage.read_facts(series)
-                    facts = replace(facts, version=None if current is None else current.version)
+                    facts = facts.merged(await self._storage.read_facts(series))
             raise StorageUnavailableError(f"the facts of {series}", f"lost {_MAX_RACES} races for it in a row")
 
     async def latest_timestamp(self, series: Series) -> datetime | None:

@@ -89,7 +89,7 @@ class ObjectStorage(IRawDataStorage):
         data, version = found
         try:
             return SeriesFacts.from_bytes(data, version)
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise CorruptObjectError(path, str(error)) from error
 
     async def write_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
@@ -139,7 +139,7 @@ class ObjectStorage(IRawDataStorage):
         """See `IRawDataStorage.list_coins`."""
         symbols = set()
         for kind in Kind:
-            async with aclosing(self.list_objects(f"{kind}/exchange={exchange}")) as paths:
+            async with aclosing(self.list_objects(self._paths.exchange_folder(kind, exchange))) as paths:
                 async for path in paths:
                     if self._holds_rows(path) and (symbol := self._paths.symbol_of(path)) is not None:
                         symbols.add(symbol)

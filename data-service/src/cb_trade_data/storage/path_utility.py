@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import MAXYEAR
 from typing import Final
 from urllib.parse import quote, unquote
 
-from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.partition import Partition, partition_at
 from cb_trade_data.models.series import Series
 
 FACTS_NAME: Final = "_series.json"
@@ -23,9 +24,13 @@ class StoragePathUtility:
         """*suffix* is the layout's file name ending, without the dot."""
         self.part_name = f"{_PART_STEM}.{suffix}"
 
+    def exchange_folder(self, kind: str, exchange: str) -> str:
+        """Return the folder of everything stored of one exchange and kind."""
+        return f"{kind}/exchange={quote(exchange, safe='')}"
+
     def coin_folder(self, kind: str, exchange: str, symbol: str) -> str:
         """Return the folder of everything stored of one symbol and kind."""
-        return f"{kind}/exchange={exchange}/symbol={quote(symbol, safe='')}"
+        return f"{self.exchange_folder(kind, exchange)}/symbol={quote(symbol, safe='')}"
 
     def series_folder(self, series: Series) -> str:
         """Return the folder of one series."""
@@ -50,8 +55,11 @@ class StoragePathUtility:
         year, month = keys[0].removeprefix("year="), keys[1].removeprefix("month=")
         if not (year.isdecimal() and month.isdecimal()):
             return None
+        if int(year) > MAXYEAR or int(month) > 12:
+            return None
         partition = Partition(series, int(year), int(month))
-        return partition if path == self.part_path(partition) else None
+        is_ours = path == self.part_path(partition) and partition == partition_at(series, partition.range.start)
+        return partition if is_ours else None
 
     def symbol_of(self, path: str) -> str | None:
         """Return the symbol that *path* belongs to; None for a path that is not ours."""
@@ -61,4 +69,5 @@ class StoragePathUtility:
         return None
 
     def _part_key(self, partition: Partition) -> str:
-        return f"year={partition.year}/month={partition.month:02}/{self.part_name}"
+        month = f"{partition.month:02}" if partition.month else "0"
+        return f"year={partition.year}/month={month}/{self.part_name}"

@@ -45,18 +45,21 @@ class SeriesFacts:
         return TimeRange(self.listed_at, wanted.end) if self.listed_at < wanted.end else None
 
     def listing_is_due(self, now: datetime) -> bool:
-        """Tell whether the exchange should be asked for its first bar: never asked, or had none a day ago."""
-        if self.listed_at is not None:
-            return False
+        """Tell whether the exchange may be asked for its first bar: never asked, or not for a day."""
         return self.listing_checked_at is None or now >= self.listing_checked_at + _LISTING_RECHECK_AFTER
-
-    def has_no_bar(self, now: datetime) -> bool:
-        """Tell whether the exchange said less than a day ago that it has no bar at all."""
-        return self.listing_checked_at is not None and self.listed_at is None and not self.listing_is_due(now)
 
     def with_listing(self, listed_at: datetime | None, checked_at: datetime) -> SeriesFacts:
         """Return the facts after the exchange was asked for its first bar."""
         return replace(self, listed_at=listed_at, listing_checked_at=checked_at)
+
+    def merged(self, other: SeriesFacts | None) -> SeriesFacts:
+        """Return these facts on top of *other*, which was stored meanwhile: of two listings the later look counts."""
+        if other is None:
+            return replace(self, version=None)
+        never = EVER.start
+        if (other.listing_checked_at or never) > (self.listing_checked_at or never):
+            return other
+        return replace(self, version=other.version)
 
     def to_bytes(self) -> bytes:
         """Return the facts as the stored JSON object: times in epoch milliseconds."""
@@ -80,10 +83,13 @@ class SeriesFacts:
         facts = orjson.loads(data)
         if not isinstance(facts, dict) or facts.get("cb_trade.format") != 1:
             raise ValueError("not a facts object of format 1")
-        listed_at, checked_at = facts.get("listed_at"), facts.get("listing_checked_at")
-        return cls(
-            str(facts["market_id"]),
-            None if listed_at is None else from_ms(listed_at),
-            None if checked_at is None else from_ms(checked_at),
-            version,
-        )
+        try:
+            listed_at, checked_at = facts["listed_at"], facts["listing_checked_at"]
+            return cls(
+                str(facts["market_id"]),
+                None if listed_at is None else from_ms(listed_at),
+                None if checked_at is None else from_ms(checked_at),
+                version,
+            )
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"not a facts object: {type(error).__name__}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -23,6 +24,7 @@ from cb_trade_data.models.time_range import TimeRange
 
 _TIMEOUT_MS: Final = 10_000
 _REASON_MAX_CHARACTERS: Final = 200
+_ADDRESS: Final = re.compile(r"\b[a-z]+://\S+")
 _COLUMNS: Final = ("open", "high", "low", "close", "volume")
 
 
@@ -71,7 +73,8 @@ class CCXTExchangeClient(IExchangeAPIClient):
         if not exchange.has["fetchTime"]:
             return None
         async with self._translated_errors():
-            return from_ms(await exchange.fetch_time())
+            told = await exchange.fetch_time()
+        return None if told is None else from_ms(told)
 
     async def close(self) -> None:
         """See `IExchangeAPIClient.close`."""
@@ -112,12 +115,14 @@ class CCXTExchangeClient(IExchangeAPIClient):
         except ccxt.BadSymbol as error:
             raise UnknownSymbolError(self.facts.id, symbol) from error
         except ccxt.BaseError as error:
-            reason = f"{type(error).__name__}: {error}"[:_REASON_MAX_CHARACTERS]
-            raise ExchangeUnavailableError(self.facts.id, reason) from error
+            raise ExchangeUnavailableError(self.facts.id, _reason(error)) from error
 
 
 def _distrustful_class(exchange_id: str) -> type[Any]:
-    """Return CCXT's class with one check added: an HTTP 200 whose body is no JSON is an error, not an empty answer.
+    """Return CCXT's class with two checks added, where it would take a broken answer for an empty one.
+
+    An HTTP 200 must hold JSON, and every candle in it a time. Candles are handed on as they came, neither sorted nor
+    filtered nor cut, so that the validation sees what the exchange really said.
 
     The import takes half a second: call this off the event loop.
     """
@@ -130,7 +135,21 @@ def _distrustful_class(exchange_id: str) -> type[Any]:
                 raise ccxt.BadResponse(f"{self.id} answered with something that is not JSON")
             return answer
 
+        def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> list[Any]:
+            if not isinstance(ohlcvs, list) or not all(row and isinstance(row, list | dict) for row in ohlcvs):
+                raise ccxt.BadResponse(f"{self.id} answered with something that is not candles")
+            rows = [self.parse_ohlcv(row, market) for row in ohlcvs]
+            if not all(isinstance(row[0], int) for row in rows):
+                raise ccxt.BadResponse(f"{self.id} sent a candle without a time")
+            return rows
+
     return Distrustful
+
+
+def _reason(error: Exception) -> str:
+    """Return *error* as a short line of ASCII without addresses, which may hold credentials: clients get to see it."""
+    text = _ADDRESS.sub("(address)", f"{type(error).__name__}: {error}")
+    return text.encode("ascii", "replace").decode()[:_REASON_MAX_CHARACTERS]
 
 
 def _rebased(addresses: Any, base_url: str) -> Any:
@@ -141,9 +160,8 @@ def _rebased(addresses: Any, base_url: str) -> Any:
 
 
 def _to_page(rows: list[list[Any]]) -> Page:
-    """Return CCXT's rows as columns. A row without a usable time is left out; a missing number is NaN."""
-    usable = [row for row in rows if isinstance(row[0], int)]
-    times = pa.array([row[0] for row in usable], pa.int64()).cast(TIMESTAMP)
-    numbers = np.array([row[1:6] for row in usable], dtype=np.float64).reshape(len(usable), len(_COLUMNS))
+    """Return CCXT's rows as columns; a missing number is NaN."""
+    times = pa.array([row[0] for row in rows], pa.int64()).cast(TIMESTAMP)
+    numbers = np.array([row[1:6] for row in rows], dtype=np.float64).reshape(len(rows), len(_COLUMNS))
     columns = [times, *(pa.array(numbers[:, index]) for index in range(len(_COLUMNS)))]
-    return Page(pa.table(columns, names=["timestamp", *_COLUMNS]), received=len(rows))
+    return Page(pa.table(columns, names=["timestamp", *_COLUMNS]))

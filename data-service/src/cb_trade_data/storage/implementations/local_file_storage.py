@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import xxhash
+
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.object_storage import ObjectStorage
@@ -20,6 +22,7 @@ from cb_trade_data.storage.object_storage import ObjectStorage
 _LOCKS: Final = ".locks"
 _TEMPORARY_PREFIX: Final = ".writing-"
 
+_FILE_MODE: Final = 0o644
 _LOCK_POLL_SECS: Final = (0.002, 0.02)
 
 
@@ -44,7 +47,7 @@ class LocalFileStorage(ObjectStorage):
         while True:
             try:
                 return await asyncio.to_thread(self._put, path, data, expected_version)
-            except BlockingIOError:
+            except _LockHeldError:
                 # Another writer holds the lock. Polled: waiting in a pool thread could use up the pool.
                 await asyncio.sleep(random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
 
@@ -55,13 +58,12 @@ class LocalFileStorage(ObjectStorage):
 
     def _get(self, path: str) -> tuple[bytes, str] | None:
         try:
-            with (self._root / path).open("rb") as file:
-                # The version of the very file being read, not of one that may replace it meanwhile.
-                return file.read(), _version(os.fstat(file.fileno()))
+            data = (self._root / path).read_bytes()
+            return data, _version(data)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageUnavailableError(path, str(error)) from error
+            raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
     def _put(self, path: str, data: bytes, expected_version: str | None) -> str:
         target = self._root / path
@@ -70,10 +72,8 @@ class LocalFileStorage(ObjectStorage):
                 if self._current_version(target) != expected_version:
                     raise VersionConflictError(path)
                 return _replace(target, data)
-        except BlockingIOError:
-            raise
         except OSError as error:
-            raise StorageUnavailableError(path, str(error)) from error
+            raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
     def _list(self, folder: str) -> list[str]:
         base = self._root / folder
@@ -84,11 +84,11 @@ class LocalFileStorage(ObjectStorage):
                 if not file.name.startswith(".") and file.is_file()
             )
         except OSError as error:
-            raise StorageUnavailableError(folder, str(error)) from error
+            raise StorageUnavailableError(folder, error.strerror or type(error).__name__) from error
 
     def _current_version(self, target: Path) -> str | None:
         try:
-            return _version(target.stat())
+            return _version(target.read_bytes())
         except FileNotFoundError:
             return None
 
@@ -97,37 +97,58 @@ class LocalFileStorage(ObjectStorage):
         """Hold the object's lock file, for one check and one rename.
 
         Raises:
-            BlockingIOError: Somebody else holds it.
+            _LockHeldError: Somebody else has it.
         """
         lock = self._root / _LOCKS / f"{path}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise _LockHeldError from error
             yield
 
 
-def _version(stat: os.stat_result) -> str:
-    # Every write makes a new file; a reused inode number still has another time or size.
-    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+class _LockHeldError(Exception):
+    """Another writer is at it."""
+
+
+def _version(data: bytes) -> str:
+    # What is in it, not when or where it was written: clocks tick in milliseconds, and inode numbers are used again.
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def _replace(target: Path, data: bytes) -> str:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            # Temporary files are made for their owner alone; these are for every engine on the machine to read.
+            os.fchmod(file.fileno(), _FILE_MODE)
             os.fsync(file.fileno())
-            version = _version(os.fstat(file.fileno()))
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(target.parent, os.O_RDONLY)
+    _sync_folder(target.parent)
+    return _version(data)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make *folder* and those above it, so that they survive a loss of power."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in *folder*, or a new folder in it, survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
-    return version
+        os.close(descriptor)

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 
 from cb_trade_data.models.market import SCHEMAS
 from cb_trade_data.models.partition import Partition
-from cb_trade_data.storage.coverage import Coverage, Segment
+from cb_trade_data.storage.coverage import Coverage
+from cb_trade_data.storage.integrity import checksum
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 _FORMAT_KEY: Final = b"cb_trade.format"
 _COVERAGE_KEY: Final = b"cb_trade.coverage"
+_CHECKSUM_KEY: Final = b"cb_trade.checksum"
 _FORMAT: Final = b"1"
 
 _ROW_GROUP_ROWS: Final = 16_384
@@ -28,7 +30,13 @@ class ParquetLayout:
     def encode(self, stored: StoredPartition) -> bytes:
         """Return the Parquet file of *stored*."""
         coverage = orjson.dumps([segment.to_json() for segment in stored.coverage.segments])
-        rows = stored.rows.replace_schema_metadata({_FORMAT_KEY: _FORMAT, _COVERAGE_KEY: coverage})
+        rows = stored.rows.replace_schema_metadata(
+            {
+                _FORMAT_KEY: _FORMAT,
+                _COVERAGE_KEY: coverage,
+                _CHECKSUM_KEY: checksum(stored.rows, coverage).encode(),
+            }
+        )
         sink = pa.BufferOutputStream()
         pq.write_table(
             rows,
@@ -42,7 +50,6 @@ class ParquetLayout:
                 field.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type) else "DELTA_BINARY_PACKED"
                 for field in rows.schema
             },
-            write_page_checksum=True,
         )
         return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
@@ -50,7 +57,7 @@ class ParquetLayout:
         """Read rows and coverage back; see `Layout.decode`."""
         try:
             # One thread: a partition takes a few milliseconds, and many are decoded at once.
-            rows = pq.read_table(pa.BufferReader(data), use_threads=False, page_checksum_verification=True)
+            rows = pq.read_table(pa.BufferReader(data), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
         metadata = rows.schema.metadata or {}
@@ -59,5 +66,8 @@ class ParquetLayout:
         schema = SCHEMAS[partition.series.kind]
         if not rows.schema.equals(schema, check_metadata=False):
             raise ValueError(f"columns {rows.schema.names} are not those of {partition.series.kind}")
-        coverage = Coverage(tuple(Segment.from_json(facts) for facts in orjson.loads(metadata[_COVERAGE_KEY])))
+        facts = metadata.get(_COVERAGE_KEY, b"")
+        if checksum(rows, facts).encode() != metadata.get(_CHECKSUM_KEY):
+            raise ValueError("the checksum does not match rows and coverage")
+        coverage = Coverage.from_json(orjson.loads(facts))
         return StoredPartition(partition, rows.replace_schema_metadata(None), coverage, version)
