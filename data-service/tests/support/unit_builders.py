@@ -1,9 +1,10 @@
-"""Short ways to say what the unit tests are about: instants, ranges, series, bars, and hypothesis strategies of them."""
+"""Short ways to say what the unit tests are about: instants, ranges, series, bars, and strategies that make them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -121,5 +122,5 @@ def any_ranges(draw: st.DrawFn, size: int = 40) -> list[TimeRange]:
 def disjoint_ranges(draw: st.DrawFn, size: int = 40) -> list[TimeRange]:
     """Ranges of minutes in order that share nothing; they may touch."""
     cuts = sorted(draw(st.sets(st.integers(0, size), max_size=12)))
-    pieces = [minutes(first, end) for first, end in zip(cuts, cuts[1:], strict=False)]
+    pieces = [minutes(first, end) for first, end in pairwise(cuts)]
     return [piece for piece in pieces if draw(st.booleans())]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import instants, quick, utc
 
-from cb_trade_data.models.instants import EPOCH, from_ms, to_ms, utc_now
+from cb_trade_data.models.instants import EPOCH, from_ms, to_ms, to_ms_ceil, utc_now
 
 
 def test_the_epoch_is_millisecond_zero():
@@ -45,3 +45,9 @@ def test_milliseconds_outside_the_calendar_are_an_overflow():
 
 def test_the_present_is_aware_utc():
     assert utc_now().utcoffset() == timedelta(0)
+
+
+@quick()
+@given(instants)
+def test_an_instant_between_two_milliseconds_can_be_rounded_up(instant):
+    assert timedelta(0) <= from_ms(to_ms_ceil(instant)) - instant < timedelta(milliseconds=1)

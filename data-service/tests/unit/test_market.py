@@ -94,7 +94,7 @@ def test_a_slice_holds_exactly_the_rows_of_its_range(stored, first, length):
 
 
 def test_a_slice_that_begins_or_ends_within_a_millisecond_keeps_to_the_instant():
-    """A bar that opened half a millisecond before the range starts is outside; one that opens before it ends is inside."""
+    """What opened half a millisecond before the start is outside, what opens half a one before the end is inside."""
     later = timedelta(microseconds=500)
 
     sliced = slice_range(minute_bars([0, 1, 2]), TimeRange(minute(0) + later, minute(2) + later))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from unit_builders import series
 
-from cb_trade_data.models.series import SYMBOL_MAX_CHARACTERS, Kind, Series
+from cb_trade_data.models.series import SYMBOL_MAX_BYTES, Kind, Series
 from cb_trade_data.models.timeframe import Timeframe
 
 MINUTE = Timeframe.parse("1m")
@@ -27,7 +27,7 @@ def test_a_symbol_may_be_any_printable_text(symbol):
     assert series(symbol).symbol == symbol
 
 
-@pytest.mark.parametrize("symbol", ["", "x" * (SYMBOL_MAX_CHARACTERS + 1), "BTC\n", "BTC\x00", "\ud800", "\u202e"])
+@pytest.mark.parametrize("symbol", ["", "x" * (SYMBOL_MAX_BYTES + 1), "BTC\n", "BTC\x00", "\ud800", "\u202e"])
 def test_a_symbol_that_is_empty_too_long_or_unprintable_is_refused(symbol):
     with pytest.raises(ValueError, match="printable characters"):
         series(symbol)

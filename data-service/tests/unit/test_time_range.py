@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -109,7 +110,7 @@ def test_joining_keeps_every_minute_once_and_in_order(ranges):
 def test_joined_ranges_neither_overlap_nor_touch(ranges):
     joined = list(join(ranges))
 
-    assert all(one.end < other.start for one, other in zip(joined, joined[1:], strict=False))
+    assert all(one.end < other.start for one, other in pairwise(joined))
 
 
 def test_a_range_inside_another_does_not_shorten_it_when_joined():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -191,13 +192,28 @@ def test_advancing_goes_from_open_time_to_open_time(timeframe, instant, count):
 @given(timeframes, instants)
 def test_no_bar_is_longer_than_the_duration_and_only_months_are_shorter(timeframe, instant):
     bar = timeframe.bar(timeframe.floor(instant))
-    length = bar.end - bar.start
+    length, longest = bar.end - bar.start, timedelta(milliseconds=timeframe.duration_ms)
 
-    assert timeframe.duration == timedelta(milliseconds=timeframe.duration_ms)
     if timeframe.is_calendar:
-        assert timeframe.duration * 0.9 < length <= timeframe.duration
+        assert longest * 0.9 < length <= longest
     else:
-        assert length == timeframe.duration
+        assert length == longest
+
+
+@pytest.mark.parametrize(
+    ("name", "duration"),
+    [
+        ("1s", timedelta(seconds=1)),
+        ("15m", timedelta(minutes=15)),
+        ("4h", timedelta(hours=4)),
+        ("3d", timedelta(days=3)),
+        ("2w", timedelta(days=14)),
+        ("1M", timedelta(days=31)),
+        ("3M", timedelta(days=93)),
+    ],
+)
+def test_a_duration_is_what_the_name_says_and_a_month_has_31_days(name, duration):
+    assert timedelta(milliseconds=frame(name).duration_ms) == duration
 
 
 def test_durations_order_timeframes():
@@ -281,7 +297,7 @@ def test_consecutive_bars_form_runs_and_every_hole_parts_two(timeframe, instant,
 
     walked = [epoch_ms(timeframe.advance(run.start, step)) for run in runs for step in range(timeframe.bars_in(run))]
     assert walked == opens
-    assert all(one.end < other.start for one, other in zip(runs, runs[1:], strict=False))
+    assert all(one.end < other.start for one, other in pairwise(runs))
 
 
 def test_no_open_times_form_no_run():

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import multiprocessing
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from storage_contract import PARTITION, Around, StorageContract
+from unit_builders import minute_bars, minutes, series
+
+from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
+from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts.parquet import ParquetLayout
+from cb_trade_data.storage.stored_partition import StoredPartition
+
+EMPTY = StoredPartition.empty(PARTITION)
+
+
+class AroundFolder(Around):
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._root = root
+        self._monkeypatch = monkeypatch
+
+    def paths(self) -> list[str]:
+        files = (file.relative_to(self._root) for file in self._root.rglob("*") if file.is_file())
+        return sorted(file.as_posix() for file in files if file.parts[0] != ".locks")
+
+    def read(self, path: str) -> bytes:
+        return (self._root / path).read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self._root / path).write_bytes(data)
+
+    def rows(self, path: str) -> pa.Table:
+        return pq.ParquetFile(io.BytesIO(self.read(path))).read().cast(OHLCV_SCHEMA).replace_schema_metadata(None)
+
+    @contextmanager
+    def failing_writes(self) -> Iterator[None]:
+        def full(*arguments: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with self._monkeypatch.context() as patch:
+            for name in ("replace", "rename", "link"):  # pathlib calls these
+                patch.setattr(os, name, full)
+            yield
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+class TestLocalFileStorageParquet(StorageContract):
+    part_end = "part.parquet"
+
+    @pytest.fixture
+    def storage(self, root):
+        return LocalFileStorage(root, ParquetLayout())
+
+    @pytest.fixture
+    def twin(self, root):
+        return LocalFileStorage(root, ParquetLayout())
+
+    @pytest.fixture
+    def around(self, root, monkeypatch):
+        return AroundFolder(root, monkeypatch)
+
+
+@pytest.fixture
+def storage(root):
+    return LocalFileStorage(root, ParquetLayout())
+
+
+async def test_the_root_is_made_when_first_written_to(storage, root):
+    await storage.read_partition(PARTITION)
+    assert not root.exists()
+
+    await storage.save_bulk_entries(series(), minute_bars([0]))
+    assert root.is_dir()
+
+
+async def test_objects_lie_where_the_design_says(storage, root):
+    await storage.save_bulk_entries(series("BTC/USDT:USDT"), minute_bars([0]))
+
+    assert (
+        root / "ohlcv/exchange=binance/symbol=BTC%2FUSDT%3AUSDT/timeframe=1m/year=2024/month=02/part.parquet"
+    ).is_file()
+
+
+@pytest.mark.parametrize("step", ["fsync", "write"])
+async def test_a_write_that_fails_half_way_leaves_the_old_object_and_no_temporary_file(
+    storage, root, monkeypatch, step
+):
+    stored = await storage.write_partition(replace(EMPTY, rows=minute_bars([0])))
+    files = sorted(root.rglob("*"))
+
+    def broken(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        if step == "fsync":
+            patch.setattr(os, "fsync", broken)
+        else:
+            patch.setattr(os, "fdopen", lambda descriptor, mode: _BrokenFile(descriptor))
+        with pytest.raises(StorageUnavailableError):
+            await storage.write_partition(replace(stored, rows=minute_bars([0, 1])))
+
+    assert sorted(root.rglob("*")) == files
+    assert (await storage.read_partition(PARTITION)).rows.num_rows == 1
+
+
+class _BrokenFile(io.FileIO):
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb")
+
+    def write(self, data: bytes) -> int:
+        super().write(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_content_reaches_the_disk_before_its_name_and_its_name_before_the_write_returns(
+    storage, root, monkeypatch
+):
+    """Otherwise a power cut could leave a name with nothing behind it, or take back what was confirmed."""
+    steps: list[str] = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        steps.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        real_fsync(descriptor)
+
+    def rename(source: str, target: str) -> None:
+        steps.append("rename")
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    await storage.save_bulk_entries(series(), minute_bars([0]))
+
+    assert steps.count("rename") == 1
+    assert "sync file" in steps[: steps.index("rename")]
+    assert "sync folder" in steps[steps.index("rename") :]
+
+
+async def test_what_a_crashed_writer_left_behind_is_no_object(storage, root):
+    await storage.save_bulk_entries(series(), minute_bars([0]))
+    folder = next(root.rglob("part.parquet")).parent
+    (folder / ".writing-abc123").write_bytes(b"half a fi")
+
+    assert [path async for path in storage.list_objects("ohlcv")] == [
+        "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet"
+    ]
+    assert await storage.list_coins("binance") == ["BTC/USDT"]
+
+
+async def test_lock_files_are_no_objects(storage, root):
+    """Engines that open the tree pass over what starts with a dot."""
+    await storage.save_bulk_entries(series(), minute_bars([0]))
+    await storage.check()
+
+    visible = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0][0] not in "._"]
+    assert [path.name for path in visible] == ["part.parquet"]
+
+
+async def test_the_whole_tree_opens_as_one_dataset(storage, root):
+    """Files of ours that are no Parquet start with a dot or an underscore, as such engines expect."""
+    import pyarrow.dataset as ds
+
+    await storage.save_bulk_entries(series(), minute_bars([0, 1]))
+    await storage.save_bulk_entries(series("ETH/USDT", "1M"), minute_bars([2]).slice(0, 1))
+    await storage.check()
+
+    rows = ds.dataset(root / "ohlcv", partitioning="hive").to_table()
+
+    assert rows.num_rows == 3
+    assert set(rows.column("symbol").to_pylist()) == {"BTC/USDT", "ETH/USDT"}
+    assert set(rows.column("timeframe").to_pylist()) == {"1m", "1mo"}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda storage: storage.read_partition(PARTITION),
+        lambda storage: storage.read_facts(series()),
+        lambda storage: storage.save_bulk_entries(series(), minute_bars([0])),
+        lambda storage: storage.check(),
+    ],
+    ids=["read", "facts", "write", "check"],
+)
+async def test_a_root_that_is_a_file_is_unavailable_storage(root, use):
+    root.write_bytes(b"")
+
+    with pytest.raises(StorageUnavailableError):
+        await use(LocalFileStorage(root, ParquetLayout()))
+
+
+async def test_an_object_written_back_to_an_earlier_length_and_time_is_still_another_version(storage, root):
+    """File systems' clocks tick every few milliseconds and inode numbers are used again: neither tells writes apart."""
+    first = await storage.put_object("facts", b"one", None)
+    file = root / "facts"
+    before = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    found = await storage.get_object("facts")
+
+    assert found is not None
+    assert found[1] != first
+    with pytest.raises(VersionConflictError):
+        await storage.put_object("facts", b"six", first)
+
+
+def _save(root: str, first: int) -> None:
+    storage = LocalFileStorage(Path(root), ParquetLayout())
+    for number in range(first, first + 10):
+        asyncio.run(storage.save_bulk_entries(series(), minute_bars([number])))
+
+
+async def test_two_processes_that_write_the_same_partition_lose_nothing(storage, root):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_save, args=(str(root), first)) for first in (0, 10)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        await asyncio.to_thread(writer.join)
+
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    stored = await storage.read_partition(PARTITION)
+    assert stored.rows.num_rows == 20
+    assert stored.coverage == Coverage((Segment(minutes(0, 20), State.HELD),))

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import instants, quick, span, utc
+
+from cb_trade_data.models.instants import EPOCH
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.series_facts import SeriesFacts
+
+MILLISECOND = timedelta(milliseconds=1)
+LISTED = utc("2020-08-11T06:00")
+CHECKED = utc("2024-02-29T12:00")
+
+UNKNOWN = SeriesFacts("BTCUSDT")
+KNOWN = SeriesFacts("BTCUSDT", LISTED, CHECKED)
+NONE_AT_ALL = SeriesFacts("BTCUSDT", None, CHECKED)
+
+
+def test_unlisted_is_all_time_before_the_first_bar():
+    assert KNOWN.unlisted == TimeRange(EPOCH, LISTED)
+
+
+def test_nothing_is_known_to_be_unlisted_until_the_first_bar_is_known():
+    assert UNKNOWN.unlisted is None
+    assert NONE_AT_ALL.unlisted is None
+
+
+def test_a_series_that_is_as_old_as_time_was_never_unlisted():
+    assert replace(KNOWN, listed_at=EPOCH).unlisted is None
+    assert replace(KNOWN, listed_at=utc("1969-12-29")).unlisted is None  # the week that holds the epoch
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [
+        (span("2020-01-01", "2020-08-01"), None),
+        (span("2020-08-01", "2020-08-11T06:00"), None),
+        (span("2020-08-01", "2020-08-11T06:01"), span("2020-08-11T06:00", "2020-08-11T06:01")),
+        (span("2020-08-11T06:00", "2020-09-01"), span("2020-08-11T06:00", "2020-09-01")),
+        (span("2021-01-01", "2022-01-01"), span("2021-01-01", "2022-01-01")),
+    ],
+)
+def test_the_listed_part_of_a_range_begins_with_the_first_bar(wanted, listed):
+    assert KNOWN.listed_part(wanted) == listed
+
+
+@pytest.mark.parametrize("facts", [UNKNOWN, NONE_AT_ALL])
+def test_all_of_a_range_may_be_listed_while_the_first_bar_is_unknown(facts):
+    assert facts.listed_part(span("1970-01-01", "1970-01-02")) == span("1970-01-01", "1970-01-02")
+
+
+def test_a_first_bar_that_was_never_looked_up_is_due():
+    assert UNKNOWN.listing_is_due(CHECKED)
+    assert replace(UNKNOWN, listed_at=LISTED).listing_is_due(CHECKED)
+
+
+@pytest.mark.parametrize("facts", [KNOWN, NONE_AT_ALL])
+def test_a_first_bar_is_looked_up_once_a_day_at_most(facts):
+    assert not facts.listing_is_due(CHECKED)
+    assert not facts.listing_is_due(CHECKED + timedelta(days=1) - MILLISECOND)
+    assert facts.listing_is_due(CHECKED + timedelta(days=1))
+
+
+LATER = CHECKED + MILLISECOND
+
+
+@pytest.mark.parametrize(
+    ("ours", "stored", "listed_at", "checked_at"),
+    [
+        (KNOWN, UNKNOWN, LISTED, CHECKED),
+        (UNKNOWN, KNOWN, LISTED, CHECKED),
+        (KNOWN, replace(NONE_AT_ALL, listing_checked_at=LATER), None, LATER),
+        (replace(NONE_AT_ALL, listing_checked_at=LATER), KNOWN, None, LATER),
+        (UNKNOWN, UNKNOWN, None, None),
+    ],
+)
+def test_of_two_look_ups_the_later_one_counts(ours, stored, listed_at, checked_at):
+    merged = replace(ours, version="old").merged(replace(stored, version="new"))
+
+    assert merged == SeriesFacts("BTCUSDT", listed_at, checked_at, "new")
+
+
+def test_facts_that_were_deleted_meanwhile_are_written_anew():
+    assert replace(KNOWN, version="old").merged(None) == KNOWN
+
+
+def test_a_look_up_is_remembered_with_its_date_and_the_rest_stays():
+    facts = SeriesFacts("BTCUSDT", version="v1").with_listing(LISTED, CHECKED)
+
+    assert facts == SeriesFacts("BTCUSDT", LISTED, CHECKED, "v1")
+    assert facts.with_listing(None, CHECKED + MILLISECOND) == SeriesFacts("BTCUSDT", None, CHECKED + MILLISECOND, "v1")
+
+
+to_the_millisecond = instants.map(lambda instant: instant.replace(microsecond=instant.microsecond // 1000 * 1000))
+
+
+@quick()
+@given(st.text(max_size=20), st.none() | to_the_millisecond, st.none() | to_the_millisecond)
+def test_facts_survive_the_way_through_bytes(market_id, listed_at, checked_at):
+    facts = SeriesFacts(market_id, listed_at, checked_at)
+
+    assert SeriesFacts.from_bytes(facts.to_bytes(), "v7") == replace(facts, version="v7")
+
+
+def test_the_object_is_json_that_others_can_read():
+    assert orjson.loads(KNOWN.to_bytes()) == {
+        "cb_trade.format": 1,
+        "market_id": "BTCUSDT",
+        "listed_at": 1_597_125_600_000,
+        "listing_checked_at": 1_709_208_000_000,
+    }
+
+
+GOOD = orjson.loads(KNOWN.to_bytes())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"1",
+        b"{}",
+        KNOWN.to_bytes()[:-1],
+        *(
+            orjson.dumps(facts)
+            for facts in (
+                GOOD | {"cb_trade.format": 2},
+                GOOD | {"cb_trade.format": "1"},
+                GOOD | {"cb_trade.format": None},
+                {name: value for name, value in GOOD.items() if name != "market_id"},
+                GOOD | {"listed_at": "2020-08-11"},
+                GOOD | {"listed_at": []},
+                GOOD | {"listed_at": 2**63},
+                GOOD | {"listing_checked_at": {}},
+                GOOD | {"listing_checked_at": 1e300},
+            )
+        ),
+    ],
+)
+def test_what_is_no_facts_object_is_refused(data):
+    with pytest.raises(ValueError):  # noqa: PT011 - many words, one kind
+        SeriesFacts.from_bytes(data, "v1")

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from unit_builders import assert_same_rows, minute, minute_bars, minutes, series, utc
+
+from cb_trade_data.errors import CorruptObjectError, ErrorCode, StorageUnavailableError, VersionConflictError
+from cb_trade_data.models.partition import partition_at
+from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts.parquet import ParquetLayout
+from cb_trade_data.storage.manager import StorageManagerImpl
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+SERIES = series()
+PARTITION = partition_at(SERIES, minute(0))
+EMPTY = StoredPartition.empty(PARTITION)
+FACTS = SeriesFacts("BTCUSDT")
+
+
+class TroubledStorage(LocalFileStorage):
+    """The real storage, with something happening before each write."""
+
+    before_write: Callable[[], Awaitable[None]] | None = None
+    writes = 0
+
+    async def write_partition(self, stored: StoredPartition) -> StoredPartition:
+        await self._trouble()
+        return await super().write_partition(stored)
+
+    async def write_facts(self, series, facts):
+        await self._trouble()
+        return await super().write_facts(series, facts)
+
+    async def _trouble(self) -> None:
+        self.writes += 1
+        if self.before_write is not None:
+            await self.before_write()
+
+
+@pytest.fixture
+def storage(tmp_path) -> TroubledStorage:
+    return TroubledStorage(tmp_path, ParquetLayout())
+
+
+@pytest.fixture
+def other(tmp_path) -> LocalFileStorage:
+    """Another process."""
+    return LocalFileStorage(tmp_path, ParquetLayout())
+
+
+@pytest.fixture
+def manager(storage) -> StorageManagerImpl:
+    return StorageManagerImpl(storage)
+
+
+def held(first: int, end: int, price: float = 100.0) -> Change:
+    return Change(minute_bars(range(first, end), price), (Segment(minutes(first, end), State.HELD),))
+
+
+def raising(error: Exception) -> Callable[[], Awaitable[None]]:
+    async def fail() -> None:
+        raise error
+
+    return fail
+
+
+async def test_changes_are_stored_on_top_of_their_base(manager, other):
+    base = await manager.commit(EMPTY, [held(0, 2)])
+
+    outcome = await manager.commit(base, [held(2, 3), held(3, 5)])
+
+    stored = await other.read_partition(PARTITION)
+    assert_same_rows(stored.rows, minute_bars(range(5)))
+    assert stored.coverage == outcome.coverage == Coverage((Segment(minutes(0, 5), State.HELD),))
+    assert stored.version == outcome.version
+    assert (await manager.read(PARTITION)).version == outcome.version
+
+
+async def test_changes_are_applied_in_order(manager):
+    outcome = await manager.commit(EMPTY, [held(0, 2, price=100), held(1, 2, price=700)])
+
+    assert_same_rows(outcome.rows_in(minutes(1, 2)).combine_chunks(), minute_bars([1], price=700))
+
+
+async def test_what_another_writer_stored_meanwhile_is_kept(manager, storage, other):
+    base = await manager.commit(EMPTY, [held(0, 2)])
+    await other.save_bulk_entries(SERIES, minute_bars([10, 11]))
+    storage.writes = 0
+
+    outcome = await manager.commit(base, [held(2, 4)])
+
+    assert storage.writes == 2
+    assert_same_rows(outcome.rows.combine_chunks(), minute_bars([0, 1, 2, 3, 10, 11]))
+    assert outcome.coverage == Coverage((Segment(minutes(0, 4), State.HELD), Segment(minutes(10, 12), State.HELD)))
+    assert_same_rows((await other.read_partition(PARTITION)).rows, minute_bars([0, 1, 2, 3, 10, 11]))
+
+
+async def test_a_stale_failure_does_not_take_back_what_another_writer_fetched(manager, other):
+    await other.save_bulk_entries(SERIES, minute_bars([0, 1]))
+    failed = Segment(minutes(0, 4), State.FAILED, minute(9), reason="timeout")
+
+    outcome = await manager.commit(EMPTY, [Change(minute_bars([]), (failed,))])
+
+    assert outcome.coverage == Coverage((Segment(minutes(0, 2), State.HELD), replace(failed, range=minutes(2, 4))))
+    assert_same_rows(outcome.rows, minute_bars([0, 1]))
+
+
+async def test_several_lost_races_in_a_row_are_won_in_the_end(manager, storage, other):
+    lost = 0
+
+    async def race() -> None:
+        nonlocal lost
+        if lost < 5:
+            await other.save_bulk_entries(SERIES, minute_bars([100 + lost]))
+            lost += 1
+
+    storage.before_write = race
+
+    await manager.commit(EMPTY, [held(0, 2)])
+
+    stored = await other.read_partition(PARTITION)
+    assert_same_rows(stored.rows, minute_bars([0, 1, *range(100, 105)]))
+    assert (manager.problem, manager.failed_writes) == (None, 0)
+
+
+async def test_races_that_are_lost_for_ever_end_as_unavailable_storage(manager, storage):
+    """Versions that never match are a defect of the place, not a busy neighbour."""
+    storage.before_write = raising(VersionConflictError("part"))
+
+    with pytest.raises(StorageUnavailableError, match="races"):
+        await manager.commit(EMPTY, [held(0, 1)])
+    with pytest.raises(StorageUnavailableError, match="races"):
+        await manager.commit_facts(SERIES, FACTS)
+
+    assert manager.failed_writes == 2
+    assert "races" in manager.problem
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError("part", "disk full"), CorruptObjectError("part", "damaged")])
+async def test_a_failure_to_store_is_raised_counted_and_visible(manager, storage, error):
+    storage.before_write = raising(error)
+
+    for count in (1, 2):
+        with pytest.raises(type(error)) as caught:
+            await manager.commit(EMPTY, [held(0, 1)])
+        assert caught.value is error
+        assert manager.failed_writes == count
+        assert manager.problem == str(error)
+
+
+async def test_a_failure_to_store_facts_counts_as_well(manager, storage):
+    storage.before_write = raising(StorageUnavailableError("facts", "disk full"))
+
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit_facts(SERIES, FACTS)
+
+    assert manager.failed_writes == 1
+    assert "disk full" in manager.problem
+
+
+@pytest.mark.parametrize("verb", ["commit", "commit_facts"])
+async def test_a_later_success_ends_the_problem_and_keeps_the_count(manager, storage, verb):
+    storage.before_write = raising(StorageUnavailableError("part", "disk full"))
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit(EMPTY, [held(0, 1)])
+
+    storage.before_write = None
+    await (manager.commit(EMPTY, [held(0, 1)]) if verb == "commit" else manager.commit_facts(SERIES, FACTS))
+
+    assert (manager.problem, manager.failed_writes) == (None, 1)
+
+
+async def test_reading_neither_makes_nor_ends_a_problem(manager, storage, other, tmp_path):
+    storage.before_write = raising(StorageUnavailableError("part", "disk full"))
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit(EMPTY, [held(0, 1)])
+
+    await manager.read(PARTITION)
+    await manager.facts(SERIES)
+    await manager.latest_timestamp(SERIES)
+    assert manager.problem is not None
+
+    await other.save_bulk_entries(SERIES, minute_bars([0]))
+    next(tmp_path.rglob("part.parquet")).write_bytes(b"")
+    with pytest.raises(CorruptObjectError) as caught:
+        await manager.read(PARTITION)
+    assert caught.value.code is ErrorCode.CORRUPT_OBJECT
+    assert manager.failed_writes == 1
+
+
+async def test_facts_are_stored_and_read(manager):
+    assert await manager.facts(SERIES) is None
+
+    written = await manager.commit_facts(SERIES, FACTS)
+
+    assert await manager.facts(SERIES) == written
+    assert written.version is not None
+
+
+async def test_newer_facts_replace_what_another_writer_stored_meanwhile(manager, other):
+    await other.write_facts(SERIES, SeriesFacts("OLD"))
+    newer = FACTS.with_listing(utc("2017-08-17T04:00"), utc("2024-02-29"))
+
+    written = await manager.commit_facts(SERIES, newer)
+
+    assert await other.read_facts(SERIES) == written
+    assert replace(written, version=None) == newer
+
+
+async def test_a_later_look_at_the_listing_by_another_writer_is_kept(manager, other):
+    later = FACTS.with_listing(utc("2017-08-17T04:00"), utc("2024-02-29"))
+    await other.write_facts(SERIES, later)
+
+    written = await manager.commit_facts(SERIES, FACTS.with_listing(None, utc("2024-02-28")))
+
+    assert replace(written, version=None) == later
+    assert await other.read_facts(SERIES) == written
+
+
+async def test_the_latest_timestamp_is_that_of_storage(manager):
+    assert await manager.latest_timestamp(SERIES) is None
+
+    await manager.commit(EMPTY, [held(0, 3)])
+
+    assert await manager.latest_timestamp(SERIES) == minute(2)
+
+
+async def test_the_check_is_that_of_storage(tmp_path):
+    (tmp_path / "data").write_bytes(b"")
+    manager = StorageManagerImpl(LocalFileStorage(tmp_path / "data", ParquetLayout()))
+
+    with pytest.raises(StorageUnavailableError):
+        await manager.check()

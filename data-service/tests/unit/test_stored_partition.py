@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from unit_builders import assert_same_rows, minute, minute_bars, minutes, series, utc
+
+from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.partition import partition_at
+from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+PARTITION = partition_at(series(), minute(0))
+
+
+def held(first: int, end: int) -> Segment:
+    return Segment(minutes(first, end), State.HELD)
+
+
+def test_an_empty_partition_has_the_schema_of_its_kind_and_no_version():
+    empty = StoredPartition.empty(PARTITION)
+
+    assert empty.rows.num_rows == 0
+    assert empty.rows.schema.equals(OHLCV_SCHEMA)
+    assert (empty.coverage, empty.version, empty.newest) == (Coverage(), None, None)
+
+
+def test_changes_bring_rows_and_coverage_together_in_order():
+    stored = StoredPartition(PARTITION, minute_bars([0, 1]), Coverage((held(0, 2),)), "v1")
+
+    changed = stored.with_changes(
+        [
+            Change(minute_bars([1, 2], price=300), (held(1, 3),)),
+            Change(minute_bars([2], price=700), (Segment(minutes(5, 6), State.EMPTY, minute(99), 1),)),
+        ]
+    )
+
+    expected = [minute_bars([0]), minute_bars([1], price=300), minute_bars([2], price=700)]
+    for number, row in enumerate(expected):
+        assert_same_rows(changed.rows_in(minutes(number, number + 1)).combine_chunks(), row)
+    assert changed.coverage == Coverage((held(0, 3), Segment(minutes(5, 6), State.EMPTY, minute(99), 1)))
+    assert changed.version == "v1"
+
+
+def test_a_stored_partition_does_not_change_when_changes_are_applied():
+    stored = StoredPartition(PARTITION, minute_bars([0, 1]), Coverage((held(0, 2),)))
+
+    stored.with_changes([Change(minute_bars([1], price=300), (held(2, 3),))])
+
+    assert_same_rows(stored.rows, minute_bars([0, 1]))
+    assert stored.coverage == Coverage((held(0, 2),))
+
+
+def test_coverage_alone_can_change():
+    failed = Segment(minutes(0, 2), State.FAILED, minute(9), reason="timeout")
+
+    changed = StoredPartition.empty(PARTITION).with_changes([Change(minute_bars([]), (failed,))])
+
+    assert changed.rows.num_rows == 0
+    assert changed.coverage == Coverage((failed,))
+
+
+def test_rows_of_a_range_include_its_start_and_exclude_its_end():
+    stored = StoredPartition(PARTITION, minute_bars(range(5)))
+
+    assert_same_rows(stored.rows_in(minutes(1, 3)).combine_chunks(), minute_bars([1, 2]))
+
+
+def test_the_newest_row_is_the_last_one():
+    assert StoredPartition(PARTITION, minute_bars([0, 62])).newest == utc("2024-02-29T01:00")

@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import MINUTE, assert_same_rows, epoch_ms, minute, minute_numbers, minutes, quick, span, utc
+
+from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.validation import CheckedPage, Finding, check_page, settle
+from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.coverage import Segment, State
+
+NAN = math.nan
+WINDOW = minutes(0, 10)
+#: Long after the window: its holes are old.
+LATER = minute(0) + timedelta(days=30)
+GOOD = (10.0, 12.0, 9.0, 11.0, 5.0)
+OTHER = (10.0, 12.5, 9.0, 11.0, 6.0)
+
+
+def page(*rows: tuple[float, ...] | float) -> Page:
+    """Return an answer with these rows: a minute number, or one with other numbers than usual behind it."""
+    return page_at(
+        *((epoch_ms(minute(row[0])), *row[1:]) if isinstance(row, tuple) else epoch_ms(minute(row)) for row in rows)
+    )
+
+
+def page_at(*rows: tuple[float, ...] | int) -> Page:
+    """Return an answer with rows at these epoch milliseconds."""
+    complete = [row if isinstance(row, tuple) else (row, *GOOD) for row in rows]
+    columns = list(zip(*complete, strict=True)) or [()] * 6
+    times = pa.array(columns[0], pa.int64()).cast(TIMESTAMP)
+    arrays = [times, *(pa.array(column, pa.float64()) for column in columns[1:])]
+    return Page(pa.table(arrays, names=OHLCV_SCHEMA.names))
+
+
+def check(answer: Page, window: TimeRange = WINDOW, grid: Timeframe = MINUTE) -> CheckedPage:
+    return check_page(answer, window, grid)
+
+
+def opens(rows: pa.Table) -> list[float]:
+    """Return the minute number of each row."""
+    return [(time - epoch_ms(minute(0))) / 60_000 for time in timestamps_ms(rows).tolist()]
+
+
+def learned(answer: Page, wanted: list[TimeRange] | None = None, now: datetime = LATER) -> dict[State, list[int]]:
+    """Return which minutes have become what."""
+    change = settle(check(answer), [WINDOW] if wanted is None else wanted, MINUTE, now)
+    states = {segment.state for segment in change.segments}
+    return {
+        state: sorted(minute_numbers(segment.range for segment in change.segments if segment.state is state))
+        for state in states
+    }
+
+
+# --- Rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_page_passes_whole():
+    checked = check(page(*range(10)))
+
+    assert opens(checked.rows) == list(range(10))
+    assert checked.rows.schema.equals(OHLCV_SCHEMA)
+    assert (checked.answered, checked.rejected, checked.findings) == (WINDOW, (), {})
+
+
+def test_numbers_pass_unchanged():
+    extreme = (5e-324, 1.7976931348623157e308, 0.0, 0.1, 0.30000000000000004)
+
+    rows = check(page((0, *extreme))).rows
+
+    assert [rows.column(name)[0].as_py() for name in OHLCV_SCHEMA.names[1:]] == list(extreme)
+
+
+def test_a_bar_in_which_nothing_was_traded_passes():
+    assert opens(check(page((0, 7.0, 7.0, 7.0, 7.0, 0.0))).rows) == [0]
+
+
+def test_rows_out_of_order_are_sorted_and_found():
+    checked = check(page(3, 1, 2))
+
+    assert opens(checked.rows) == [1, 2, 3]
+    assert checked.findings == {Finding.UNSORTED: 1}
+
+
+def test_a_page_from_newest_to_oldest_is_sorted_with_its_numbers():
+    checked = check(page((1, *OTHER), (0, *GOOD)))
+
+    assert opens(checked.rows) == [0, 1]
+    assert checked.rows.column("volume").to_pylist() == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("place", [0.5, 1 / 60_000, 9.999])
+def test_a_row_off_the_grid_is_dropped_and_found(place):
+    checked = check(page(2, place))
+
+    assert opens(checked.rows) == [2]
+    assert checked.findings[Finding.OFF_GRID] == 1
+
+
+def test_the_grid_is_that_of_the_calendar():
+    months = span("2024-01-01", "2024-04-01")
+    answer = page_at(*(epoch_ms(utc(text)) for text in ("2024-01-01", "2024-01-31", "2024-02-01", "2024-03-01")))
+
+    checked = check(answer, months, Timeframe.parse("1M"))
+
+    assert checked.rows.num_rows == 3
+    assert checked.findings == {Finding.OFF_GRID: 1}
+
+
+def test_a_row_outside_the_window_is_dropped_and_found():
+    """The end is exclusive; venues whose ends are inclusive send one bar more."""
+    checked = check(page(-1, 0, 9, 10, 11))
+
+    assert opens(checked.rows) == [0, 9]
+    assert checked.findings == {Finding.OUTSIDE: 3}
+
+
+@pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
+@pytest.mark.parametrize("column", range(5))
+def test_a_row_with_a_number_that_is_none_is_rejected(column, value):
+    bad = tuple(value if index == column else number for index, number in enumerate(GOOD))
+
+    checked = check(page(0, (1, *bad), 2))
+
+    assert opens(checked.rows) == [0, 2]
+    assert checked.findings == {Finding.NOT_A_NUMBER: 1}
+    assert checked.rejected == (minutes(1, 2),)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (10.0, 9.0, 8.0, 9.0, 1.0),  # open above high
+        (10.0, 11.0, 9.0, 12.0, 1.0),  # close above high
+        (8.0, 11.0, 9.0, 10.0, 1.0),  # open below low
+        (10.0, 11.0, 9.0, 8.0, 1.0),  # close below low
+        (10.0, 9.0, 11.0, 10.0, 1.0),  # low above high
+        (1.0, 2.0, -0.5, 1.0, 1.0),  # below zero
+        (10.0, 11.0, 9.0, 10.0, -1.0),  # negative volume
+    ],
+)
+def test_a_bar_that_cannot_have_been_is_rejected(numbers):
+    checked = check(page(0, (1, *numbers), 2))
+
+    assert opens(checked.rows) == [0, 2]
+    assert checked.findings == {Finding.IMPOSSIBLE: 1}
+    assert checked.rejected == (minutes(1, 2),)
+
+
+def test_the_same_row_twice_is_kept_once():
+    checked = check(page(0, 1, 1, 2))
+
+    assert opens(checked.rows) == [0, 1, 2]
+    assert checked.findings == {Finding.DUPLICATE: 1}
+    assert checked.rejected == ()
+
+
+def test_rows_that_contradict_each_other_are_all_rejected():
+    """Which of them is true cannot be known."""
+    checked = check(page(0, (1, *GOOD), (1, *OTHER), 2))
+
+    assert opens(checked.rows) == [0, 2]
+    assert checked.findings == {Finding.CONFLICT: 2}
+    assert checked.rejected == (minutes(1, 2),)
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_difference_in_any_number_is_a_contradiction(column):
+    other = tuple(number + (0.25 if index == column else 0) for index, number in enumerate(GOOD))
+
+    assert check(page((1, *GOOD), (1, *other))).findings == {Finding.CONFLICT: 2}
+
+
+def test_a_contradiction_is_found_whatever_stands_between():
+    assert opens(check(page((1, *GOOD), (1, *GOOD), (1, *OTHER))).rows) == []
+    assert opens(check(page((1, *GOOD), (1, *OTHER), (1, *GOOD))).rows) == []
+    assert opens(check(page((1, *GOOD), 0, (1, *OTHER), 2)).rows) == [0, 2]
+
+
+def test_a_good_row_stands_beside_a_bad_one_of_equal_time():
+    checked = check(page((1, *GOOD), (1, NAN, NAN, NAN, NAN, NAN)))
+
+    assert opens(checked.rows) == [1]
+    assert checked.rejected == ()
+
+
+def test_consecutive_rejected_bars_are_one_range():
+    bad = (1.0, 0.0, 0.0, 1.0, 1.0)
+
+    assert check(page(0, (1, *bad), (2, *bad), 3, (4, *bad))).rejected == (minutes(1, 3), minutes(4, 5))
+
+
+def test_a_row_with_several_defects_counts_for_the_first_of_them():
+    """Off the grid or outside, its numbers do not matter."""
+    checked = check(page(1, (0.5, NAN, 1, 1, 1, 1), (11, 1, 0, 0, 1, -1)))
+
+    assert checked.findings == {Finding.OFF_GRID: 1, Finding.OUTSIDE: 1, Finding.UNSORTED: 1}
+    assert checked.rejected == ()
+
+
+# --- What an answer speaks for ---------------------------------------------------------------------------------------
+
+
+def test_an_empty_answer_speaks_for_the_whole_window():
+    assert check(page()).answered == WINDOW
+
+
+def test_an_answer_that_is_not_full_speaks_for_the_whole_window():
+    assert check(page(0, 1, 2)).answered == WINDOW
+    assert check(page(4)).answered == WINDOW
+
+
+def test_a_full_page_that_a_duplicate_cut_does_not_speak_for_the_bar_pushed_out():
+    answer = page(0, 1, 2, 3, 3, 4, 5, 6, 7, 8)
+
+    assert check(answer).answered == minutes(0, 9)
+    assert learned(answer) == {State.HELD: list(range(9))}
+
+
+def test_a_full_page_that_stray_rows_cut_speaks_only_as_far_as_it_reaches():
+    assert check(page(-3, -2, -1, 0, 1, 2, 3, 4, 5, 6)).answered == minutes(0, 7)
+
+
+def test_a_page_with_more_rows_than_asked_for_speaks_only_as_far_as_it_reaches():
+    assert check(page(*range(-8, 4))).answered == minutes(0, 4)
+
+
+def test_a_full_page_reaches_as_far_as_its_newest_row_in_whatever_order():
+    assert check(page(8, 7, 6, 5, 4, 3, 2, 1, 0, 0)).answered == minutes(0, 9)
+
+
+def test_a_page_that_reaches_past_the_window_speaks_for_no_more_than_the_window():
+    assert check(page(*range(1, 11))).answered == WINDOW
+
+
+def test_a_full_page_of_which_rows_are_unusable_speaks_only_as_far_as_it_reaches():
+    assert check(page(0, 1, 2, *[2.5] * 7)).answered == minutes(0, 3)
+
+
+@pytest.mark.parametrize("numbers", [[-1], [-3, -2, -1], list(range(-10, 0)), list(range(-30, -10))])
+def test_a_page_with_only_rows_from_before_the_window_speaks_for_nothing(numbers):
+    answer = page(*numbers)
+
+    assert check(answer).answered is None
+    assert learned(answer) == {}
+
+
+@pytest.mark.parametrize("numbers", [[10], [50, 51], list(range(10, 20)), [-1, 10]])
+def test_a_page_with_rows_from_after_the_window_and_none_in_it_is_evidence_of_absence(numbers):
+    """Before listing, and in an outage, venues go on with the next bar they have."""
+    answer = page(*numbers)
+
+    assert check(answer).answered == WINDOW
+    assert learned(answer) == {State.EMPTY: list(range(10))}
+
+
+@pytest.mark.parametrize("answer", [page(0.5), page(0.5, 1.5), page(*[3.5] * 10)])
+def test_a_page_without_one_usable_time_speaks_for_nothing(answer):
+    assert check(answer).answered is None
+
+
+@pytest.mark.parametrize("rows", [1, 9, 10, 15])
+@pytest.mark.parametrize("factor", [1_000, 1_000_000])
+def test_a_page_whose_times_are_in_another_unit_is_no_evidence_of_absence(rows, factor):
+    """Microseconds for milliseconds: the year 56000, and no reason to believe that the window is empty, or to fall."""
+    answer = page_at(*(epoch_ms(minute(number)) * factor for number in range(rows)))
+
+    checked = check(answer)
+
+    assert checked.rows.num_rows == 0
+    assert checked.answered is None
+
+
+def test_a_page_whose_times_are_seconds_speaks_for_nothing():
+    assert check(page_at(*(epoch_ms(minute(number)) // 1000 for number in range(10)))).answered is None
+
+
+# --- What becomes known ----------------------------------------------------------------------------------------------
+
+
+def test_the_bars_of_an_answer_are_held():
+    change = settle(check(page(*range(10))), [WINDOW], MINUTE, LATER)
+
+    assert opens(change.rows) == list(range(10))
+    assert change.segments == (Segment(WINDOW, State.HELD),)
+
+
+def test_an_old_hole_in_an_answered_page_is_genuine():
+    assert learned(page(0, 1, 5, 9)) == {State.HELD: list(range(10))}
+
+
+def test_a_young_hole_is_only_empty_so_far():
+    assert learned(page(0, 1, 5, 9), now=minute(20)) == {State.HELD: [0, 1, 5, 9], State.EMPTY: [2, 3, 4, 6, 7, 8]}
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(seconds=59)])
+def test_a_hole_is_old_once_it_lies_a_day_back(late):
+    now = minute(4) + timedelta(days=1) + late
+
+    assert learned(page(0, 9), now=now) == {State.HELD: [0, 1, 2, 3, 9], State.EMPTY: [4, 5, 6, 7, 8]}
+
+
+def test_an_empty_answer_is_dated_evidence_however_old_the_bars():
+    change = settle(check(page()), [WINDOW], MINUTE, LATER)
+
+    assert change.rows.num_rows == 0
+    assert change.segments == (Segment(WINDOW, State.EMPTY, LATER, asks=1),)
+
+
+def test_a_young_hole_carries_when_it_was_asked_for():
+    change = settle(check(page(0)), [minutes(0, 2)], MINUTE, minute(20))
+
+    assert set(change.segments) == {
+        Segment(minutes(0, 1), State.HELD),
+        Segment(minutes(1, 2), State.EMPTY, minute(20), asks=1),
+    }
+
+
+@pytest.mark.parametrize("now", [minute(20), LATER])
+@pytest.mark.parametrize("others", [[], [0, 2]])
+def test_a_rejected_bar_has_failed_it_is_never_empty(others, now):
+    """That something came for it proves that it exists."""
+    states = learned(page(*others, (1, NAN, 1, 1, 1, 1)), now=now)
+
+    assert states[State.FAILED] == [1]
+    assert 1 not in states.get(State.EMPTY, []) + states.get(State.HELD, [])
+
+
+def test_a_rejected_bar_says_when_and_why():
+    change = settle(check(page(0, (1, NAN, 1, 1, 1, 1))), [minutes(0, 2)], MINUTE, LATER)
+
+    assert Segment(minutes(1, 2), State.FAILED, LATER, reason="the exchange sent unusable rows") in change.segments
+
+
+def test_a_page_of_which_every_row_was_rejected_is_not_empty():
+    bad = [(number, NAN, 1, 1, 1, 1) for number in range(10)]
+
+    assert learned(page(*bad)) == {State.FAILED: list(range(10))}
+
+
+@pytest.mark.parametrize("now", [minute(20), LATER])
+@pytest.mark.parametrize("answer", [page(0, 1, 2.5), page(*range(8), 8.5, 9.001), page(2.5, 9)])
+def test_a_hole_is_no_absence_where_a_row_came_whose_time_is_unusable(answer, now):
+    """Any of the holes may be the bar of that row: an error is never recorded as absence."""
+    states = learned(answer, now=now)
+
+    rows = opens(check(answer).rows)
+    assert states[State.HELD] == rows
+    assert State.EMPTY not in states
+
+
+def test_only_wanted_bars_are_changed():
+    answer = page(*range(10))
+    wanted = [minutes(2, 4), minutes(7, 8)]
+
+    change = settle(check(answer), wanted, MINUTE, LATER)
+
+    assert opens(change.rows) == [2, 3, 7]
+    assert change.segments == (Segment(minutes(2, 4), State.HELD), Segment(minutes(7, 8), State.HELD))
+
+
+@pytest.mark.parametrize("answer", [page(0, 9), page(0, (2, NAN, 1, 1, 1, 1)), page(), page(*range(10))])
+@pytest.mark.parametrize("now", [minute(20), LATER])
+def test_nothing_outside_what_was_wanted_becomes_known(answer, now):
+    wanted = [minutes(2, 4), minutes(7, 8)]
+
+    states = learned(answer, wanted, now)
+
+    assert sorted(number for numbers in states.values() for number in numbers) == [2, 3, 7]
+
+
+def test_a_hole_is_genuine_although_the_only_row_beside_it_was_not_wanted():
+    """The page had rows: the exchange does have this stretch."""
+    assert learned(page(0), [minutes(4, 6)]) == {State.HELD: [4, 5]}
+
+
+def test_where_nothing_was_wanted_nothing_changes():
+    change = settle(check(page(*range(10))), [], MINUTE, LATER)
+
+    assert (change.rows.num_rows, change.segments) == (0, ())
+    assert change.rows.schema.equals(OHLCV_SCHEMA)
+
+
+def test_a_wanted_bar_beyond_what_the_answer_speaks_for_stays_unknown():
+    states = learned(page(0, 1, 2, 3, 3, 4, 5, 6, 7, 8), [minutes(0, 2), minutes(8, 10)])
+
+    assert states == {State.HELD: [0, 1, 8]}
+
+
+# --- Any page --------------------------------------------------------------------------------------------------------
+
+prices = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, -1.0, NAN, math.inf])
+places = st.one_of(st.integers(-4, 14), st.sampled_from([0.5, 3.001, -0.25]))
+rows = st.one_of(st.tuples(places, *[prices] * 5), places.map(lambda place: (place, *GOOD)))
+
+
+@quick(400)
+@given(
+    st.lists(rows, max_size=14),
+    st.sampled_from([minute(11), minute(5) + timedelta(days=1), LATER]),
+    st.sampled_from([[WINDOW], [minutes(2, 5)], [minutes(0, 1), minutes(3, 4), minutes(6, 10)]]),
+)
+def test_nothing_but_wanted_possible_bars_gets_through_whatever_the_exchange_sends(rows, now, wanted):
+    checked = check(page(*rows))
+    change = settle(checked, wanted, MINUTE, now)
+
+    kept = opens(change.rows)
+    assert kept == sorted(set(kept))
+    assert set(kept) <= set(minute_numbers(wanted))
+    for row in change.rows.to_pylist():
+        numbers = [row[name] for name in OHLCV_SCHEMA.names[1:]]
+        assert all(math.isfinite(number) for number in numbers)
+        assert 0 <= row["low"] <= min(row["open"], row["close"]) <= max(row["open"], row["close"]) <= row["high"]
+        assert row["volume"] >= 0
+        sent = [sent for sent in rows if minute(sent[0]) == row["timestamp"]]
+        assert tuple(numbers) in [tuple(sent_row[1:]) for sent_row in sent]
+
+    settled = [number for segment in change.segments for number in minute_numbers([segment.range])]
+    assert len(settled) == len(set(settled))
+    assert set(settled) <= set(minute_numbers(wanted))
+    held = minute_numbers(segment.range for segment in change.segments if segment.state is State.HELD)
+    assert set(kept) <= set(held)
+    for segment in change.segments:
+        assert segment.state in {State.HELD, State.EMPTY, State.FAILED}
+        if segment.state is State.EMPTY:
+            assert not {sent[0] for sent in rows} & set(minute_numbers([segment.range]))
+
+
+@quick(100)
+@given(st.sets(st.integers(0, 9)), st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing(numbers, random):
+    shuffled = sorted(numbers)
+    random.shuffle(shuffled)
+
+    one, other = check(page(*sorted(numbers))), check(page(*shuffled))
+
+    assert_same_rows(one.rows, other.rows)
+    assert (one.answered, one.rejected) == (other.answered, other.rejected)
+    assert np.all(np.diff(timestamps_ms(other.rows)) > 0)
