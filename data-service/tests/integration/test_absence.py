@@ -201,6 +201,9 @@ async def test_an_answer_at_the_edge_of_now_is_settled_after_a_restart_without_a
     "change",
     [
         pytest.param(lambda rows: {"status": 1, "msg": "maintenance"}, id="an object"),
+        pytest.param(lambda rows: {}, id="an empty object"),
+        pytest.param(lambda rows: {"code": "x"}, id="an error with a code that is none"),
+        pytest.param(lambda rows: [[1e300, *row[1:]] for row in rows], id="times beyond all measure"),
         pytest.param(lambda rows: [None], id="a list of nothing"),
         pytest.param(lambda rows: [[]] * len(rows), id="empty rows"),
         pytest.param(lambda rows: [{"openTime": row[0]} for row in rows], id="rows of another form"),
@@ -245,6 +248,25 @@ async def test_a_listing_that_cannot_be_true_is_not_believed(client, simulator):
 
     assert states(first)[0] == "failed"
     np.testing.assert_array_equal(second.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        pytest.param(lambda rows: [], id="no bar at all"),
+        pytest.param(lambda rows: [[ms(at("2024-05-01")), *rows[0][1:]]], id="later than a stored one"),
+    ],
+)
+async def test_a_listing_that_contradicts_what_is_stored_hides_none_of_it(client, simulator, probe):
+    april, march = (at("2024-04-01"), at("2024-04-02")), (at("2024-03-01"), at("2024-03-02"))
+    await client.history(*april)
+    simulator.inject(RowsFault(lambda rows: []), endpoint="klines", times=1)
+    simulator.inject(RowsFault(probe), endpoint="klines", times=1)
+    await client.history(*march)
+
+    for day in (april, march):
+        reply = await client.history(*day)
+        np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *day))
 
 
 async def test_two_empty_answers_do_not_blind_the_rest_of_a_series(client, simulator):

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from contextlib import aclosing, asynccontextmanager
-from datetime import datetime, timedelta
+from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
 
 from fake_exchange import SYMBOL, FakeExchange, rows_at
+from fake_service import minute, service_over
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_harness import at
 
-from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
-from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
-from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.manager import HistoricalDataManagerImpl
-from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
-from cb_trade_data.storage.layouts.parquet import ParquetLayout
-from cb_trade_data.storage.manager import StorageManagerImpl
 
-# Two partitions meet in the middle of the stretch of time that everything happens in.
-BORDER = at("2024-02-01")
-FIRST = BORDER - timedelta(minutes=60)
 MINUTES = 120
 PAGE_LIMIT_BARS = 7
-
-
-def minute(number: int) -> datetime:
-    return FIRST + timedelta(minutes=number)
 
 
 def history(listed: int, holes: set[int]) -> list[int]:
@@ -50,19 +35,6 @@ histories = st.builds(
 ranges = st.tuples(st.integers(0, MINUTES - 1), st.integers(1, MINUTES)).map(
     lambda pair: (pair[0], min(MINUTES, pair[0] + pair[1]))
 )
-
-
-@asynccontextmanager
-async def service_over(exchange: FakeExchange, root: Path):
-    registry = PluginRegistry()
-    registry.register(exchange.facts, lambda: exchange)
-    storage = StorageManagerImpl(LocalFileStorage(root, ParquetLayout()))
-    source = DataSourceConnectorImpl(registry)
-    register = SeriesRegister(storage, source)
-    fetcher = HistoricalFetcher(storage, source, register)
-    yield HistoricalDataManagerImpl(storage, source, register, fetcher, CurrentDataFetcher(storage, source, register))
-    await fetcher.close()
-    await source.close()
 
 
 async def ask(manager: HistoricalDataManagerImpl, start: int, end: int):

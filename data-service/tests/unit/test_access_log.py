@@ -18,13 +18,11 @@ def logged(message: object, *arguments: object) -> str:
 def test_a_token_among_the_arguments_is_redacted_as_the_server_logs_it():
     line = logged('%s - "%s %s HTTP/%s" %d', "127.0.0.1:5", "GET", f"/ws/data?token={SECRET}", "1.1", 200)
 
-    assert line == '127.0.0.1:5 - "GET /ws/data?token=[redacted] HTTP/1.1" 200'
+    assert line == '127.0.0.1:5 - "GET /ws/data?[redacted] HTTP/1.1" 200'
 
 
 def test_a_token_in_the_text_itself_is_redacted():
-    assert logged(f'"WebSocket /ws/data?token={SECRET}" [accepted]') == (
-        '"WebSocket /ws/data?token=[redacted]" [accepted]'
-    )
+    assert logged(f'"WebSocket /ws/data?token={SECRET}" [accepted]') == ('"WebSocket /ws/data?[redacted]" [accepted]')
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import logging
 import re
 from typing import Final
 
-# What stands in a query as a token, and what has the form of a JWT wherever it stands.
-_SECRETS: Final = re.compile(r"(?<=token=)[^&\s\"']+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
+# What stands in a query as a token, the whole query of the socket (whose only parameter it is, however it is spelled),
+# and what has the form of a JWT wherever it stands.
+_SECRETS: Final = re.compile(r"(?<=token=)[^&\s\"']+|(?<=/ws/data\?)[^\s\"']+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
 _REDACTED: Final = "[redacted]"
 
 _DENIAL_TAKEN_FOR_A_DEFECT: Final = "ASGI callable returned without completing handshake."

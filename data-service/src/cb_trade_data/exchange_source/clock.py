@@ -14,6 +14,8 @@ from cb_trade_data.exchange_source.once import Once
 _log = structlog.get_logger(__name__)
 
 _REFRESH_AFTER: Final = timedelta(hours=6)
+# Machines that serve, or use, an exchange are not further behind the time than this.
+_AHEAD_MAX: Final = timedelta(minutes=5)
 _RETRY_AFTER: Final = timedelta(minutes=1)
 
 
@@ -53,5 +55,9 @@ class ExchangeClock:
         # The exchange read its clock some time before its answer came, so this is never ahead of it: however slow the
         # way was, no bar is taken for closed too early.
         self._offset = told - answered
+        if self._offset > _AHEAD_MAX:
+            # Believed, it would close bars that are open, for ever.
+            _log.warning("exchange.clock_ahead", exchange=self._exchange, ahead_secs=self._offset.total_seconds())
+            self._offset = _AHEAD_MAX
         self._measure_next = answered + _REFRESH_AFTER
         _log.info("exchange.clock", exchange=self._exchange, offset_ms=self._offset / timedelta(milliseconds=1))

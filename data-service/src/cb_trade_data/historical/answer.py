@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime
 
@@ -104,21 +104,22 @@ class Answer:
         with flight.joined(part, refresh=self._refresh, now=now) as want:
             delivered = 0
             async with aclosing(flight.follow(want)) as stretches:
-                async for rows in stretches:
+                async for stretch, rows in stretches:
+                    # Now: by the end, somebody else may have brought what is missing here.
+                    self._facts = flight.facts
+                    self._enter(stretch, flight.state.coverage, want.failures)
                     delivered += rows.num_rows
-                    yield rows
+                    if rows.num_rows:
+                        yield rows
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls
-            self._facts = flight.facts
-            self._enter(part, flight.state.coverage)
-            self.receipt.enter_failures(want.failures)
 
-    def _enter(self, part: TimeRange, coverage: Coverage) -> None:
+    def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
         """Enter what is known of *part*; what lies before listing is derived, whatever was once written there."""
         listed = self._facts.listed_part(part)
         if listed is None or listed.start > part.start:
             end = part.end if listed is None else listed.start
             self.receipt.enter([Segment(TimeRange(part.start, end), State.UNLISTED)])
         if listed is not None:
-            self.receipt.enter(coverage.within(listed))
+            self.receipt.enter(coverage.within(listed), Coverage(tuple(failures)).within(listed))

@@ -34,6 +34,7 @@ class HistoricalFetcher:
             task = asyncio.create_task(self._fly(partition, flight), name=f"flight {partition}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        flight.learn(facts)
         return flight
 
     @property

@@ -95,9 +95,19 @@ class Flight:
         self._changes: list[Change] = []  # what lies between the two
         self._committed_at = 0.0  # loop time
         self._commit_failed = False
+        self._is_last_try = False  # what could not be stored gets one more try before the flight lands
         self._failure: CbTradeError | None = None
         self._changed = asyncio.Event()
         self.landed = False  # takes no more waiters
+
+    def learn(self, facts: SeriesFacts) -> None:
+        """Take over newer *facts* of the series: what is missing depends on when it was listed."""
+        if facts.is_newer_than(self._facts):
+            self._facts = facts
+            if self._has_read:
+                for want in self._wants:
+                    self._open(want)
+            self._announce()
 
     # --- For waiters -------------------------------------------------------------------------------------------------
 
@@ -115,8 +125,11 @@ class Flight:
             self._wants.remove(want)
             self._announce()
 
-    async def follow(self, want: Want) -> AsyncGenerator[pa.Table, None]:
-        """Yield the want's rows in time order, each stretch as soon as it is settled; end when they are stored, too.
+    async def follow(self, want: Want) -> AsyncGenerator[tuple[TimeRange, pa.Table], None]:
+        """Yield the stretches of the want in time order, each with its rows as soon as it is settled.
+
+        Ends when they are stored, too. What `state` and `facts` say of a stretch when it is yielded is what its rows
+        are; later it may be more.
 
         Raises:
             CbTradeError: Storage could not be read, or the exchange refuses the series.
@@ -127,10 +140,8 @@ class Flight:
             if want.open is not None:
                 until = want.open[0].start if want.open else want.range.end
                 if until > cursor:
-                    rows = self._state.rows_in(TimeRange(cursor, until))
-                    cursor = until
-                    if rows.num_rows:
-                        yield rows
+                    stretch, cursor = TimeRange(cursor, until), until
+                    yield stretch, self._state.rows_in(stretch)
                     continue
                 if want.is_stored:
                     return
@@ -163,6 +174,9 @@ class Flight:
                     await self._commit()
                 elif self._calls:
                     await self._next_event()
+                elif self._changes and not self._is_last_try:
+                    self._is_last_try = True
+                    await self._commit()
                 else:
                     break
         except CbTradeError as error:
@@ -171,6 +185,8 @@ class Flight:
                 await self._commit()
         except BaseException as error:
             self._failure = CbTradeError(f"fetching {self._partition} ended unexpectedly: {type(error).__name__}")
+            if self._changes and isinstance(error, Exception):
+                await self._commit()
             raise
         finally:
             # Nothing is awaited between the last look at the waiters and this: nobody joins a flight that has landed.
@@ -268,9 +284,8 @@ class Flight:
     async def _look_into_listing(self, now: datetime) -> None:
         """After an empty page: learn when the series was listed, and settle what lies before."""
         if self._facts.listed_at is None and self._facts.listing_is_due(now):
-            held = next(self._state.coverage.ranges(State.HELD), None)
             self._facts = await self._register.look_up_listing(
-                self._partition.series, now, known_bar=None if held is None else held.end
+                self._partition.series, now, known_bar=self._state.oldest
             )
         if (unlisted := self._facts.unlisted) is not None:
             for want in self._wants:
@@ -302,6 +317,7 @@ class Flight:
     def _apply(self, change: Change, answered: list[TimeRange]) -> None:
         """Let everybody see *change*, which settles *answered*, and keep it for the next commit."""
         if change.segments:
+            self._is_last_try = False
             self._changes.append(change)
             self._state = self._state.with_changes([change])
         for want in self._wants:

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 
-from cb_trade_data.errors import (
-    ExchangeUnavailableError,
-    RangeInFutureError,
-    UnknownTimeframeError,
-    UnsupportedKindError,
-)
+from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
@@ -63,10 +57,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if not await self._is_settled_by_own_clock(series, wanted, facts, refresh=refresh):
             await self._source.now(series.exchange)
         now = self._refuse_future(series, wanted)
-        if facts.listed_part(wanted) != wanted and (refresh or facts.listing_is_due(now)):
-            # The answer depends on a listing date that was looked up a while ago. If it cannot be had now, it stands.
-            with suppress(ExchangeUnavailableError):
-                facts = await self._register.look_up_listing(series, now, force=refresh)
+        if facts.listed_part(wanted) != wanted:
+            facts = await self._register.recheck_listing(series, facts, now, force=refresh)
         return Answer(
             series,
             wanted.start,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from cb_trade_data.models.time_range import subtract
 from cb_trade_data.storage.coverage import Segment, State, joined
 
 SEGMENTS_MAX: Final = 1_000
@@ -30,17 +31,21 @@ class Receipt:
     gaps: list[Segment] = field(default_factory=list)
     is_truncated: bool = False
 
-    def enter(self, segments: Iterable[Segment]) -> None:
-        """Add what is known of the stretch that follows what was entered before."""
+    def enter(self, segments: Iterable[Segment], failures: Iterable[Segment] = ()) -> None:
+        """Add what is known of the stretch that follows what was entered before.
+
+        Args:
+            segments: Its coverage, oldest first.
+            failures: What of it a refresh could not ask about again: gaps, although older rows were delivered there.
+        """
+        gaps = list(failures)
+        failed = [segment.range for segment in gaps]
         for segment in segments:
             self.is_truncated |= not _append(self.coverage, segment)
             if segment.state in _GAP_STATES:
-                _append(self.gaps, segment)
-
-    def enter_failures(self, failures: Iterable[Segment]) -> None:
-        """Add what a refresh could not ask about again: a gap, although older rows were delivered there."""
-        for segment in failures:
-            _append(self.gaps, segment)
+                gaps += [replace(segment, range=part) for part in subtract([segment.range], failed)]
+        for gap in sorted(gaps, key=lambda each: each.range):
+            _append(self.gaps, gap)
 
 
 def _append(segments: list[Segment], segment: Segment) -> bool:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from weakref import WeakValueDictionary
 
 import structlog
 
-from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError
+from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
 _log = structlog.get_logger(__name__)
+
+_RECHECK_FAILED_AFTER: Final = timedelta(minutes=10)
 
 
 class SeriesRegister:
@@ -23,6 +26,7 @@ class SeriesRegister:
     def __init__(self, storage: IStorageManager, source: IDataSourceConnector) -> None:
         self._storage = storage
         self._source = source
+        self._recheck_after: dict[Series, datetime] = {}  # of series whose last re-check failed
         self._locks: WeakValueDictionary[Series, asyncio.Lock] = WeakValueDictionary()
 
     async def facts(self, series: Series) -> SeriesFacts:
@@ -46,7 +50,7 @@ class SeriesRegister:
 
         Args:
             now: The exchange's present.
-            known_bar: Open time of some bar that is known to exist; the first one cannot be later.
+            known_bar: Open time of some bar that is known to exist, stored or not; the first one cannot be later.
             force: Ask even if it is not due.
 
         Raises:
@@ -57,14 +61,27 @@ class SeriesRegister:
             if not force and not facts.listing_is_due(now):
                 return facts
             listed_at = await self._source.fetch_first_open(series)
-            if listed_at is not None:
-                latest = now if known_bar is None else min(now, known_bar)
-                if listed_at > latest or series.grid.floor(listed_at) != listed_at:
-                    raise ExchangeUnavailableError(
-                        series.exchange, f"it says that its first bar opened at {listed_at.isoformat()}"
-                    )
+            known = [bar for bar in (known_bar, await self._storage.first_timestamp(series)) if bar is not None]
+            if listed_at is None and (known or facts.listed_at is not None):
+                raise ExchangeUnavailableError(series.exchange, "it says that it has no bar, and had some before")
+            if listed_at is not None and (listed_at > min([now, *known]) or series.grid.floor(listed_at) != listed_at):
+                raise ExchangeUnavailableError(
+                    series.exchange, f"it says that its first bar opened at {listed_at.isoformat()}"
+                )
             _log.info("series.listing", series=str(series), listed_at=listed_at and listed_at.isoformat())
             return await self._remember(series, facts.with_listing(listed_at, now))
+
+    async def recheck_listing(self, series: Series, facts: SeriesFacts, now: datetime, *, force: bool) -> SeriesFacts:
+        """Return *facts* after asking again for the first bar, if that is due; as they are if it cannot be had now."""
+        if not force and (not facts.listing_is_due(now) or now < self._recheck_after.get(series, now)):
+            return facts
+        try:
+            return await self.look_up_listing(series, now, force=force)
+        except (ExchangeUnavailableError, UnknownSymbolError) as error:
+            # Down, or delisted since: what is stored is answered all the same, and not slowed down by asking each time.
+            self._recheck_after[series] = now + _RECHECK_FAILED_AFTER
+            _log.warning("series.listing_unknown", series=str(series), error=str(error))
+            return facts
 
     async def _remember(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
         try:

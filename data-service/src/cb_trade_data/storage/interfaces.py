@@ -42,6 +42,10 @@ class IRawDataStorage(ABC):
         """Return the time of the newest stored row, or None."""
 
     @abstractmethod
+    async def get_first_timestamp(self, series: Series) -> datetime | None:
+        """Return the time of the oldest stored row, or None."""
+
+    @abstractmethod
     async def list_coins(self, exchange: str) -> list[str]:
         """Return the symbols of which something is stored, sorted."""
 
@@ -100,6 +104,10 @@ class IStorageManager(ABC):
     @abstractmethod
     async def latest_timestamp(self, series: Series) -> datetime | None:
         """Return the time of the newest stored row, or None."""
+
+    @abstractmethod
+    async def first_timestamp(self, series: Series) -> datetime | None:
+        """Return the time of the oldest stored row, or None."""
 
     @abstractmethod
     async def check(self) -> None:

@@ -63,6 +63,10 @@ class StorageManagerImpl(IStorageManager):
         """See `IStorageManager.latest_timestamp`."""
         return await self._storage.get_latest_timestamp(series)
 
+    async def first_timestamp(self, series: Series) -> datetime | None:
+        """See `IStorageManager.first_timestamp`."""
+        return await self._storage.get_first_timestamp(series)
+
     async def check(self) -> None:
         """See `IStorageManager.check`."""
         await self._storage.check()

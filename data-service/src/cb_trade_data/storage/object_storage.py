@@ -126,13 +126,17 @@ class ObjectStorage(IRawDataStorage):
 
     async def get_latest_timestamp(self, series: Series) -> datetime | None:
         """See `IRawDataStorage.get_latest_timestamp`."""
-        async with aclosing(self.list_objects(self._paths.series_folder(series))) as paths:
-            found = [self._paths.partition_of(series, path) async for path in paths]
-        partitions = [partition for partition in found if partition is not None]
-        # Newest first; a partition may hold coverage and no row.
-        for partition in sorted(partitions, key=lambda each: (each.year, each.month), reverse=True):
+        # A partition may hold coverage and no row.
+        for partition in reversed(await self._partitions(series)):
             if (newest := (await self.read_partition(partition)).newest) is not None:
                 return newest
+        return None
+
+    async def get_first_timestamp(self, series: Series) -> datetime | None:
+        """See `IRawDataStorage.get_first_timestamp`."""
+        for partition in await self._partitions(series):
+            if (oldest := (await self.read_partition(partition)).oldest) is not None:
+                return oldest
         return None
 
     async def list_coins(self, exchange: str) -> list[str]:
@@ -161,6 +165,12 @@ class ObjectStorage(IRawDataStorage):
             await self.put_object(_CHECK_PATH, b"", None if found is None else found[1])
         except VersionConflictError:
             return  # Another process checks at the same time: storage can be written to.
+
+    async def _partitions(self, series: Series) -> list[Partition]:
+        """Return the stored partitions of *series*, oldest first."""
+        async with aclosing(self.list_objects(self._paths.series_folder(series))) as paths:
+            found = [self._paths.partition_of(series, path) async for path in paths]
+        return sorted((each for each in found if each is not None), key=lambda each: (each.year, each.month))
 
     def _holds_rows(self, path: str) -> bool:
         return path.endswith("/" + self._paths.part_name)

@@ -52,12 +52,16 @@ class SeriesFacts:
         """Return the facts after the exchange was asked for its first bar."""
         return replace(self, listed_at=listed_at, listing_checked_at=checked_at)
 
+    def is_newer_than(self, other: SeriesFacts) -> bool:
+        """Tell whether the listing was looked up later than for *other*."""
+        never = EVER.start
+        return (self.listing_checked_at or never) > (other.listing_checked_at or never)
+
     def merged(self, other: SeriesFacts | None) -> SeriesFacts:
         """Return these facts on top of *other*, which was stored meanwhile: of two listings the later look counts."""
         if other is None:
             return replace(self, version=None)
-        never = EVER.start
-        if (other.listing_checked_at or never) > (self.listing_checked_at or never):
+        if other.is_newer_than(self):
             return other
         return replace(self, version=other.version)
 

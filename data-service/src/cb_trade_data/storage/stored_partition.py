@@ -59,6 +59,13 @@ class StoredPartition:
         return slice_range(self.rows, wanted)
 
     @property
+    def oldest(self) -> datetime | None:
+        """The time of the oldest row."""
+        if self.rows.num_rows == 0:
+            return None
+        return from_ms(self.rows.column("timestamp")[0].cast(pa.int64()).as_py())
+
+    @property
     def newest(self) -> datetime | None:
         """The time of the newest row."""
         if self.rows.num_rows == 0:

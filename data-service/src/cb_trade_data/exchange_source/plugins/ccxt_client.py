@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
+from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Page
 from cb_trade_data.exchange_source.once import Once
@@ -60,12 +60,14 @@ class CCXTExchangeClient(IExchangeAPIClient):
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_ohlcv`."""
         bars = series.grid.bars_in(window)
-        return _to_page(await self._fetch_rows(series, since_ms=to_ms(window.start), limit=bars))
+        async with self._translated_errors(series.symbol):
+            return _to_page(await self._fetch_rows(series, since_ms=to_ms(window.start), limit=bars))
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IExchangeAPIClient.fetch_first_open`."""
-        rows = await self._fetch_rows(series, since_ms=0, limit=1)
-        return from_ms(int(rows[0][0])) if rows else None
+        async with self._translated_errors(series.symbol):
+            rows = await self._fetch_rows(series, since_ms=0, limit=1)
+            return from_ms(int(rows[0][0])) if rows else None
 
     async def fetch_time(self) -> datetime | None:
         """See `IExchangeAPIClient.fetch_time`."""
@@ -74,7 +76,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
             return None
         async with self._translated_errors():
             told = await exchange.fetch_time()
-        return None if told is None else from_ms(told)
+            return None if told is None else from_ms(told)
 
     async def close(self) -> None:
         """See `IExchangeAPIClient.close`."""
@@ -86,10 +88,9 @@ class CCXTExchangeClient(IExchangeAPIClient):
         # Not left to CCXT: a cancelled caller would cancel the load that its neighbours wait for.
         await self._markets.get()
         exchange = await self._exchange.get()
-        async with self._translated_errors(series.symbol):
-            rows: list[list[Any]] = await exchange.fetch_ohlcv(
-                series.symbol, str(series.timeframe), since=since_ms, limit=limit
-            )
+        rows: list[list[Any]] = await exchange.fetch_ohlcv(
+            series.symbol, str(series.timeframe), since=since_ms, limit=limit
+        )
         return rows
 
     async def _load_markets(self) -> dict[str, Any]:
@@ -107,7 +108,10 @@ class CCXTExchangeClient(IExchangeAPIClient):
 
     @asynccontextmanager
     async def _translated_errors(self, symbol: str = "") -> AsyncIterator[None]:
-        """Make CCXT's errors ours; every one of them means that the exchange gave no answer to be believed."""
+        """Make errors ours; every one of them means that the exchange gave no answer to be believed.
+
+        Not only CCXT's own: it trips over some answers with whatever Python raises for them.
+        """
         import ccxt
 
         try:
@@ -116,6 +120,11 @@ class CCXTExchangeClient(IExchangeAPIClient):
             raise UnknownSymbolError(self.facts.id, symbol) from error
         except ccxt.BaseError as error:
             raise ExchangeUnavailableError(self.facts.id, _reason(error)) from error
+        except CbTradeError:
+            raise
+        except Exception as error:
+            reason = f"an answer that cannot be read: {type(error).__name__}"
+            raise ExchangeUnavailableError(self.facts.id, reason) from error
 
 
 def _distrustful_class(exchange_id: str) -> type[Any]:
@@ -131,7 +140,8 @@ def _distrustful_class(exchange_id: str) -> type[Any]:
     class Distrustful(getattr(ccxt, exchange_id)):  # type: ignore[misc]
         async def fetch(self, *args: Any, **kwargs: Any) -> Any:
             answer = await super().fetch(*args, **kwargs)
-            if not isinstance(answer, dict | list):
+            # CCXT reads an empty object as an empty list; no venue means that by it.
+            if not isinstance(answer, dict | list) or answer == {}:
                 raise ccxt.BadResponse(f"{self.id} answered with something that is not JSON")
             return answer
 

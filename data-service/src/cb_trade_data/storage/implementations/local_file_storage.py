@@ -7,6 +7,7 @@ import fcntl
 import os
 import random
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ _LOCKS: Final = ".locks"
 _TEMPORARY_PREFIX: Final = ".writing-"
 
 _FILE_MODE: Final = 0o644
+# A lock is held for one write.
+_LOCK_WAIT_SECS: Final = 30.0
 _LOCK_POLL_SECS: Final = (0.002, 0.02)
 
 
@@ -44,10 +47,13 @@ class LocalFileStorage(ObjectStorage):
 
     async def put_object(self, path: str, data: bytes, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
+        give_up_at = time.monotonic() + _LOCK_WAIT_SECS
         while True:
             try:
                 return await asyncio.to_thread(self._put, path, data, expected_version)
-            except _LockHeldError:
+            except _LockHeldError as error:
+                if time.monotonic() > give_up_at:
+                    raise StorageUnavailableError(path, "another process does not let go of its lock") from error
                 # Another writer holds the lock. Polled: waiting in a pool thread could use up the pool.
                 await asyncio.sleep(random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
 
