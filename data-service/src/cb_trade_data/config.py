@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -38,15 +38,43 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class AzureSettings(_Section):
+    """How the container is reached; read only if `azure` is the backend."""
+
+    connection_string: SecretStr | None = Field(None, description="Of the storage account, with its key or a SAS.")
+    account_url: HttpUrl | None = Field(
+        None,
+        description="https://ACCOUNT.blob.core.windows.net, optionally with a SAS as its query; without one the "
+        "service signs in with DefaultAzureCredential (managed identity, environment, Azure CLI).",
+    )
+    container: str = Field("cb-trade", min_length=3, max_length=63, description="The blob container.")
+
+
 class StorageSettings(_Section):
     """Where rows are kept."""
 
-    backend: Literal["local"] = Field("local", description="The place: `local` is a folder on this machine.")
-    layout: Literal["parquet"] = Field("parquet", description="The files: `parquet`, readable by any engine.")
-    root: Path = Field(Path("data"), description="The folder of the `local` backend; made when first written to.")
-    azure: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of the `azure` backend; ignored unless it is chosen."
+    backend: Literal["local", "azure"] = Field(
+        "local", description="The place: `local` is a folder on this machine, `azure` a blob container."
     )
+    layout: Literal["parquet", "arrow"] = Field(
+        "parquet", description="The files: `parquet`, readable by any engine, or `arrow`, the fastest."
+    )
+    root: Path = Field(Path("data"), description="The folder of the `local` backend; made when first written to.")
+    azure: AzureSettings = Field(default_factory=AzureSettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_what_is_not_chosen(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("backend") != "azure":
+            return {name: value for name, value in values.items() if name != "azure"}
+        return values
+
+    @model_validator(mode="after")
+    def _azure_can_be_reached(self) -> StorageSettings:
+        ways = [self.azure.connection_string, self.azure.account_url]
+        if self.backend == "azure" and sum(way is not None for way in ways) != 1:
+            raise ValueError("set exactly one of AZURE__CONNECTION_STRING and AZURE__ACCOUNT_URL")
+        return self
 
 
 class AuthSettings(_Section):

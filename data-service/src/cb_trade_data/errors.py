@@ -238,18 +238,6 @@ class VersionConflictError(TemporaryError):
         super().__init__(f"{path} was changed by another writer", path=path)
 
 
-# --- Call us ---------------------------------------------------------------------------------------------------------
-
-
-class CorruptObjectError(CbTradeError):
-    """A stored object does not read back as what was written."""
-
-    code = ErrorCode.CORRUPT_OBJECT
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path} is damaged: {reason}", path=path, reason=reason)
-
-
 # --- Fix the settings ------------------------------------------------------------------------------------------------
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -12,7 +13,7 @@ from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.health import health_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.module import AuthenticationModuleImpl
-from cb_trade_data.config import ExchangeSettings, Settings
+from cb_trade_data.config import ExchangeSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
 from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
@@ -22,13 +23,18 @@ from cb_trade_data.historical.manager import HistoricalDataManagerImpl
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.interfaces import IRawDataStorage
+from cb_trade_data.storage.layouts import Layout
+from cb_trade_data.storage.layouts.arrow import ArrowLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
+
+_LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout}
 
 
 def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> FastAPI:
     """Return the service, ready to be run by an ASGI server; nothing is opened before it starts."""
-    storage = StorageManagerImpl(LocalFileStorage(settings.storage.root, ParquetLayout()))
+    storage = StorageManagerImpl(_storage(settings.storage))
     source = DataSourceConnectorImpl(_exchange_registry(settings))
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
@@ -44,11 +50,28 @@ def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> Fa
         yield
         await fetcher.close()
         await source.close()
+        await storage.close()
 
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
     app.include_router(health_router(storage, source))
     app.include_router(websocket_router(auth, manager, limits or ConnectionLimits(), utc_now))
     return app
+
+
+def _storage(settings: StorageSettings) -> IRawDataStorage:
+    layout = _LAYOUTS[settings.layout]()
+    if settings.backend == "local":
+        return LocalFileStorage(settings.root, layout)
+    # Half a second and 40 MB that a service on a local disk need not pay.
+    from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
+
+    azure = settings.azure
+    container = open_container(
+        azure.container,
+        connection_string=None if azure.connection_string is None else azure.connection_string.get_secret_value(),
+        account_url=None if azure.account_url is None else str(azure.account_url),
+    )
+    return AzureBlobStorage(container, layout)
 
 
 def _exchange_registry(settings: Settings) -> PluginRegistry:

@@ -158,12 +158,12 @@ class RunningService:
 
 @asynccontextmanager
 async def running_service(
-    root: Path, exchange_url: str, limits: ConnectionLimits | None = None
+    storage: Path | StorageSettings, exchange_url: str, limits: ConnectionLimits | None = None
 ) -> AsyncIterator[RunningService]:
-    """Run the service over *root* with its Binance at *exchange_url*; stop it for good afterwards."""
+    """Run the service over *storage* (a folder, or settings) with its Binance at *exchange_url*; stop it for good."""
     settings = Settings(
         _env_file=None,
-        storage=StorageSettings(root=root),
+        storage=StorageSettings(root=storage) if isinstance(storage, Path) else storage,
         auth=AuthSettings(secret=SECRET),
         exchanges={"binance": ExchangeSettings(base_url=exchange_url)},
     )

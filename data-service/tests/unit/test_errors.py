@@ -11,7 +11,6 @@ from cb_trade_data import errors
 from cb_trade_data.errors import (
     AuthenticationError,
     CbTradeError,
-    CorruptObjectError,
     EmptyRangeError,
     ErrorCode,
     ExchangeUnavailableError,
@@ -59,7 +58,6 @@ EXAMPLES = [
     ExchangeUnavailableError("binance", "503", timedelta(seconds=3)),
     StorageUnavailableError("ohlcv/part.parquet", "disk full"),
     VersionConflictError("ohlcv/part.parquet"),
-    CorruptObjectError("ohlcv/part.parquet", "not Parquet"),
     InvalidSettingsError(["CB_TRADE_PORT: no number", "CB_TRADE_PRT is no setting"], [".env"]),
 ]
 
@@ -113,7 +111,6 @@ def test_errors_are_grouped_by_what_a_handler_would_do():
         AuthenticationError,
         ForbiddenError,
         TemporaryError,
-        CorruptObjectError,
         InvalidSettingsError,
     )
 

@@ -6,55 +6,17 @@ import io
 import multiprocessing
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from storage_contract import PARTITION, Around, StorageContract
+from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
+from storage_contract import PARTITION, JsonContract, StorageContract, known, write
 from unit_builders import minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
-from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
-from cb_trade_data.storage.stored_partition import StoredPartition
-
-EMPTY = StoredPartition.empty(PARTITION)
-
-
-class AroundFolder(Around):
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._root = root
-        self._monkeypatch = monkeypatch
-
-    def paths(self) -> list[str]:
-        files = (file.relative_to(self._root) for file in self._root.rglob("*") if file.is_file())
-        return sorted(file.as_posix() for file in files if file.parts[0] != ".locks")
-
-    def read(self, path: str) -> bytes:
-        return (self._root / path).read_bytes()
-
-    def write(self, path: str, data: bytes) -> None:
-        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self._root / path).write_bytes(data)
-
-    def rows(self, path: str) -> pa.Table:
-        return pq.ParquetFile(io.BytesIO(self.read(path))).read().cast(OHLCV_SCHEMA).replace_schema_metadata(None)
-
-    @contextmanager
-    def failing_writes(self) -> Iterator[None]:
-        def full(*arguments: object, **options: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        with self._monkeypatch.context() as patch:
-            for name in ("replace", "rename", "link"):  # pathlib calls these
-                patch.setattr(os, name, full)
-            yield
 
 
 @pytest.fixture
@@ -62,20 +24,30 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-class TestLocalFileStorageParquet(StorageContract):
-    part_end = "part.parquet"
-
+class LocalFileStorageContract(StorageContract):
     @pytest.fixture
     def storage(self, root):
-        return LocalFileStorage(root, ParquetLayout())
+        return LocalFileStorage(root, self.form.layout())
 
     @pytest.fixture
     def twin(self, root):
-        return LocalFileStorage(root, ParquetLayout())
+        return LocalFileStorage(root, self.form.layout())
 
     @pytest.fixture
     def around(self, root, monkeypatch):
         return AroundFolder(root, monkeypatch)
+
+
+class TestLocalFileStorageParquet(LocalFileStorageContract):
+    form = ParquetForm()
+
+
+class TestLocalFileStorageArrow(LocalFileStorageContract):
+    form = ArrowForm()
+
+
+class TestLocalFileStorageJson(JsonContract, LocalFileStorageContract):
+    form = JsonForm()
 
 
 @pytest.fixture
@@ -103,7 +75,7 @@ async def test_objects_lie_where_the_design_says(storage, root):
 async def test_a_write_that_fails_half_way_leaves_the_old_object_and_no_temporary_file(
     storage, root, monkeypatch, step
 ):
-    stored = await storage.write_partition(replace(EMPTY, rows=minute_bars([0])))
+    stored = await write(storage, known([0]))
     files = sorted(root.rglob("*"))
 
     def broken(*arguments: object) -> None:
@@ -115,7 +87,7 @@ async def test_a_write_that_fails_half_way_leaves_the_old_object_and_no_temporar
         else:
             patch.setattr(os, "fdopen", lambda descriptor, mode: _BrokenFile(descriptor))
         with pytest.raises(StorageUnavailableError):
-            await storage.write_partition(replace(stored, rows=minute_bars([0, 1])))
+            await write(storage, known([0, 1], base=stored))
 
     assert sorted(root.rglob("*")) == files
     assert (await storage.read_partition(PARTITION)).rows.num_rows == 1
@@ -217,7 +189,7 @@ async def test_an_object_written_back_to_an_earlier_length_and_time_is_still_ano
     found = await storage.get_object("facts")
 
     assert found is not None
-    assert found[1] != first
+    assert found.version != first
     with pytest.raises(VersionConflictError):
         await storage.put_object("facts", b"six", first)
 

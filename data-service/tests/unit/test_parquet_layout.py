@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, table
 
-from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.partition import partition_at
+from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.integrity import Verified, bytes_checksum
+from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.stored_partition import StoredPartition
 
@@ -26,14 +29,16 @@ COVERAGE = Coverage(
     )
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(40)), COVERAGE)
-DATA = LAYOUT.encode(STORED)
+DATA = LAYOUT.encode(STORED).to_pybytes()
 FORMAT, SEGMENTS = b"cb_trade.format", b"cb_trade.coverage"
+BATCHES, CHECKSUM = b"cb_trade.batches", b"cb_trade.checksum"
+
 
 floats = st.floats(allow_nan=False)
 
 
-def decode(data: bytes) -> StoredPartition:
-    return LAYOUT.decode(PARTITION, data, "v1")
+def decode(data: pa.Buffer | bytes, wanted: TimeRange | None = None) -> StoredPartition:
+    return LAYOUT.decode(PARTITION, StoredObject("part", pa.py_buffer(data), "v1"), (), wanted, Verified())
 
 
 def foreign(rows: pa.Table, metadata: dict[bytes, bytes] | None) -> bytes:
@@ -82,6 +87,36 @@ def test_a_whole_month_of_minutes_comes_back():
     assert_same_rows(decode(LAYOUT.encode(StoredPartition(PARTITION, rows))).rows.combine_chunks(), rows)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "groups"),
+    [
+        (None, 3),
+        (minutes(0, 1), 1),
+        (minutes(4319, 4320), 1),
+        (minutes(4320, 4321), 1),
+        (minutes(4319, 4321), 2),
+        (minutes(4319.5, 4320), 0),
+        (minutes(-10, 0), 0),
+        (minutes(-10, 0.5), 1),
+        (minutes(10_000, 20_000), 0),
+        (minutes(9_999, 20_000), 1),
+        (minutes(-10, 20_000), 3),
+    ],
+)
+def test_only_the_row_groups_that_are_wanted_are_decoded_and_all_of_the_coverage(wanted, groups):
+    """10,000 minutes: groups of 4,320, 4,320 and 1,360 rows."""
+    rows = minute_bars(range(10_000))
+    data = LAYOUT.encode(StoredPartition(PARTITION, rows, COVERAGE))
+
+    stored = decode(data, wanted)
+
+    assert pq.ParquetFile(pa.BufferReader(data)).num_row_groups == 3
+    assert stored.coverage == COVERAGE
+    assert stored.rows.num_rows in {0: [0], 1: [4_320, 1_360], 2: [8_640], 3: [10_000]}[groups]
+    if wanted is not None:
+        assert_same_rows(stored.rows_in(wanted).combine_chunks(), slice_range(rows, wanted).combine_chunks())
+
+
 def test_rows_in_many_pieces_come_back():
     pieces = pa.concat_tables([minute_bars([0]), minute_bars([]), minute_bars([1, 2]).slice(1)])
 
@@ -118,7 +153,7 @@ def test_writing_leaves_the_partition_alone():
 
 
 def test_equal_partitions_are_equal_bytes():
-    assert LAYOUT.encode(STORED) == LAYOUT.encode(decode(DATA))
+    assert LAYOUT.encode(decode(DATA)).to_pybytes() == DATA
 
 
 GOOD_METADATA = dict(pq.read_schema(io.BytesIO(DATA)).metadata)
@@ -144,8 +179,8 @@ def test_a_file_that_is_not_ours_is_refused():
         None,
         b"",
         b"{",
-        b"null",
-        b"1",
+        pytest.param(b"null"),
+        pytest.param(b"1"),
         b'["held"]',
         b"[null]",
         b"[{}]",
@@ -160,9 +195,33 @@ def test_a_file_that_is_not_ours_is_refused():
 def test_coverage_that_cannot_be_read_is_refused_like_rows_that_cannot(coverage):
     metadata = {name: value for name, value in GOOD_METADATA.items() if name != SEGMENTS}
     metadata |= {} if coverage is None else {SEGMENTS: coverage}
+    metadata[CHECKSUM] = bytes_checksum((coverage or b"") + metadata[BATCHES]).encode()
 
     with pytest.raises(ValueError):  # noqa: PT011 - many words, one kind
         decode(foreign(STORED.rows, metadata))
+
+
+def test_metadata_that_was_tampered_with_is_refused():
+    metadata = GOOD_METADATA | {SEGMENTS: GOOD_METADATA[SEGMENTS].replace(b"empty", b"held ")}
+
+    with pytest.raises(ValueError, match="checksum of the metadata"):
+        decode(foreign(STORED.rows, metadata))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        STORED.rows.slice(1),
+        STORED.rows.slice(0, 39),
+        pa.concat_tables([STORED.rows.slice(1), STORED.rows.slice(0, 1)]),
+        minute_bars(range(40), price=101),
+        minute_bars(range(1, 41)),
+        minute_bars([]),
+    ],
+)
+def test_rows_that_are_not_those_of_the_metadata_are_refused(rows):
+    with pytest.raises(ValueError, match=r"checksum|row groups"):
+        decode(foreign(rows, GOOD_METADATA))
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from unit_builders import TIMEFRAMES, instants, quick, series, utc
+from unit_builders import TIMEFRAMES, epoch_ms, instants, quick, series, span, utc
 
-from cb_trade_data.models.partition import Partition, partition_at
+from cb_trade_data.models.instants import EPOCH
+from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import SYMBOL_MAX_BYTES, Kind, Series
-from cb_trade_data.storage.path_utility import StoragePathUtility
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.path_utility import EntryPaths, HivePaths
 
-PATHS = StoragePathUtility("parquet")
+HIVE, ENTRIES = HivePaths("parquet"), EntryPaths()
 
 printable = st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"])
 symbols = st.one_of(
@@ -26,6 +31,18 @@ all_series = st.builds(
     st.sampled_from(TIMEFRAMES),
 )
 partitions = st.builds(partition_at, all_series, instants)
+
+
+both = pytest.mark.parametrize("paths", [HIVE, ENTRIES], ids=["hive", "entries"])
+
+both_with_dots = pytest.mark.parametrize("paths", [pytest.param(HIVE, id="hive"), pytest.param(ENTRIES, id="entries")])
+
+
+def examples(test):
+    """Try the symbols that mean something to a file system, whatever else is tried."""
+    for symbol in (".", "..", "../..", "BTC/USDT:USDT", "币安人生/USDT", "_series.json", "%2E%2E"):
+        test = example(of=series(symbol))(test)
+    return test
 
 
 @pytest.mark.parametrize(
@@ -50,16 +67,16 @@ partitions = st.builds(partition_at, all_series, instants)
     ],
 )
 def test_a_partition_lies_under_keys_that_any_engine_reads(of, path):
-    assert PATHS.part_path(partition_at(of, utc("2024-02-29"))) == path
+    assert HIVE.part_path(partition_at(of, utc("2024-02-29"))) == path
 
 
 def test_the_facts_of_a_series_lie_beside_its_partitions():
     """Named with an underscore, as files that are no data are."""
-    assert PATHS.facts_path(series()) == "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/_series.json"
+    assert HIVE.facts_path(series()) == "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/_series.json"
 
 
 def test_the_layout_gives_the_ending():
-    path = StoragePathUtility("arrow").part_path(partition_at(series(), utc("2024-02-29")))
+    path = HivePaths("arrow").part_path(partition_at(series(), utc("2024-02-29")))
 
     assert path.endswith("/part.arrow")
 
@@ -67,55 +84,137 @@ def test_the_layout_gives_the_ending():
 def test_kinds_without_bars_have_the_same_keys():
     trades = Series("binance", "BTC/USDT", Kind.TRADES, None)
 
-    assert PATHS.series_folder(trades) == "trades/exchange=binance/symbol=BTC%2FUSDT/timeframe=none"
+    assert HIVE.series_folder(trades) == "trades/exchange=binance/symbol=BTC%2FUSDT/timeframe=none"
 
 
+@pytest.mark.parametrize(
+    ("of", "path"),
+    [
+        (series("BTC/USDT:USDT"), "raw_data/binance/BTC%2FUSDT%3AUSDT/ohlcv-1m/2024/02/_coverage.json"),
+        (series(timeframe="1h"), "raw_data/binance/BTC%2FUSDT/ohlcv-1h/2024/_coverage.json"),
+        (series(timeframe="1d", exchange="okx"), "raw_data/okx/BTC%2FUSDT/ohlcv-1d/_coverage.json"),
+        (series(timeframe="3M"), "raw_data/binance/BTC%2FUSDT/ohlcv-3mo/_coverage.json"),
+    ],
+)
+def test_the_commit_of_a_partition_of_entries_lies_in_its_folder(of, path):
+    assert ENTRIES.part_path(partition_at(of, utc("2024-02-29"))) == path
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1h", "1d"])
+def test_an_entry_lies_in_the_folder_of_its_day(timeframe):
+    path = ENTRIES.entry_path(series(timeframe=timeframe), 1_709_164_740_000)
+
+    assert path == f"raw_data/binance/BTC%2FUSDT/ohlcv-{timeframe}/2024/02/28/1709164740000.json"
+    assert ENTRIES.is_entry(path)
+
+
+def test_what_is_named_with_an_underscore_is_no_entry():
+    for path in (ENTRIES.facts_path(series()), ENTRIES.part_path(partition_at(series(), utc("2024-02-29"))), "a/b.txt"):
+        assert not ENTRIES.is_entry(path)
+
+
+@quick(200)
+@given(partitions, st.data())
+def test_the_entries_of_a_partition_lie_in_its_entry_folders(partition, data):
+    first = max(epoch_ms(partition.range.start), 0)
+    time_ms = data.draw(st.integers(first, epoch_ms(partition.range.end) - 1))
+    instant = EPOCH + timedelta(milliseconds=time_ms)
+    path = ENTRIES.entry_path(partition.series, time_ms)
+
+    for wanted in (None, TimeRange(instant, instant + timedelta(milliseconds=1))):
+        (folder,) = ENTRIES.entry_folders(partition, wanted)
+        assert path.startswith(f"{folder}/")
+    assert ENTRIES.series_of(path) == partition.series
+    assert ENTRIES.partition_of(path) is None
+
+
+def test_every_day_of_a_part_has_one_entry_folder():
+    folder = "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024"
+    partition = partition_at(series(), utc("2024-02-29"))
+
+    wanted = span("2024-02-28T23:59", "2024-03-01T00:00")
+    assert ENTRIES.entry_folders(partition, wanted) == [f"{folder}/02/28", f"{folder}/02/29"]
+    assert HIVE.entry_folders(partition, wanted) == []
+
+
+@both
 @quick(200)
 @given(partitions)
-def test_a_partition_is_found_again_from_its_path(partition):
-    assert PATHS.partition_of(partition.series, PATHS.part_path(partition)) == partition
+def test_a_partition_is_found_again_from_its_path(paths, partition):
+    assert paths.partition_of(paths.part_path(partition)) == partition
 
 
+@both
 @quick(200)
 @given(all_series)
-def test_a_symbol_is_found_again_from_every_path_of_its_series(of):
-    partition = partition_at(of, utc("2024-02-29"))
+@examples
+def test_a_series_is_found_again_from_every_path_of_it(paths, of):
+    assert paths.series_of(paths.part_path(partition_at(of, utc("2024-02-29")))) == of
+    assert paths.series_of(paths.facts_path(of)) == of
 
-    assert PATHS.symbol_of(PATHS.part_path(partition)) == of.symbol
-    assert PATHS.symbol_of(PATHS.facts_path(of)) == of.symbol
+
+@both
+@pytest.mark.parametrize("kind", [Kind.TRADES, Kind.FUNDING_RATE, Kind.ORDER_BOOK])
+def test_a_series_without_bars_is_found_again(paths, kind):
+    of = Series("binance", "BTC/USDT", kind, None)
+
+    assert paths.series_of(paths.facts_path(of)) == of
 
 
+@both_with_dots
 @quick(200)
 @given(all_series)
-def test_nothing_leads_out_of_the_root(of):
-    for path in (PATHS.part_path(partition_at(of, utc("2024-02-29"))), PATHS.facts_path(of)):
+@examples
+def test_nothing_leads_out_of_the_root(paths, of):
+    part = paths.part_path(partition_at(of, utc("2024-02-29")))
+    entry = paths.entry_path(of, 0) if isinstance(paths, EntryPaths) else part
+    for path in (part, entry, paths.facts_path(of), paths.damaged_path(part, '"0x8D"')):
         parts = path.split("/")
         assert not PurePosixPath(path).is_absolute()
         assert all(part not in {"", ".", ".."} for part in parts)
         assert "\\" not in path
-        assert not any(part.startswith(".") for part in parts)
 
 
+@both_with_dots
 @quick(200)
 @given(all_series)
-def test_every_symbol_is_one_folder_of_the_tree(of):
-    assert len(PATHS.series_folder(of).split("/")) == 4
-    assert PATHS.series_folder(of).split("/")[:2] == ["ohlcv", f"exchange={of.exchange}"]
+@examples
+def test_every_series_lies_in_a_folder_of_its_exchange(paths, of):
+    folder = paths.series_folder(of)
+
+    assert len(folder.split("/")) == 4
+    assert str(PurePosixPath(os.path.normpath(folder))) == folder
+    assert any(folder.startswith(f"{exchange}/") for exchange in paths.exchange_folders(of.exchange))
 
 
+@both
 @quick(100)
 @given(partitions, st.lists(partitions, max_size=5))
-def test_distinct_partitions_lie_at_distinct_places(one, others):
+def test_distinct_partitions_lie_at_distinct_places(paths, one, others):
     different = {one, *others}
 
-    assert len({PATHS.part_path(partition) for partition in different}) == len(different)
-    assert PATHS.facts_path(one.series) not in {PATHS.part_path(partition) for partition in different}
+    assert len({os.path.normpath(paths.part_path(partition)) for partition in different}) == len(different)
+    assert paths.facts_path(one.series) not in {paths.part_path(partition) for partition in different}
 
 
-def test_the_timeframes_of_a_symbol_stay_apart_on_a_disk_that_does_not_tell_case():
-    folders = {PATHS.series_folder(series(timeframe=str(timeframe))).lower() for timeframe in TIMEFRAMES}
+@both
+def test_the_timeframes_of_a_symbol_stay_apart_on_a_disk_that_does_not_tell_case(paths):
+    folders = {paths.series_folder(series(timeframe=str(timeframe))).lower() for timeframe in TIMEFRAMES}
 
     assert len(folders) == len(TIMEFRAMES)
+    assert paths.series_of(paths.facts_path(series(timeframe="1M"))).timeframe == Timeframe.parse("1M")
+
+
+@both
+def test_versions_of_a_damaged_object_are_kept_apart(paths):
+    path = paths.part_path(partition_at(series(), utc("2024-02-29")))
+    copies = {paths.damaged_path(path, version) for version in ('"0x8D"', '"0x8E"', "abc")}
+
+    assert len(copies) == 3
+    for copy in copies:
+        assert copy.startswith("_damaged/")
+        assert paths.partition_of(copy) is None
+        assert paths.series_of(copy) is None
 
 
 @pytest.mark.parametrize(
@@ -123,9 +222,13 @@ def test_the_timeframes_of_a_symbol_stay_apart_on_a_disk_that_does_not_tell_case
     [
         "",
         "part.parquet",
+        "_check",
+        "ohlcv/exchange=binance",
+        "_damaged/ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/_series.json",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.arrow",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/xpart.parquet",
+        "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/deeper/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=2/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=02024/month=02/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=٢٠٢٤/month=02/part.parquet",
@@ -133,26 +236,59 @@ def test_the_timeframes_of_a_symbol_stay_apart_on_a_disk_that_does_not_tell_case
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=-1/month=02/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/2024/02/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1mo/year=2024/month=02/part.parquet",
-        "ohlcv/exchange=okx/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet",
+        "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1M/year=0/month=0/part.parquet",
+        "ohlcv/exchange=binance/symbol=BTC%2fUSDT/timeframe=1m/year=2024/month=02/part.parquet",
+        "ohlcv/exchange=binance/symbol=%FF/timeframe=1m/year=2024/month=02/part.parquet",
+        "ohlcv/exchange=BINANCE/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet",
+        "ohlcv/exchange=binance/symbol=/timeframe=1m/year=2024/month=02/part.parquet",
         "trades/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet",
+        "candles/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet",
         "old/ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=13/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=0/part.parquet",
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=0/month=0/part.parquet",
+        "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=0/month=01/part.parquet",
+        "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=10000/month=01/part.parquet",
+        pytest.param("ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=9999/month=12/part.parquet"),
+        pytest.param("trades/exchange=binance/symbol=BTC%2FUSDT/timeframe=none/year=2024/month=02/part.parquet"),
     ],
 )
-def test_any_other_file_is_no_partition_of_the_series(path):
-    """The last three would be partitions if a minute series had such ones."""
-    assert PATHS.partition_of(series(), path) is None
+def test_any_other_file_in_a_hive_tree_is_no_partition(path):
+    assert HIVE.partition_of(path) is None
 
 
-@pytest.mark.parametrize("path", ["", "_check", "ohlcv/exchange=binance", "a/b/c", "xsymbol=BTC/part.parquet"])
-def test_a_path_without_a_symbol_has_none(path):
-    assert PATHS.symbol_of(path) is None
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "_coverage.json",
+        "raw_data/binance/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/13/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/2/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/02/28/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/02/coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/02/_series.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1m/٢٠٢٤/02/_coverage.json",
+        pytest.param("raw_data/binance/BTC%2FUSDT/ohlcv-1m/9999/12/_coverage.json"),
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1M/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1h/2024/02/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1d/2024/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv-1d/0000/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/ohlcv/2024/02/_coverage.json",
+        "raw_data/binance/BTC%2FUSDT/trades-1m/2024/02/_coverage.json",
+        pytest.param("raw_data/binance/BTC%2FUSDT/trades-none/2024/02/_coverage.json"),
+        "_damaged/raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024/02/_coverage.json",
+        "data/binance/BTC%2FUSDT/ohlcv-1m/2024/02/_coverage.json",
+    ],
+)
+def test_any_other_file_in_a_tree_of_entries_is_no_partition(path):
+    assert ENTRIES.partition_of(path) is None
 
 
-def test_a_partition_is_no_partition_of_another_series():
-    path = PATHS.part_path(Partition(series("ETH/USDT"), 2024, 2))
-
-    assert PATHS.partition_of(series("ETH/USDT"), path) == Partition(series("ETH/USDT"), 2024, 2)
-    assert PATHS.partition_of(series(), path) is None
+@pytest.mark.parametrize("path", ["", "_check", "ohlcv/exchange=binance", "a/b/c/d", "xsymbol=BTC/part.parquet"])
+@both
+def test_a_path_that_is_not_ours_belongs_to_no_series(paths, path):
+    assert paths.series_of(path) is None

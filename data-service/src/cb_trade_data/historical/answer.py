@@ -76,7 +76,7 @@ class Answer:
             rest = TimeRange(part.end, rest.end) if part.end < rest.end else None
 
     async def _deliver(self, partition: Partition, part: TimeRange) -> AsyncGenerator[pa.Table, None]:
-        stored = await self._storage.read(partition)
+        stored = await self._storage.read(partition, part)
         now = self._now()
         gaps = missing(
             part,

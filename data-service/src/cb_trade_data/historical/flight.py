@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 import structlog
 
-from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError
+from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, StorageUnavailableError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector, Page
 from cb_trade_data.historical.planning import missing, pages
 from cb_trade_data.historical.series_register import SeriesRegister
@@ -21,13 +22,16 @@ from cb_trade_data.models.market import slice_range
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
 from cb_trade_data.storage.coverage import Segment, State
-from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.interfaces import IStorageManager, PartitionLock
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
 
 _CHECKPOINT_SECS: Final = 2.0
+
+# How often to look whether another process has let go of the partition, or stored more of it.
+_LOCK_POLL_SECS: Final = (0.1, 0.4)
 
 
 @dataclass(eq=False)
@@ -96,6 +100,8 @@ class Flight:
         self._committed_at = 0.0  # loop time
         self._commit_failed = False
         self._is_last_try = False  # what could not be stored gets one more try before the flight lands
+        self._lock: PartitionLock | None = None
+        self._may_fetch = False  # the lock is ours, or cannot be had
         self._failure: CbTradeError | None = None
         self._changed = asyncio.Event()
         self.landed = False  # takes no more waiters
@@ -165,20 +171,7 @@ class Flight:
         """Fetch until nothing is left to fetch or nobody waits. What goes wrong is told to the waiters."""
         try:
             await self._take_off()
-            while True:
-                if not self._wants:
-                    self._give_up_calls()
-                await self._launch()
-                self._mark_stored()
-                if self._commit_is_due():
-                    await self._commit()
-                elif self._calls:
-                    await self._next_event()
-                elif self._changes and not self._is_last_try:
-                    self._is_last_try = True
-                    await self._commit()
-                else:
-                    break
+            await self._fly()
         except CbTradeError as error:
             self._failure = error
             if self._changes:
@@ -193,6 +186,27 @@ class Flight:
             self.landed = True
             self._give_up_calls()
             self._announce()
+            if self._lock is not None:
+                await self._lock.release()
+
+    async def _fly(self) -> None:
+        """Fetch and store until there is nothing more to do; the only loop that changes the flight's state."""
+        while True:
+            if not self._wants:
+                self._give_up_calls()
+            if self._next_window() is not None and not self._may_fetch and not await self._take_lock():
+                continue
+            await self._launch()
+            self._mark_stored()
+            if self._commit_is_due():
+                await self._commit()
+            elif self._calls:
+                await self._next_event()
+            elif self._changes and not self._is_last_try:
+                self._is_last_try = True
+                await self._commit()
+            else:
+                return
 
     async def _take_off(self) -> None:
         self._stored = self._state = await self._storage.read(self._partition)
@@ -201,6 +215,32 @@ class Flight:
         for want in self._wants:
             self._open(want)
         self._announce()
+
+    async def _take_lock(self) -> bool:
+        """Take the partition's lock, or wait a little while another process fetches; read what is stored by now.
+
+        Reading again after taking the lock is what makes one flight of many across processes: what the holder before
+        us fetched is not missing any more. While we wait, each checkpoint of the holder is handed on.
+        """
+        changed = self._changed
+        try:
+            self._lock = await self._storage.try_lock(self._partition)
+            self._may_fetch = self._lock is not None
+        except StorageUnavailableError as error:
+            # The waiters get their rows all the same: the lock only spares double work.
+            _log.warning("flight.not_locked", partition=str(self._partition), error=str(error))
+            self._may_fetch = True
+        if not self._may_fetch:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
+        stored = await self._storage.read(self._partition)
+        if stored.version != self._stored.version:
+            self._stored = self._state = stored
+            self._facts = await self._register.facts(self._partition.series)
+            for want in self._wants:
+                self._open(want)
+            self._announce()
+        return self._may_fetch
 
     def _open(self, want: Want) -> None:
         """Find out what of *want* is missing."""

@@ -29,7 +29,7 @@ class IHistoricalDataManager(ABC):
     """Answers questions about history.
 
     All methods raise `RequestError` for what the exchange does not have, `ExchangeUnavailableError` where that cannot
-    be found out, and `StorageUnavailableError` or `CorruptObjectError` where storage cannot be read.
+    be found out, and `StorageUnavailableError` where storage cannot be read.
     """
 
     @abstractmethod

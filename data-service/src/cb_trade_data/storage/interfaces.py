@@ -15,10 +15,19 @@ from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 
+class PartitionLock(ABC):
+    """A lock that is held; it ends by itself some seconds after its holder has stopped to live."""
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Let somebody else have it; does nothing if it was lost meanwhile."""
+
+
 class IRawDataStorage(ABC):
     """Where rows live: a place (local disk, a blob container) and a layout, with one behaviour for all of them.
 
-    Every method may raise `StorageUnavailableError`; every read may raise `CorruptObjectError`.
+    Every method may raise `StorageUnavailableError`. An object that does not read back as what was written is set
+    aside, logged and counted, and then is not there: what it held is asked for again.
     """
 
     @abstractmethod
@@ -54,12 +63,21 @@ class IRawDataStorage(ABC):
         """Tell whether anything is stored of that symbol."""
 
     @abstractmethod
-    async def read_partition(self, partition: Partition) -> StoredPartition:
-        """Return the partition's rows and coverage; an empty one (version None) where nothing is stored."""
+    async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+        """Return the partition's coverage and rows; an empty one (version None) where nothing is stored.
+
+        Args:
+            wanted: Where given, only the rows of this range are needed; more may come. Such a value is not to be
+                written back.
+        """
 
     @abstractmethod
-    async def write_partition(self, stored: StoredPartition) -> StoredPartition:
+    async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
         """Write rows and coverage in one atomic step and return them under their new version.
+
+        Args:
+            stored: Everything that the partition is to hold.
+            fresh: Those of its rows that the stored version does not have yet, or has otherwise.
 
         Raises:
             VersionConflictError: The stored object is not `stored.version` any more; nothing was written.
@@ -74,16 +92,32 @@ class IRawDataStorage(ABC):
         """Write the facts and return them under their new version; raises as `write_partition` does."""
 
     @abstractmethod
+    async def try_lock(self, partition: Partition) -> PartitionLock | None:
+        """Take the lock of *partition* if nobody has it, in this process or another; None if somebody has.
+
+        The lock spares double work. Correctness never depends on it, only on versions.
+        """
+
+    @abstractmethod
     async def check(self) -> None:
-        """Raise `StorageUnavailableError` unless an object can be written and read back now."""
+        """Raise `StorageUnavailableError` unless an object can be written now."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release connections; the storage may not be used afterwards."""
+
+    @property
+    @abstractmethod
+    def damaged_objects(self) -> int:
+        """How many objects were found damaged and set aside since the start."""
 
 
 class IStorageManager(ABC):
     """Storage as the rest of the service sees it: reads, and changes that are merged with everybody else's."""
 
     @abstractmethod
-    async def read(self, partition: Partition) -> StoredPartition:
-        """Return what is stored of *partition*."""
+    async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+        """Return what is stored of *partition*; see `IRawDataStorage.read_partition`."""
 
     @abstractmethod
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
@@ -110,8 +144,16 @@ class IStorageManager(ABC):
         """Return the time of the oldest stored row, or None."""
 
     @abstractmethod
+    async def try_lock(self, partition: Partition) -> PartitionLock | None:
+        """Take the partition's lock if it is free; see `IRawDataStorage.try_lock`."""
+
+    @abstractmethod
     async def check(self) -> None:
-        """Raise `StorageUnavailableError` unless storage can be written to and read from now."""
+        """Raise `StorageUnavailableError` unless storage can be written to now."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release connections."""
 
     @property
     @abstractmethod

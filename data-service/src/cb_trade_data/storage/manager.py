@@ -12,7 +12,8 @@ import structlog
 from cb_trade_data.errors import CbTradeError, StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
-from cb_trade_data.storage.interfaces import IRawDataStorage, IStorageManager
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.interfaces import IRawDataStorage, IStorageManager, PartitionLock
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -30,16 +31,17 @@ class StorageManagerImpl(IStorageManager):
         self._problem: str | None = None
         self.failed_writes = 0
 
-    async def read(self, partition: Partition) -> StoredPartition:
+    async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read`."""
-        return await self._storage.read_partition(partition)
+        return await self._storage.read_partition(partition, wanted)
 
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """See `IStorageManager.commit`."""
+        fresh = StoredPartition.empty(base.partition).with_changes(changes).rows
         with self._noting_failures():
             for _ in range(_MAX_RACES):
                 try:
-                    return await self._storage.write_partition(base.with_changes(changes))
+                    return await self._storage.write_partition(base.with_changes(changes), fresh)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(base.partition))
                     base = await self._storage.read_partition(base.partition)
@@ -67,9 +69,17 @@ class StorageManagerImpl(IStorageManager):
         """See `IStorageManager.first_timestamp`."""
         return await self._storage.get_first_timestamp(series)
 
+    async def try_lock(self, partition: Partition) -> PartitionLock | None:
+        """See `IStorageManager.try_lock`."""
+        return await self._storage.try_lock(partition)
+
     async def check(self) -> None:
         """See `IStorageManager.check`."""
         await self._storage.check()
+
+    async def close(self) -> None:
+        """See `IStorageManager.close`."""
+        await self._storage.close()
 
     @property
     def problem(self) -> str | None:

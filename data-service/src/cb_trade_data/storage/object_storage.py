@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
@@ -13,15 +13,15 @@ from itertools import groupby
 import pyarrow as pa
 import structlog
 
-from cb_trade_data.errors import CorruptObjectError, VersionConflictError
+from cb_trade_data.errors import ErrorCode, VersionConflictError
 from cb_trade_data.models.market import SCHEMAS, timestamps_ms
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of
-from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Segment, State
-from cb_trade_data.storage.interfaces import IRawDataStorage
-from cb_trade_data.storage.layouts import Layout
-from cb_trade_data.storage.path_utility import StoragePathUtility
+from cb_trade_data.storage.integrity import Verified
+from cb_trade_data.storage.interfaces import IRawDataStorage, PartitionLock
+from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -32,21 +32,23 @@ _CHECK_PATH = "_check"
 class ObjectStorage(IRawDataStorage):
     """`IRawDataStorage` over a place that can get, put if unchanged, and list whole objects.
 
-    A place subclasses this and supplies the three byte verbs. Paths are relative, with `/`.
+    A place subclasses this and supplies the byte verbs. Paths are relative, with `/`.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._paths = StoragePathUtility(layout.suffix)
+        self._paths = layout.paths
+        self._verified = Verified()
+        self._damaged_objects = 0
 
     # --- What a place supplies ---
 
     @abstractmethod
-    async def get_object(self, path: str) -> tuple[bytes, str] | None:
-        """Return the object's bytes and version, or None where there is none."""
+    async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:
+        """Return the object, or None where there is none; *mapped* allows the bytes to stay where they are."""
 
     @abstractmethod
-    async def put_object(self, path: str, data: bytes, expected_version: str | None) -> str:
+    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         """Replace the object whole if its version is still *expected_version* (None: if there is none).
 
         Returns:
@@ -57,40 +59,66 @@ class ObjectStorage(IRawDataStorage):
         """
 
     @abstractmethod
+    async def put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Write objects, whatever was there; when this returns, they survive a crash."""
+
+    @abstractmethod
+    async def get_folder(self, folder: str) -> list[StoredObject]:
+        """Return all objects under *folder*, in any order."""
+
+    @abstractmethod
     def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
         """Yield the paths of all objects under *folder*, sorted."""
 
+    @abstractmethod
+    async def delete_object(self, path: str, version: str) -> None:
+        """Remove the object if it still has that *version*; do nothing if not."""
+
+    @abstractmethod
+    async def try_lock_object(self, path: str) -> PartitionLock | None:
+        """Take the lock named *path* if nobody has it."""
+
     # --- Partitions and facts ---
 
-    async def read_partition(self, partition: Partition) -> StoredPartition:
+    async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IRawDataStorage.read_partition`."""
-        path = self._paths.part_path(partition)
-        found = await self.get_object(path)
+        found = await self.get_object(self._paths.part_path(partition), mapped=self._layout.is_mapped)
         if found is None:
             return StoredPartition.empty(partition)
-        data, version = found
+        folders = self._paths.entry_folders(partition, wanted)
+        entries = [entry for folder in folders for entry in await self.get_folder(folder)]
         try:
-            return await asyncio.to_thread(self._layout.decode, partition, data, version)
+            return await asyncio.to_thread(self._layout.decode, partition, found, entries, wanted, self._verified)
         except ValueError as error:
-            raise CorruptObjectError(path, str(error)) from error
+            await self._set_aside(found, str(error))
+            return StoredPartition.empty(partition)
 
-    async def write_partition(self, stored: StoredPartition) -> StoredPartition:
+    async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
         """See `IRawDataStorage.write_partition`."""
+        await self.put_entries(self._layout.entries(fresh, stored.partition))
         data = await asyncio.to_thread(self._layout.encode, stored)
         version = await self.put_object(self._paths.part_path(stored.partition), data, stored.version)
         return replace(stored, version=version)
 
     async def read_facts(self, series: Series) -> SeriesFacts | None:
         """See `IRawDataStorage.read_facts`."""
-        path = self._paths.facts_path(series)
-        found = await self.get_object(path)
+        found = await self.get_object(self._paths.facts_path(series))
         if found is None:
             return None
-        data, version = found
         try:
-            return SeriesFacts.from_bytes(data, version)
-        except ValueError as error:
-            raise CorruptObjectError(path, str(error)) from error
+            return SeriesFacts.from_bytes(found.data.to_pybytes(), found.version)
+        except (ValueError, KeyError) as error:
+            await self._set_aside(found, str(error))
+            return None
+
+    async def try_lock(self, partition: Partition) -> PartitionLock | None:
+        """See `IRawDataStorage.try_lock`."""
+        return await self.try_lock_object(self._paths.part_path(partition))
+
+    @property
+    def damaged_objects(self) -> int:
+        """See `IRawDataStorage.damaged_objects`."""
+        return self._damaged_objects
 
     async def write_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
         """See `IRawDataStorage.write_facts`."""
@@ -111,7 +139,7 @@ class ObjectStorage(IRawDataStorage):
             while True:
                 stored = await self.read_partition(partition)
                 try:
-                    await self.write_partition(stored.with_changes([change]))
+                    await self.write_partition(stored.with_changes([change]), change.rows)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(partition))
                     continue
@@ -120,60 +148,58 @@ class ObjectStorage(IRawDataStorage):
     async def get_range(self, series: Series, wanted: TimeRange) -> pa.Table:
         """See `IRawDataStorage.get_range`."""
         parts = [
-            (await self.read_partition(partition)).rows_in(part) for partition, part in partitions_of(series, wanted)
+            (await self.read_partition(partition, part)).rows_in(part)
+            for partition, part in partitions_of(series, wanted)
         ]
         return pa.concat_tables([SCHEMAS[series.kind].empty_table(), *parts])
 
     async def get_latest_timestamp(self, series: Series) -> datetime | None:
         """See `IRawDataStorage.get_latest_timestamp`."""
         # A partition may hold coverage and no row.
-        for partition in reversed(await self._partitions(series)):
+        for partition in reversed(await self._partitions(self._paths.series_folder(series))):
             if (newest := (await self.read_partition(partition)).newest) is not None:
                 return newest
         return None
 
     async def get_first_timestamp(self, series: Series) -> datetime | None:
         """See `IRawDataStorage.get_first_timestamp`."""
-        for partition in await self._partitions(series):
+        for partition in await self._partitions(self._paths.series_folder(series)):
             if (oldest := (await self.read_partition(partition)).oldest) is not None:
                 return oldest
         return None
 
     async def list_coins(self, exchange: str) -> list[str]:
         """See `IRawDataStorage.list_coins`."""
-        symbols = set()
-        for kind in Kind:
-            async with aclosing(self.list_objects(self._paths.exchange_folder(kind, exchange))) as paths:
-                async for path in paths:
-                    if self._holds_rows(path) and (symbol := self._paths.symbol_of(path)) is not None:
-                        symbols.add(symbol)
-        return sorted(symbols)
+        folders = self._paths.exchange_folders(exchange)
+        return sorted({each.series.symbol for folder in folders for each in await self._partitions(folder)})
 
     async def check_coin_exists(self, exchange: str, symbol: str) -> bool:
         """See `IRawDataStorage.check_coin_exists`."""
-        for kind in Kind:
-            async with aclosing(self.list_objects(self._paths.coin_folder(kind, exchange, symbol))) as paths:
-                async for path in paths:
-                    if self._holds_rows(path):
-                        return True
-        return False
+        return symbol in await self.list_coins(exchange)
 
     async def check(self) -> None:
         """See `IRawDataStorage.check`."""
         found = await self.get_object(_CHECK_PATH)
         try:
-            await self.put_object(_CHECK_PATH, b"", None if found is None else found[1])
+            await self.put_object(_CHECK_PATH, b"", None if found is None else found.version)
         except VersionConflictError:
             return  # Another process checks at the same time: storage can be written to.
 
-    async def _partitions(self, series: Series) -> list[Partition]:
-        """Return the stored partitions of *series*, oldest first."""
-        async with aclosing(self.list_objects(self._paths.series_folder(series))) as paths:
-            found = [self._paths.partition_of(series, path) async for path in paths]
+    async def _partitions(self, folder: str) -> list[Partition]:
+        """Return the partitions that are committed under *folder*; those of one series oldest first."""
+        async with aclosing(self.list_objects(folder)) as paths:
+            found = [self._paths.partition_of(path) async for path in paths]
         return sorted((each for each in found if each is not None), key=lambda each: (each.year, each.month))
 
-    def _holds_rows(self, path: str) -> bool:
-        return path.endswith("/" + self._paths.part_name)
+    async def _set_aside(self, found: StoredObject, reason: str) -> None:
+        """Move a damaged object out of the way, where people can look at it; it is never deleted without a copy."""
+        aside = self._paths.damaged_path(found.path, found.version)
+        self._damaged_objects += 1
+        _log.error("storage.damaged", code=ErrorCode.CORRUPT_OBJECT, path=found.path, set_aside_as=aside, reason=reason)
+        # Where the copy exists, another reader found the damage first, or we died half-way the last time.
+        with suppress(VersionConflictError):
+            await self.put_object(aside, found.data, None)
+        await self.delete_object(found.path, found.version)
 
 
 def _by_partition(series: Series, entries: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:

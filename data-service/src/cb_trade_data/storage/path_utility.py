@@ -2,19 +2,77 @@
 
 from __future__ import annotations
 
-from datetime import MAXYEAR
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import MAXYEAR, timedelta
 from typing import Final
 from urllib.parse import quote, unquote
 
+from cb_trade_data.models.instants import EPOCH, to_ms
 from cb_trade_data.models.partition import Partition, partition_at
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
 
 FACTS_NAME: Final = "_series.json"
-_PART_STEM: Final = "part"
+DAMAGED_FOLDER: Final = "_damaged"
+
+_NO_TIMEFRAME: Final = "none"
+_MONTHS: Final = 12
+_DAY: Final = timedelta(days=1)
 
 
-class StoragePathUtility:
-    """Hive-style paths, the same keys for every kind: DuckDB, Polars, pandas and Spark open the whole tree.
+class StoragePathUtility(ABC):
+    """Paths are relative, with `/`. Whatever a symbol is called, its paths collide with no other's and stay inside.
+
+    Symbols are percent-encoded whole; `1M` is spelled `1mo`, because case-insensitive disks must keep it apart from
+    `1m`.
+    """
+
+    @abstractmethod
+    def exchange_folders(self, exchange: str) -> list[str]:
+        """Return the folders of everything stored of one exchange."""
+
+    @abstractmethod
+    def series_folder(self, series: Series) -> str:
+        """Return the folder of one series."""
+
+    @abstractmethod
+    def part_path(self, partition: Partition) -> str:
+        """Return the path of the object that commits the partition."""
+
+    @abstractmethod
+    def series_of(self, path: str) -> Series | None:
+        """Return the series that *path* belongs to; None for a path that is not ours."""
+
+    @abstractmethod
+    def partition_of(self, path: str) -> Partition | None:
+        """Return the partition that *path* commits; None for any other file."""
+
+    def entry_folders(self, partition: Partition, wanted: TimeRange | None) -> list[str]:  # noqa: ARG002
+        """Return the folders with the entries of the partition that *wanted* needs; none where rows have no entries."""
+        return []
+
+    def _checked(self, partition: Partition, path: str) -> Partition | None:
+        """Return *partition* if there is such a one, and *path* is the path of it."""
+        if partition.series.timeframe is None or partition.year >= MAXYEAR or partition.month > _MONTHS:
+            return None
+        is_ours = path == self.part_path(partition) and partition == partition_at(
+            partition.series, partition.range.start
+        )
+        return partition if is_ours else None
+
+    def facts_path(self, series: Series) -> str:
+        """Return the path of the series' facts object."""
+        return f"{self.series_folder(series)}/{FACTS_NAME}"
+
+    def damaged_path(self, path: str, version: str) -> str:
+        """Return where that version of the object at *path* is kept once it was found damaged."""
+        return f"{DAMAGED_FOLDER}/{path}.{quote(version, safe='')}"
+
+
+class HivePaths(StoragePathUtility):
+    """Hive-style, the same keys for every kind: DuckDB, Polars, pandas and Spark open the whole tree.
 
     `ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=01/part.parquet`; month 0 is the whole year,
     year 0 the whole series. Percent-encoding is what those engines decode by themselves.
@@ -22,52 +80,130 @@ class StoragePathUtility:
 
     def __init__(self, suffix: str) -> None:
         """*suffix* is the layout's file name ending, without the dot."""
-        self.part_name = f"{_PART_STEM}.{suffix}"
+        self._part_name = f"part.{suffix}"
 
-    def exchange_folder(self, kind: str, exchange: str) -> str:
-        """Return the folder of everything stored of one exchange and kind."""
-        return f"{kind}/exchange={quote(exchange, safe='')}"
-
-    def coin_folder(self, kind: str, exchange: str, symbol: str) -> str:
-        """Return the folder of everything stored of one symbol and kind."""
-        return f"{self.exchange_folder(kind, exchange)}/symbol={quote(symbol, safe='')}"
+    def exchange_folders(self, exchange: str) -> list[str]:
+        """See `StoragePathUtility.exchange_folders`."""
+        return [f"{kind}/exchange={quote(exchange, safe='')}" for kind in Kind]
 
     def series_folder(self, series: Series) -> str:
-        """Return the folder of one series."""
-        folder = self.coin_folder(series.kind, series.exchange, series.symbol)
-        # A case-insensitive disk must keep 1m and 1M apart.
-        timeframe = str(series.timeframe).replace("M", "mo") if series.timeframe else "none"
-        return f"{folder}/timeframe={timeframe}"
-
-    def facts_path(self, series: Series) -> str:
-        """Return the path of the series' facts object."""
-        return f"{self.series_folder(series)}/{FACTS_NAME}"
+        """See `StoragePathUtility.series_folder`."""
+        symbol, timeframe = _symbol_key(series.symbol), _timeframe_key(series.timeframe)
+        return f"{series.kind}/exchange={series.exchange}/symbol={symbol}/timeframe={timeframe}"
 
     def part_path(self, partition: Partition) -> str:
-        """Return the path of the partition's object."""
-        return f"{self.series_folder(partition.series)}/{self._part_key(partition)}"
+        """See `StoragePathUtility.part_path`."""
+        folder = self.series_folder(partition.series)
+        month = f"{partition.month:02}" if partition.month else "0"
+        return f"{folder}/year={partition.year}/month={month}/{self._part_name}"
 
-    def partition_of(self, series: Series, path: str) -> Partition | None:
-        """Return the partition of *series* that *path* is the object of; None for any other file."""
-        keys = path.split("/")[-3:]
-        if len(keys) != 3 or keys[2] != self.part_name:
+    def series_of(self, path: str) -> Series | None:
+        """See `StoragePathUtility.series_of`."""
+        kind, *keys = path.split("/")
+        if len(keys) < 3:
             return None
-        year, month = keys[0].removeprefix("year="), keys[1].removeprefix("month=")
+        names = ("exchange=", "symbol=", "timeframe=")
+        if not all(key.startswith(name) for key, name in zip(keys, names, strict=False)):
+            return None
+        values = [key.removeprefix(name) for key, name in zip(keys, names, strict=False)]
+        return _series(kind, values[0], values[1], values[2])
+
+    def partition_of(self, path: str) -> Partition | None:
+        """See `StoragePathUtility.partition_of`."""
+        series, keys = self.series_of(path), path.split("/")
+        if series is None or len(keys) != 7:
+            return None
+        year, month = keys[4].removeprefix("year="), keys[5].removeprefix("month=")
         if not (year.isdecimal() and month.isdecimal()):
             return None
-        if int(year) > MAXYEAR or int(month) > 12:
-            return None
-        partition = Partition(series, int(year), int(month))
-        is_ours = path == self.part_path(partition) and partition == partition_at(series, partition.range.start)
-        return partition if is_ours else None
+        return self._checked(Partition(series, int(year), int(month)), path)
 
-    def symbol_of(self, path: str) -> str | None:
-        """Return the symbol that *path* belongs to; None for a path that is not ours."""
-        for key in path.split("/"):
-            if key.startswith("symbol="):
-                return unquote(key.removeprefix("symbol="))
+
+class EntryPaths(StoragePathUtility):
+    """One document per row: `raw_data/{exchange}/{symbol}/{kind}-{timeframe}/{YYYY}/{MM}/{DD}/{timestamp}.json`.
+
+    `_coverage.json` commits a partition: in the folder of its month, of its year, or of the series.
+    """
+
+    _ROOT: Final = "raw_data"
+    _COMMIT_NAME: Final = "_coverage.json"
+
+    def exchange_folders(self, exchange: str) -> list[str]:
+        """See `StoragePathUtility.exchange_folders`."""
+        return [f"{self._ROOT}/{quote(exchange, safe='')}"]
+
+    def series_folder(self, series: Series) -> str:
+        """See `StoragePathUtility.series_folder`."""
+        timeframe = _timeframe_key(series.timeframe)
+        return f"{self._ROOT}/{series.exchange}/{_symbol_key(series.symbol)}/{series.kind}-{timeframe}"
+
+    def partition_folder(self, partition: Partition) -> str:
+        """Return the folder of one partition."""
+        folder = self.series_folder(partition.series)
+        if partition.year:
+            folder += f"/{partition.year:04}"
+        if partition.month:
+            folder += f"/{partition.month:02}"
+        return folder
+
+    def part_path(self, partition: Partition) -> str:
+        """See `StoragePathUtility.part_path`."""
+        return f"{self.partition_folder(partition)}/{self._COMMIT_NAME}"
+
+    def entry_path(self, series: Series, timestamp_ms: int) -> str:
+        """Return the path of the document of one row."""
+        day = EPOCH + timedelta(milliseconds=timestamp_ms)
+        return f"{self.series_folder(series)}/{day:%Y/%m/%d}/{timestamp_ms}.json"
+
+    def entry_folders(self, partition: Partition, wanted: TimeRange | None) -> list[str]:
+        """See `StoragePathUtility.entry_folders`: the whole partition's, or one folder for each day."""
+        if wanted is None:
+            return [self.partition_folder(partition)]
+        folder = self.series_folder(partition.series)
+        return [f"{folder}/{day}" for day in _days(wanted)]
+
+    def is_entry(self, path: str) -> bool:
+        """Tell whether *path* is the document of a row."""
+        name = path.rsplit("/", 1)[-1]
+        return name.endswith(".json") and not name.startswith("_")
+
+    def series_of(self, path: str) -> Series | None:
+        """See `StoragePathUtility.series_of`."""
+        keys = path.split("/")
+        if len(keys) < 4 or keys[0] != self._ROOT:
+            return None
+        kind, _, timeframe = keys[3].partition("-")
+        return _series(kind, keys[1], keys[2], timeframe)
+
+    def partition_of(self, path: str) -> Partition | None:
+        """See `StoragePathUtility.partition_of`."""
+        series, keys = self.series_of(path), path.split("/")
+        if series is None or keys[-1] != self._COMMIT_NAME or not all(key.isdecimal() for key in keys[4:-1]):
+            return None
+        year, month = [*map(int, keys[4:-1]), 0, 0][:2]
+        return self._checked(Partition(series, year, month), path)
+
+
+def _symbol_key(symbol: str) -> str:
+    # Alone, dots would climb out of their folder, and no encoder of addresses touches them.
+    return quote(symbol, safe="") if symbol.strip(".") else symbol.replace(".", "%2E")
+
+
+def _timeframe_key(timeframe: Timeframe | None) -> str:
+    return str(timeframe).replace("M", "mo") if timeframe else _NO_TIMEFRAME
+
+
+def _series(kind: str, exchange: str, symbol: str, timeframe: str) -> Series | None:
+    """Return the series that these parts of a path name, or None where they name none."""
+    try:
+        grid = None if timeframe == _NO_TIMEFRAME else Timeframe.parse(timeframe.replace("mo", "M"))
+        return Series(exchange, unquote(symbol), Kind(kind), grid)
+    except ValueError:
         return None
 
-    def _part_key(self, partition: Partition) -> str:
-        month = f"{partition.month:02}" if partition.month else "0"
-        return f"year={partition.year}/month={month}/{self.part_name}"
+
+def _days(wanted: TimeRange) -> Iterator[str]:
+    day = EPOCH + timedelta(days=to_ms(wanted.start) // 86_400_000)
+    while day < wanted.end:
+        yield f"{day:%Y/%m/%d}"
+        day += _DAY

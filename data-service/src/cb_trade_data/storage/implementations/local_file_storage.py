@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import mmap
 import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+import pyarrow as pa
 import xxhash
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
-from cb_trade_data.storage.layouts import Layout
+from cb_trade_data.storage.implementations.file_lock import FileLock
+from cb_trade_data.storage.interfaces import PartitionLock
+from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import ObjectStorage
 
 # Both start with a dot, so that no engine that opens the tree takes their content for data.
@@ -27,6 +31,8 @@ _FILE_MODE: Final = 0o644
 # A lock is held for one write.
 _LOCK_WAIT_SECS: Final = 30.0
 _LOCK_POLL_SECS: Final = (0.002, 0.02)
+
+T = TypeVar("T")
 
 
 class LocalFileStorage(ObjectStorage):
@@ -41,45 +47,93 @@ class LocalFileStorage(ObjectStorage):
         super().__init__(layout)
         self._root = root
 
-    async def get_object(self, path: str) -> tuple[bytes, str] | None:
+    async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:
         """See `ObjectStorage.get_object`."""
-        return await asyncio.to_thread(self._get, path)
+        return await asyncio.to_thread(self._get, path, mapped)
 
-    async def put_object(self, path: str, data: bytes, expected_version: str | None) -> str:
+    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
-        give_up_at = time.monotonic() + _LOCK_WAIT_SECS
-        while True:
-            try:
-                return await asyncio.to_thread(self._put, path, data, expected_version)
-            except _LockHeldError as error:
-                if time.monotonic() > give_up_at:
-                    raise StorageUnavailableError(path, "another process does not let go of its lock") from error
-                # Another writer holds the lock. Polled: waiting in a pool thread could use up the pool.
-                await asyncio.sleep(random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
+        return await self._once_unlocked(lambda: self._put(path, data, expected_version), path)
+
+    async def put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """See `ObjectStorage.put_entries`."""
+        await asyncio.to_thread(self._put_entries, entries)
+
+    async def get_folder(self, folder: str) -> list[StoredObject]:
+        """See `ObjectStorage.get_folder`."""
+        return await asyncio.to_thread(self._get_folder, folder)
 
     async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
         """See `ObjectStorage.list_objects`."""
         for path in await asyncio.to_thread(self._list, folder):
             yield path
 
-    def _get(self, path: str) -> tuple[bytes, str] | None:
+    async def delete_object(self, path: str, version: str) -> None:
+        """See `ObjectStorage.delete_object`."""
+        await self._once_unlocked(lambda: self._delete(path, version), path)
+
+    async def try_lock_object(self, path: str) -> PartitionLock | None:
+        """See `ObjectStorage.try_lock_object`."""
         try:
-            data = (self._root / path).read_bytes()
-            return data, _version(data)
+            return await FileLock.try_take(self._root / _LOCKS / f"{path}.flight")
+        except OSError as error:
+            raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+
+    async def close(self) -> None:
+        """See `IRawDataStorage.close`."""
+
+    def _get(self, path: str, mapped: bool) -> StoredObject | None:
+        try:
+            with (self._root / path).open("rb") as file:
+                if mapped and os.fstat(file.fileno()).st_size:
+                    data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                else:
+                    data = pa.py_buffer(file.read())
+            return StoredObject(path, data, _version(data))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
-    def _put(self, path: str, data: bytes, expected_version: str | None) -> str:
+    async def _once_unlocked(self, work: Callable[[], T], path: str) -> T:
+        """Do *work*, which takes the object's lock, in a thread, as soon as nobody else holds that lock."""
+        give_up_at = time.monotonic() + _LOCK_WAIT_SECS
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except _LockHeldError as error:
+                if time.monotonic() > give_up_at:
+                    raise StorageUnavailableError(path, "another process does not let go of its lock") from error
+                # Polled: waiting for it in a pool thread could use up the pool.
+                await asyncio.sleep(random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
+            except OSError as error:
+                raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+
+    def _put(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         target = self._root / path
+        with self._locked(path):
+            if self._current_version(target) != expected_version:
+                raise VersionConflictError(path)
+            return _replace(target, data)
+
+    def _put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        path = ""
         try:
-            with self._locked(path):
-                if self._current_version(target) != expected_version:
-                    raise VersionConflictError(path)
-                return _replace(target, data)
+            for path, data in entries:
+                _replace(self._root / path, data)
         except OSError as error:
             raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+
+    def _get_folder(self, folder: str) -> list[StoredObject]:
+        found = (self._get(path, False) for path in self._list(folder))
+        return [entry for entry in found if entry is not None]
+
+    def _delete(self, path: str, version: str) -> None:
+        target = self._root / path
+        with self._locked(path):
+            if self._current_version(target) == version:
+                target.unlink()
+                _sync_folder(target.parent)
 
     def _list(self, folder: str) -> list[str]:
         base = self._root / folder
@@ -119,12 +173,12 @@ class _LockHeldError(Exception):
     """Another writer is at it."""
 
 
-def _version(data: bytes) -> str:
+def _version(data: pa.Buffer | bytes) -> str:
     # What is in it, not when or where it was written: clocks tick in milliseconds, and inode numbers are used again.
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def _replace(target: Path, data: bytes) -> str:
+def _replace(target: Path, data: pa.Buffer | bytes) -> str:
     _make_folder(target.parent)
     descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
     temporary = Path(name)
@@ -152,7 +206,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in *folder*, or a new folder in it, survive a loss of power."""
+    """Make a rename or removal in *folder* survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import pyarrow as pa
+
 from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.integrity import Verified
+from cb_trade_data.storage.path_utility import StoragePathUtility
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """The bytes of one version of one object."""
+
+    path: str
+    data: pa.Buffer
+    version: str
+
+
 class Layout(Protocol):
-    """A codec between a partition and the bytes of its object. Pure; blocking work, so call it off the event loop."""
+    """A codec between a partition and the bytes of its objects. Pure; blocking work: call it off the event loop.
 
-    suffix: str
+    Each partition has one object that commits it, replaced only if it is unchanged. A layout may keep rows in entries
+    of their own beside it: they are written first, and what the committed object does not vouch for is not there.
+    """
 
-    def encode(self, stored: StoredPartition) -> bytes:
-        """Return the object's bytes: rows and coverage in one."""
+    @property
+    def paths(self) -> StoragePathUtility:
+        """Where things are."""
 
-    def decode(self, partition: Partition, data: bytes, version: str) -> StoredPartition:
-        """Read back what `encode` gave.
+    @property
+    def is_mapped(self) -> bool:
+        """Whether decoded rows point into the object's bytes, so that mapping a file saves reading it."""
+
+    def encode(self, stored: StoredPartition) -> pa.Buffer | bytes:
+        """Return the bytes of the committing object."""
+
+    def entries(self, fresh: pa.Table, partition: Partition) -> Iterator[tuple[str, bytes]]:
+        """Yield path and bytes of each entry that *fresh* rows need."""
+
+    def decode(
+        self,
+        partition: Partition,
+        stored: StoredObject,
+        entries: Sequence[StoredObject],
+        wanted: TimeRange | None,
+        verified: Verified,
+    ) -> StoredPartition:
+        """Read back what was written: the coverage, and at least the rows of *wanted* (all of them for None).
+
+        Args:
+            entries: The objects found in `paths.entry_folders(partition, wanted)`.
 
         Raises:
-            ValueError: *data* is not an object of this layout, or of a format version this layout cannot read.
+            ValueError: The bytes are not of this layout and format, or not those that were written.
         """

@@ -1,0 +1,196 @@
+"""Storage in an Azure Blob Storage container."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.identity.aio import DefaultAzureCredential
+from azure.storage.blob.aio import BlobLeaseClient, ContainerClient
+
+from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
+from cb_trade_data.storage.interfaces import PartitionLock
+from cb_trade_data.storage.layouts import Layout, StoredObject
+from cb_trade_data.storage.object_storage import ObjectStorage
+
+# About three seconds until a place that does not answer is given up; the SDK's own defaults take 80.
+_CLIENT_OPTIONS: Final[dict[str, Any]] = {
+    "retry_total": 3,
+    "initial_backoff": 0.2,
+    "increment_base": 1,
+    "random_jitter_range": 0.2,
+    "connection_timeout": 5,
+    "read_timeout": 30,
+}
+
+_CONCURRENT_ENTRIES: Final = 32
+_LOCKS: Final = "_locks"
+_LEASE_SECS: Final = 15
+_RENEW_SECS: Final = 5.0
+
+
+def open_container(
+    name: str, *, connection_string: str | None = None, account_url: str | None = None
+) -> ContainerClient:
+    """Return the client of a container, with timeouts and retries of ours; nothing is called yet.
+
+    Args:
+        connection_string: Of the account, with its key or a SAS; or
+        account_url: of the account. With a SAS as its query that is used, else `DefaultAzureCredential` signs in.
+    """
+    if connection_string is not None:
+        return ContainerClient.from_connection_string(connection_string, name, **_CLIENT_OPTIONS)
+    if account_url is None:
+        raise ValueError("a container is reached by a connection string or an account URL")
+    credential = None if "?" in account_url else DefaultAzureCredential()
+    return ContainerClient(account_url, name, credential=credential, **_CLIENT_OPTIONS)
+
+
+class AzureBlobStorage(ObjectStorage):
+    """Objects are block blobs, versions are ETags, and replacing one is conditional on its ETag."""
+
+    def __init__(self, container: ContainerClient, layout: Layout) -> None:
+        """*container* is made when it is first written to, if that is allowed; it is closed with the storage."""
+        super().__init__(layout)
+        self._container = container
+        self._is_container_known = False
+
+    async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:  # noqa: ARG002 - nothing to map
+        """See `ObjectStorage.get_object`."""
+        try:
+            async with _translated_errors(path):
+                download = await self._container.download_blob(path)
+                data = await download.readall()
+        except ResourceNotFoundError:
+            return None
+        return StoredObject(path, pa.py_buffer(data), download.properties.etag)
+
+    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
+        """See `ObjectStorage.put_object`."""
+        await self._ensure_container()
+        condition: dict[str, Any] = {"overwrite": False}
+        if expected_version is not None:
+            condition = {
+                "overwrite": True,
+                "etag": expected_version,
+                "match_condition": MatchConditions.IfNotModified,
+            }
+        try:
+            async with _translated_errors(path):
+                blob = self._container.get_blob_client(path)
+                written = await blob.upload_blob(bytes(data), **condition)
+        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+            raise VersionConflictError(path) from error
+        return str(written["etag"])
+
+    async def put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """See `ObjectStorage.put_entries`."""
+        pending = iter(entries)
+        while batch := list(islice(pending, _CONCURRENT_ENTRIES)):
+            await self._ensure_container()
+            async with _translated_errors(batch[0][0]):
+                await asyncio.gather(
+                    *(self._container.get_blob_client(path).upload_blob(data, overwrite=True) for path, data in batch)
+                )
+
+    async def get_folder(self, folder: str) -> list[StoredObject]:
+        """See `ObjectStorage.get_folder`."""
+        paths = [path async for path in self.list_objects(folder)]
+        found: list[StoredObject | None] = []
+        for first in range(0, len(paths), _CONCURRENT_ENTRIES):
+            found += await asyncio.gather(*map(self.get_object, paths[first : first + _CONCURRENT_ENTRIES]))
+        return [entry for entry in found if entry is not None]
+
+    async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
+        """See `ObjectStorage.list_objects`."""
+        async with _translated_errors(folder):
+            try:
+                async for name in self._container.list_blob_names(name_starts_with=f"{folder}/"):
+                    yield name
+            except ResourceNotFoundError:
+                return  # No container yet, so no objects.
+
+    async def delete_object(self, path: str, version: str) -> None:
+        """See `ObjectStorage.delete_object`."""
+        with suppress(ResourceModifiedError, ResourceNotFoundError):
+            async with _translated_errors(path):
+                await self._container.delete_blob(path, etag=version, match_condition=MatchConditions.IfNotModified)
+
+    async def try_lock_object(self, path: str) -> PartitionLock | None:
+        """See `ObjectStorage.try_lock_object`."""
+        await self._ensure_container()
+        name = f"{_LOCKS}/{path}"
+        blob = self._container.get_blob_client(name)
+        try:
+            async with _translated_errors(name):
+                with suppress(ResourceExistsError):
+                    await blob.upload_blob(b"", overwrite=False)
+                return BlobLock(await blob.acquire_lease(_LEASE_SECS))
+        except (ResourceExistsError, ResourceModifiedError):
+            return None  # Somebody has the lease; the SDK takes the HTTP 409 for an object that exists already.
+
+    async def close(self) -> None:
+        """See `IRawDataStorage.close`."""
+        await self._container.close()
+        if isinstance(credential := self._container.credential, DefaultAzureCredential):
+            await credential.close()
+
+    async def _ensure_container(self) -> None:
+        if self._is_container_known:
+            return
+        async with _translated_errors(self._container.container_name):
+            try:
+                await self._container.create_container()
+            except ResourceExistsError:
+                pass
+            except HttpResponseError as error:
+                # Whoever may only read and write objects finds the container made by somebody else.
+                if error.status_code != HTTPStatus.FORBIDDEN:
+                    raise
+        self._is_container_known = True
+
+
+class BlobLock(PartitionLock):
+    """A lease on a blob, renewed until it is released or lost."""
+
+    def __init__(self, lease: BlobLeaseClient) -> None:
+        self._lease = lease
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def release(self) -> None:
+        """See `PartitionLock.release`."""
+        self._renewing.cancel()
+        with suppress(AzureError):
+            await self._lease.release()
+
+    async def _renew(self) -> None:
+        with suppress(AzureError):  # Lost: somebody else may have it now, which only costs double work.
+            while True:
+                await asyncio.sleep(_RENEW_SECS)
+                await self._lease.renew()
+
+
+@asynccontextmanager
+async def _translated_errors(path: str) -> AsyncIterator[None]:
+    """Make the SDK's errors ours, except the three that mean that an object is, or is not, what was expected."""
+    try:
+        yield
+    except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+        raise
+    except AzureError as error:
+        # Not the SDK's text, which holds addresses, and in them perhaps a signature.
+        status = getattr(error, "status_code", None)
+        raise StorageUnavailableError(path, type(error).__name__ + (f", HTTP {status}" if status else "")) from error

@@ -1,0 +1,102 @@
+"""What an object says about itself: format, coverage, and an index of its batches with their checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+import pyarrow as pa
+
+from cb_trade_data.models.instants import from_ms, to_ms_ceil
+from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import Coverage
+from cb_trade_data.storage.integrity import bytes_checksum, rows_checksum
+
+FORMAT: Final = b"1"
+
+_FORMAT_KEY: Final = b"cb_trade.format"
+_COVERAGE_KEY: Final = b"cb_trade.coverage"
+_BATCHES_KEY: Final = b"cb_trade.batches"
+CHECKSUM_KEY: Final = b"cb_trade.checksum"
+
+
+@dataclass(frozen=True)
+class BatchEntry:
+    """One batch of an object: how many rows, from the first time to the last (both inclusive), and their checksum."""
+
+    rows: int
+    first_ms: int
+    last_ms: int
+    checksum: str
+
+    @property
+    def range(self) -> TimeRange:
+        """The shortest range that holds the batch."""
+        return TimeRange(from_ms(self.first_ms), from_ms(self.last_ms + 1))
+
+
+@dataclass(frozen=True)
+class ObjectMetadata:
+    """The metadata of a partition's object. It carries a checksum of its own, so that it can be trusted."""
+
+    coverage: Coverage
+    batches: tuple[BatchEntry, ...]
+
+    @classmethod
+    def of(cls, batches: Iterable[pa.Table], coverage: Coverage) -> ObjectMetadata:
+        """Describe *batches*: in time order, none empty."""
+        return cls(coverage, tuple(_describe(batch) for batch in batches))
+
+    def overlapping(self, wanted: TimeRange | None) -> range:
+        """Return the numbers of the batches that may hold rows of *wanted*; of all batches for None."""
+        if wanted is None:
+            return range(len(self.batches))
+        start_ms, end_ms = to_ms_ceil(wanted.start), to_ms_ceil(wanted.end)
+        touched = [
+            number for number, batch in enumerate(self.batches) if batch.last_ms >= start_ms and batch.first_ms < end_ms
+        ]
+        return range(touched[0], touched[-1] + 1) if touched else range(0)
+
+    def to_key_values(self) -> dict[bytes, bytes]:
+        """Return the metadata as an Arrow schema carries it."""
+        coverage = orjson.dumps([segment.to_json() for segment in self.coverage.segments])
+        batches = orjson.dumps([[entry.rows, entry.first_ms, entry.last_ms, entry.checksum] for entry in self.batches])
+        return {
+            _FORMAT_KEY: FORMAT,
+            _COVERAGE_KEY: coverage,
+            _BATCHES_KEY: batches,
+            CHECKSUM_KEY: bytes_checksum(coverage + batches).encode(),
+        }
+
+    @classmethod
+    def from_key_values(cls, pairs: Mapping[bytes, bytes] | None) -> ObjectMetadata:
+        """Read back what `to_key_values` gave.
+
+        Raises:
+            ValueError: It is of another format, or not what was written.
+        """
+        pairs = pairs or {}
+        if pairs.get(_FORMAT_KEY) != FORMAT:
+            raise ValueError(f"format {pairs.get(_FORMAT_KEY)!r} instead of {FORMAT!r}")
+        coverage, batches = pairs.get(_COVERAGE_KEY, b""), pairs.get(_BATCHES_KEY, b"")
+        if pairs.get(CHECKSUM_KEY) != bytes_checksum(coverage + batches).encode():
+            raise ValueError("the checksum of the metadata does not match it")
+        try:
+            entries = tuple(BatchEntry(*entry) for entry in orjson.loads(batches))
+        except TypeError as error:
+            raise ValueError(f"not an index of batches: {error}") from error
+        return cls(Coverage.from_json(orjson.loads(coverage)), entries)
+
+
+def sliced(rows: pa.Table, batch_rows: int) -> Iterator[pa.Table]:
+    """Yield *rows* in slices of *batch_rows*, the last one shorter."""
+    for first in range(0, rows.num_rows, batch_rows):
+        yield rows.slice(first, batch_rows)
+
+
+def _describe(batch: pa.Table) -> BatchEntry:
+    times = timestamps_ms(batch)
+    return BatchEntry(batch.num_rows, int(times[0]), int(times[-1]), rows_checksum(batch))
