@@ -62,7 +62,7 @@ def _storage(settings: StorageSettings) -> IRawDataStorage:
     layout = _LAYOUTS[settings.layout]()
     if settings.backend == "local":
         return LocalFileStorage(settings.root, layout)
-    # Half a second and 40 MB that a service on a local disk need not pay.
+    # A large import that a service on a local disk need not pay for.
     from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
 
     azure = settings.azure

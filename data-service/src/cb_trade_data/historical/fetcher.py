@@ -37,11 +37,6 @@ class HistoricalFetcher:
         flight.learn(facts)
         return flight
 
-    @property
-    def flights_in_the_air(self) -> int:
-        """How many partitions are being fetched."""
-        return len(self._tasks)
-
     async def close(self) -> None:
         """End all flights. Those whose waiters have left are storing what came in, and get the time for it."""
         if self._tasks:
