@@ -82,15 +82,10 @@ class ObjectStorage(IRawDataStorage):
 
     async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IRawDataStorage.read_partition`."""
-        found = await self.get_object(self._paths.part_path(partition), mapped=self._layout.is_mapped)
-        if found is None:
-            return StoredPartition.empty(partition)
-        folders = self._paths.entry_folders(partition, wanted)
-        entries = [entry for folder in folders for entry in await self.get_folder(folder)]
         try:
-            return await asyncio.to_thread(self._layout.decode, partition, found, entries, wanted, self._verified)
-        except ValueError as error:
-            await self._set_aside(found, str(error))
+            return await self._load(partition, wanted)
+        except _DamagedObjectError as damage:
+            await self._set_aside(damage.found, damage.reason)
             return StoredPartition.empty(partition)
 
     async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
@@ -185,6 +180,18 @@ class ObjectStorage(IRawDataStorage):
         except VersionConflictError:
             return  # Another process checks at the same time: storage can be written to.
 
+    async def _load(self, partition: Partition, wanted: TimeRange | None) -> StoredPartition:
+        """Read a partition as it is. Raises _DamagedObjectError where it is not what was written."""
+        found = await self.get_object(self._paths.part_path(partition), mapped=self._layout.is_mapped)
+        if found is None:
+            return StoredPartition.empty(partition)
+        folders = self._paths.entry_folders(partition, wanted)
+        entries = [entry for folder in folders for entry in await self.get_folder(folder)]
+        try:
+            return await asyncio.to_thread(self._layout.decode, partition, found, entries, wanted, self._verified)
+        except ValueError as error:
+            raise _DamagedObjectError(found, str(error)) from error
+
     async def _partitions(self, folder: str) -> list[Partition]:
         """Return the partitions that are committed under *folder*; those of one series oldest first."""
         async with aclosing(self.list_objects(folder)) as paths:
@@ -194,12 +201,21 @@ class ObjectStorage(IRawDataStorage):
     async def _set_aside(self, found: StoredObject, reason: str) -> None:
         """Move a damaged object out of the way, where people can look at it; it is never deleted without a copy."""
         aside = self._paths.damaged_path(found.path, found.version)
-        self._damaged_objects += 1
-        _log.error("storage.damaged", code=ErrorCode.CORRUPT_OBJECT, path=found.path, set_aside_as=aside, reason=reason)
         # Where the copy exists, another reader found the damage first, or we died half-way the last time.
         with suppress(VersionConflictError):
             await self.put_object(aside, found.data, None)
+        self._damaged_objects += 1
+        _log.error("storage.damaged", code=ErrorCode.CORRUPT_OBJECT, path=found.path, set_aside_as=aside, reason=reason)
         await self.delete_object(found.path, found.version)
+
+
+class _DamagedObjectError(Exception):
+    """An object does not read back as what was written."""
+
+    def __init__(self, found: StoredObject, reason: str) -> None:
+        super().__init__(found.path, reason)
+        self.found = found
+        self.reason = reason
 
 
 def _by_partition(series: Series, entries: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
