@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
+from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 import structlog
 
 from cb_trade_data.errors import ErrorCode, VersionConflictError
+from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import SCHEMAS, timestamps_ms
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of
 from cb_trade_data.models.series import Series
@@ -27,6 +29,7 @@ from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
 _CHECK_PATH = "_check"
+_CONCURRENT_READS = 2
 
 
 class ObjectStorage(IRawDataStorage):
@@ -142,11 +145,12 @@ class ObjectStorage(IRawDataStorage):
 
     async def get_range(self, series: Series, wanted: TimeRange) -> pa.Table:
         """See `IRawDataStorage.get_range`."""
-        parts = [
-            (await self.read_partition(partition, part)).rows_in(part)
-            for partition, part in partitions_of(series, wanted)
-        ]
-        return pa.concat_tables([SCHEMAS[series.kind].empty_table(), *parts])
+        parts = [SCHEMAS[series.kind].empty_table()]
+        partitions = partitions_of(series, wanted)
+        while group := list(islice(partitions, _CONCURRENT_READS)):
+            found = await asyncio.gather(*(self.read_partition(partition, part) for partition, part in group))
+            parts += [stored.rows_in(part) for stored, (_, part) in zip(found, group, strict=True)]
+        return pa.concat_tables(parts)
 
     async def get_latest_timestamp(self, series: Series) -> datetime | None:
         """See `IRawDataStorage.get_latest_timestamp`."""
@@ -223,11 +227,14 @@ def _by_partition(series: Series, entries: pa.Table) -> Iterator[tuple[Partition
     schema = SCHEMAS[series.kind]
     rows = entries.select(schema.names).cast(schema)
     times = timestamps_ms(rows)
-    last_of = {int(time): index for index, time in enumerate(times)}
-    ordered = rows.take(pa.array([last_of[time] for time in sorted(last_of)], pa.int64()))
-    opens = ordered.column("timestamp").to_pylist()
-    start = 0
-    for partition, group in groupby(opens, key=lambda open_time: partition_at(series, open_time)):
-        count = sum(1 for _ in group)
-        yield partition, ordered.slice(start, count)
-        start += count
+    if not np.all(np.diff(times) > 0):
+        order = np.argsort(times, kind="stable")
+        is_last = np.append(np.diff(times[order]) > 0, True)
+        rows = rows.take(pa.array(order[is_last]))
+        times = times[order[is_last]]
+    first = 0
+    while first < len(times):
+        partition = partition_at(series, from_ms(int(times[first])))
+        end = int(np.searchsorted(times, to_ms(partition.range.end)))
+        yield partition, rows.slice(first, end - first)
+        first = end

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import pyarrow as pa
-import xxhash
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.implementations.file_lock import FileLock
+from cb_trade_data.storage.implementations.file_versions import FileVersions, content_version
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import ObjectStorage
@@ -46,6 +46,7 @@ class LocalFileStorage(ObjectStorage):
         """*root* is made when first written to."""
         super().__init__(layout)
         self._root = root
+        self._versions = FileVersions()
 
     async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:
         """See `ObjectStorage.get_object`."""
@@ -89,7 +90,7 @@ class LocalFileStorage(ObjectStorage):
                     data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 else:
                     data = pa.py_buffer(file.read())
-            return StoredObject(path, data, _version(data))
+                return StoredObject(path, data, self._versions.version(path, file.fileno(), lambda: data))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -112,7 +113,7 @@ class LocalFileStorage(ObjectStorage):
     def _put(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         target = self._root / path
         with self._locked(path):
-            if self._current_version(target) != expected_version:
+            if self._current_version(path) != expected_version:
                 raise VersionConflictError(path)
             return _replace(target, data)
 
@@ -131,7 +132,7 @@ class LocalFileStorage(ObjectStorage):
     def _delete(self, path: str, version: str) -> None:
         target = self._root / path
         with self._locked(path):
-            if self._current_version(target) == version:
+            if self._current_version(path) == version:
                 target.unlink()
                 _sync_folder(target.parent)
 
@@ -146,9 +147,10 @@ class LocalFileStorage(ObjectStorage):
         except OSError as error:
             raise StorageUnavailableError(folder, error.strerror or type(error).__name__) from error
 
-    def _current_version(self, target: Path) -> str | None:
+    def _current_version(self, path: str) -> str | None:
         try:
-            return _version(target.read_bytes())
+            with (self._root / path).open("rb") as file:
+                return self._versions.version(path, file.fileno(), file.read)
         except FileNotFoundError:
             return None
 
@@ -173,11 +175,6 @@ class _LockHeldError(Exception):
     """Another writer is at it."""
 
 
-def _version(data: pa.Buffer | bytes) -> str:
-    # What is in it, not when or where it was written: clocks tick in milliseconds, and inode numbers are used again.
-    return xxhash.xxh3_128_hexdigest(data)
-
-
 def _replace(target: Path, data: pa.Buffer | bytes) -> str:
     _make_folder(target.parent)
     descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
@@ -194,7 +191,7 @@ def _replace(target: Path, data: pa.Buffer | bytes) -> str:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
-    return _version(data)
+    return content_version(data)
 
 
 def _make_folder(folder: Path) -> None:

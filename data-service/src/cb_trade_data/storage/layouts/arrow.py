@@ -58,11 +58,10 @@ class ArrowLayout:
             metadata = ObjectMetadata.from_key_values(file.schema.metadata)
             if file.num_record_batches != len(metadata.batches):
                 raise ValueError("the record batches are not those that the metadata lists")
-            batches = []
-            for number in metadata.overlapping(wanted):
-                batch = file.get_batch(number)
-                verified.check(stored.path, stored.version, number, batch, metadata.batches[number].checksum)
-                batches.append(batch.replace_schema_metadata(None))
+            numbers = metadata.overlapping(wanted)
+            rows = pa.Table.from_batches([file.get_batch(number) for number in numbers], file.schema)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
-        return StoredPartition(partition, pa.Table.from_batches(batches, schema), metadata.coverage, stored.version)
+        rows = rows.replace_schema_metadata(None)
+        metadata.verify(rows, numbers, stored.path, stored.version, verified)
+        return StoredPartition(partition, rows, metadata.coverage, stored.version)

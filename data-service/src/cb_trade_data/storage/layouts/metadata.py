@@ -13,7 +13,7 @@ from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
-from cb_trade_data.storage.integrity import bytes_checksum, rows_checksum
+from cb_trade_data.storage.integrity import Verified, bytes_checksum, rows_checksum
 
 FORMAT: Final = b"1"
 
@@ -59,6 +59,18 @@ class ObjectMetadata:
             number for number, batch in enumerate(self.batches) if batch.last_ms >= start_ms and batch.first_ms < end_ms
         ]
         return range(touched[0], touched[-1] + 1) if touched else range(0)
+
+    def verify(self, rows: pa.Table, numbers: range, path: str, version: str, verified: Verified) -> None:
+        """Compare *rows*, those of the batches *numbers* of an object version, with the checksums.
+
+        Raises:
+            ValueError: They differ.
+        """
+        first = 0
+        for number in numbers:
+            batch = self.batches[number]
+            verified.check(path, version, number, rows.slice(first, batch.rows), batch.checksum)
+            first += batch.rows
 
     def to_key_values(self) -> dict[bytes, bytes]:
         """Return the metadata as an Arrow schema carries it."""
