@@ -5,12 +5,18 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")" && pwd -P)
 cd "$root"
 
-venv=$root/.venv
 azurite=data-service/tests/azurite
-stamp=$venv/.setup-complete # says from which lock and pyprojects the environment was made
-python=$venv/bin/python
-service=$venv/bin/cb-trade
 members=(data-client data-service exchange-simulator)
+bench_lock=data-service/benchmarks/requirements.lock
+
+use_environment() { # FOLDER LOCK
+    venv=$root/$1
+    lock_file=$2
+    stamp=$venv/.setup-complete # says from which lock and pyprojects the environment was made
+    python=$venv/bin/python
+    service=$venv/bin/cb-trade
+}
+use_environment .venv requirements.lock
 
 run_dir=$root/.run
 pid_file=$run_dir/service.pid
@@ -37,8 +43,8 @@ Run it
 
 Work on it
   test [PYTEST ARGS]   run every check: style, types, imports, shell syntax, tests
-  bench [NAME [ARGS]]  run a benchmark; without a name, list them
-  lock [--upgrade]     make requirements.lock again from the pyprojects; --upgrade moves to newer versions
+  bench [NAME [ARGS]]  run a benchmark, in an environment of its own (.venv-bench); without a name, list them
+  lock [--upgrade]     make the locks again from the pyprojects; --upgrade moves to newer versions
   setup [-v]           make or refresh .venv from requirements.lock; -v shows pip's own output
 
   help                 show this text
@@ -75,11 +81,11 @@ setup() {
     if ! venv_is_usable; then
         local base
         base=$(find_python)
-        say "setup: making .venv with $("$base" --version)"
+        say "setup: making ${venv##*/} with $("$base" --version)"
         show_if_it_fails "$base" -m venv --clear "$venv"
     fi
-    say "setup: installing the packages of requirements.lock"
-    show_if_it_fails "$python" -m pip install --require-hashes -r requirements.lock
+    say "setup: installing the packages of $lock_file"
+    show_if_it_fails "$python" -m pip install --require-hashes -r "$lock_file"
     say "setup: installing ${members[*]}"
     show_if_it_fails "$python" -m pip install --no-deps --no-build-isolation "${members[@]/#/--editable=./}"
     printf '%s\n' "$state" >"$stamp"
@@ -87,7 +93,7 @@ setup() {
 
 # A change of any of these makes the next command refresh .venv.
 wanted_environment() {
-    { echo "$venv" && cat requirements.lock pyproject.toml "${members[@]/%//pyproject.toml}"; } | cksum
+    { echo "$venv" && cat "$lock_file" pyproject.toml "${members[@]/%//pyproject.toml}"; } | cksum
 }
 
 # A .venv does not survive a move of its folder, nor the removal of its Python.
@@ -346,6 +352,8 @@ bench() {
     local folder=data-service/benchmarks name=${1-} file names=''
     if [ -n "$name" ] && [ -f "$folder/$name.py" ]; then
         shift
+        # Its own, because of the peers that are measured beside us.
+        use_environment .venv-bench "$bench_lock"
         setup
         exec "$python" "$folder/$name.py" "$@"
     fi
@@ -365,7 +373,8 @@ lock() {
     esac
     workshop=$(mktemp -d)
     trap 'rm -rf "$workshop"' EXIT
-    local uv=uv base
+    uv=uv
+    local base
     if ! command -v uv >/dev/null; then
         base=$(find_python)
         say "lock: getting uv"
@@ -373,13 +382,19 @@ lock() {
         show_if_it_fails "$workshop/uv/bin/python" -m pip install uv
         uv=$workshop/uv/bin/uv
     fi
-    cp requirements.lock "$workshop/requirements.lock" # the pins to keep
+    make_lock requirements.lock dev requirements.lock
+    # Benchmarks are to measure what the service runs with: they take over every pin that their peers allow.
+    make_lock "$bench_lock" bench requirements.lock
+    say "lock: the locks are made; the next command brings its environment up to date with them"
+}
+
+make_lock() { # FILE GROUP PINS: lock the members and a group of the workspace, keeping pins where possible
+    cp "$3" "$workshop/lock"
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-        ${upgrade:+"$upgrade"} --group pyproject.toml:dev "${members[@]/%//pyproject.toml}" \
-        --output-file "$workshop/requirements.lock"
-    { leading_comment requirements.lock && cat "$workshop/requirements.lock"; } >"$workshop/with-comment"
-    cat "$workshop/with-comment" >requirements.lock
-    say "lock: requirements.lock is made; the next command brings .venv up to date with it"
+        ${upgrade:+"$upgrade"} --group "pyproject.toml:$2" "${members[@]/%//pyproject.toml}" \
+        --output-file "$workshop/lock"
+    { leading_comment "$1" && cat "$workshop/lock"; } >"$workshop/with-comment"
+    cat "$workshop/with-comment" >"$1"
 }
 
 leading_comment() { sed -n '/^#/!q; p' "$1"; }
