@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,28 @@ def slice_range(rows: pa.Table, wanted: TimeRange) -> pa.Table:
     first = int(np.searchsorted(times, to_ms_ceil(wanted.start)))
     last = int(np.searchsorted(times, to_ms_ceil(wanted.end)))
     return rows.slice(first, last - first)
+
+
+def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return those rows of *fresh* that *rows* does not have, or has with other values, to the bit.
+
+    Both must be in time order and unique.
+    """
+    if fresh.num_rows == 0 or rows.num_rows == 0:
+        return fresh
+    times, fresh_times = timestamps_ms(rows), timestamps_ms(fresh)
+    places = np.minimum(np.searchsorted(times, fresh_times), rows.num_rows - 1)
+    first = int(places[0])
+    rows, places = rows.slice(first, int(places[-1]) - first + 1), places - first
+    is_same = np.ones(fresh.num_rows, bool)
+    for name in fresh.schema.names:
+        is_same &= _bits(fresh.column(name)) == _bits(rows.column(name))[places]
+    return fresh.filter(pa.array(~is_same))
+
+
+def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    values = np.asarray(column.to_numpy())
+    return values.view(np.int64) if values.dtype.kind == "f" else values
 
 
 def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:

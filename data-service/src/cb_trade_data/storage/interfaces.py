@@ -77,7 +77,7 @@ class IRawDataStorage(ABC):
 
         Args:
             stored: Everything that the partition is to hold.
-            fresh: Those of its rows that the stored version does not have yet, or has otherwise.
+            fresh: Those of its rows that the stored version does not have yet, or has otherwise; more do no harm.
 
         Raises:
             VersionConflictError: The stored object is not `stored.version` any more; nothing was written.

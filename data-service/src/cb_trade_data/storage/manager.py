@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from cb_trade_data.errors import CbTradeError, StorageUnavailableError, VersionConflictError
+from cb_trade_data.models.market import differing
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -37,10 +38,11 @@ class StorageManagerImpl(IStorageManager):
 
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """See `IStorageManager.commit`."""
-        fresh = StoredPartition.empty(base.partition).with_changes(changes).rows
+        news = StoredPartition.empty(base.partition).with_changes(changes).rows
         with self._noting_failures():
             for _ in range(_MAX_RACES):
                 try:
+                    fresh = differing(news, base.rows)
                     return await self._storage.write_partition(base.with_changes(changes), fresh)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(base.partition))

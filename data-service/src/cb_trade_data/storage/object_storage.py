@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import structlog
 
-from cb_trade_data.errors import ErrorCode, VersionConflictError
+from cb_trade_data.errors import ErrorCode, StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import SCHEMAS, timestamps_ms
+from cb_trade_data.models.market import SCHEMAS, differing, timestamps_ms
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -24,12 +26,22 @@ from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.interfaces import IRawDataStorage, PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
+from cb_trade_data.storage.layouts.entries import EntryPlan
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
 _CHECK_PATH = "_check"
 _CONCURRENT_READS = 2
+
+# A read that meets a commit starts again; so many in a row mean that something else is wrong.
+_READ_TRIES: Final = 10
+_NONCE_BYTES: Final = 8
+
+# What of a partition is to be read: a range, the batch of that number (negative: from the end), or all of it.
+_Wanted: TypeAlias = TimeRange | int | None
+_FIRST_BATCH: Final = 0
+_LAST_BATCH: Final = -1
 
 
 class ObjectStorage(IRawDataStorage):
@@ -62,12 +74,20 @@ class ObjectStorage(IRawDataStorage):
         """
 
     @abstractmethod
-    async def put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Write objects, whatever was there; when this returns, they survive a crash."""
+    async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the bytes of those that there are."""
 
     @abstractmethod
-    async def get_folder(self, folder: str) -> list[StoredObject]:
-        """Return all objects under *folder*, in any order."""
+    async def put_entries(self, entries: Mapping[str, bytes]) -> list[str]:
+        """Make small objects that are never changed; when this returns, they survive a crash.
+
+        Returns:
+            The paths where something else is already, which stays. Where the very same is, nothing need be made.
+        """
+
+    @abstractmethod
+    async def delete_entries(self, paths: Sequence[str]) -> None:
+        """Remove those that there are."""
 
     @abstractmethod
     def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
@@ -85,17 +105,14 @@ class ObjectStorage(IRawDataStorage):
 
     async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IRawDataStorage.read_partition`."""
-        try:
-            return await self._load(partition, wanted)
-        except _DamagedObjectError as damage:
-            await self._set_aside(damage.found, damage.reason)
-            return StoredPartition.empty(partition)
+        return await self._read(partition, wanted)
 
     async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
         """See `IRawDataStorage.write_partition`."""
-        await self.put_entries(self._layout.entries(fresh, stored.partition))
-        data = await asyncio.to_thread(self._layout.encode, stored)
+        plan = await self._write_entries(stored, fresh) if self._layout.has_entries else EntryPlan()
+        data = await asyncio.to_thread(self._layout.encode, stored, plan.paths)
         version = await self.put_object(self._paths.part_path(stored.partition), data, stored.version)
+        await self._tidy(plan.superseded)
         return replace(stored, version=version)
 
     async def read_facts(self, series: Series) -> SeriesFacts | None:
@@ -137,7 +154,7 @@ class ObjectStorage(IRawDataStorage):
             while True:
                 stored = await self.read_partition(partition)
                 try:
-                    await self.write_partition(stored.with_changes([change]), change.rows)
+                    await self.write_partition(stored.with_changes([change]), differing(rows, stored.rows))
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(partition))
                     continue
@@ -156,14 +173,14 @@ class ObjectStorage(IRawDataStorage):
         """See `IRawDataStorage.get_latest_timestamp`."""
         # A partition may hold coverage and no row.
         for partition in reversed(await self._partitions(self._paths.series_folder(series))):
-            if (newest := (await self.read_partition(partition)).newest) is not None:
+            if (newest := (await self._read(partition, _LAST_BATCH)).newest) is not None:
                 return newest
         return None
 
     async def get_first_timestamp(self, series: Series) -> datetime | None:
         """See `IRawDataStorage.get_first_timestamp`."""
         for partition in await self._partitions(self._paths.series_folder(series)):
-            if (oldest := (await self.read_partition(partition)).oldest) is not None:
+            if (oldest := (await self._read(partition, _FIRST_BATCH)).oldest) is not None:
                 return oldest
         return None
 
@@ -184,17 +201,66 @@ class ObjectStorage(IRawDataStorage):
         except VersionConflictError:
             return  # Another process checks at the same time: storage can be written to.
 
-    async def _load(self, partition: Partition, wanted: TimeRange | None) -> StoredPartition:
-        """Read a partition as it is. Raises _DamagedObjectError where it is not what was written."""
-        found = await self.get_object(self._paths.part_path(partition), mapped=self._layout.is_mapped)
-        if found is None:
-            return StoredPartition.empty(partition)
-        folders = self._paths.entry_folders(partition, wanted)
-        entries = [entry for folder in folders for entry in await self.get_folder(folder)]
+    async def _read(self, partition: Partition, wanted: _Wanted) -> StoredPartition:
+        """Read a partition; one that is damaged is set aside, and then is not there."""
         try:
-            return await asyncio.to_thread(self._layout.decode, partition, found, entries, wanted, self._verified)
+            return await self._load(partition, wanted)
+        except _DamagedObjectError as damage:
+            await self._set_aside(damage.found, damage.reason)
+            return StoredPartition.empty(partition)
+
+    async def _load(self, partition: Partition, wanted: _Wanted) -> StoredPartition:
+        """Read a partition as it is. Raises _DamagedObjectError where it is not what was written."""
+        found = await self._committed(partition)
+        for _ in range(_READ_TRIES):
+            if found is None:
+                return StoredPartition.empty(partition)
+            try:
+                return await self._decode(partition, found, wanted)
+            except ValueError as error:
+                # While we read, a writer may have committed, and removed entries that only the old version needs.
+                now = await self._committed(partition)
+                if now is not None and now.version == found.version:
+                    raise _DamagedObjectError(found, str(error)) from error
+                found = now
+        raise StorageUnavailableError(str(partition), f"it changed {_READ_TRIES} times while it was read")
+
+    async def _committed(self, partition: Partition) -> StoredObject | None:
+        return await self.get_object(self._paths.part_path(partition), mapped=self._layout.is_mapped)
+
+    async def _decode(self, partition: Partition, found: StoredObject, wanted: _Wanted) -> StoredPartition:
+        """Read back what *found* commits. Raises ValueError where that is not what was written."""
+        if isinstance(wanted, int):
+            batches = (await asyncio.to_thread(self._layout.metadata, found)).batches
+            wanted = batches[wanted].range if batches else None
+        entries: Mapping[str, bytes] = {}
+        if self._layout.has_entries:
+            paths = await asyncio.to_thread(self._layout.entry_paths, partition, found, wanted)
+            entries = await self.get_entries(paths)
+        return await asyncio.to_thread(self._layout.decode, partition, found, entries, wanted, self._verified)
+
+    async def _write_entries(self, stored: StoredPartition, fresh: pa.Table) -> EntryPlan:
+        """Make the entries that *stored* needs. What is committed already stays as it is."""
+        found = await self._committed(stored.partition)
+        if (None if found is None else found.version) != stored.version:
+            raise VersionConflictError(self._paths.part_path(stored.partition))
+        try:
+            plan = await asyncio.to_thread(self._layout.plan_entries, stored, fresh, found)
         except ValueError as error:
-            raise _DamagedObjectError(found, str(error)) from error
+            if found is not None:
+                await self._set_aside(found, str(error))
+            raise VersionConflictError(self._paths.part_path(stored.partition)) from error
+        while occupied := await self.put_entries(plan.documents):
+            # By another value of the row, by what a crash or a writer that lost has left, or by a stranger's file.
+            plan = plan.renamed(occupied, secrets.token_hex(_NONCE_BYTES))
+        return plan
+
+    async def _tidy(self, paths: Sequence[str]) -> None:
+        """Remove entries that the committed version does not name any more; if that fails, they only take up room."""
+        try:
+            await self.delete_entries(paths)
+        except StorageUnavailableError as error:
+            _log.warning("storage.not_tidied", code=error.code, error=str(error), entries=len(paths))
 
     async def _partitions(self, folder: str) -> list[Partition]:
         """Return the partitions that are committed under *folder*; those of one series oldest first."""

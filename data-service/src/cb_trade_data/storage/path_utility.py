@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from datetime import MAXYEAR, timedelta
 from typing import Final
 from urllib.parse import quote, unquote
 
-from cb_trade_data.models.instants import EPOCH, to_ms
+from cb_trade_data.models.instants import EPOCH
 from cb_trade_data.models.partition import Partition, partition_at
 from cb_trade_data.models.series import Kind, Series
-from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 
 FACTS_NAME: Final = "_series.json"
@@ -19,7 +17,6 @@ DAMAGED_FOLDER: Final = "_damaged"
 
 _NO_TIMEFRAME: Final = "none"
 _MONTHS: Final = 12
-_DAY: Final = timedelta(days=1)
 
 
 class StoragePathUtility(ABC):
@@ -48,10 +45,6 @@ class StoragePathUtility(ABC):
     @abstractmethod
     def partition_of(self, path: str) -> Partition | None:
         """Return the partition that *path* commits; None for any other file."""
-
-    def entry_folders(self, partition: Partition, wanted: TimeRange | None) -> list[str]:  # noqa: ARG002
-        """Return the folders with the entries of the partition that *wanted* needs; none where rows have no entries."""
-        return []
 
     def _checked(self, partition: Partition, path: str) -> Partition | None:
         """Return *partition* if there is such a one, and *path* is the path of it."""
@@ -122,11 +115,14 @@ class HivePaths(StoragePathUtility):
 class EntryPaths(StoragePathUtility):
     """One document per row: `raw_data/{exchange}/{symbol}/{kind}-{timeframe}/{YYYY}/{MM}/{DD}/{timestamp}.json`.
 
-    `_coverage.json` commits a partition: in the folder of its month, of its year, or of the series.
+    A later document of the same row has a nonce in its name: `{timestamp}.{nonce}.json`. What stands before the first
+    dot is the row's key. `_coverage.json` commits a partition: in the folder of its month, of its year, or of the
+    series.
     """
 
     _ROOT: Final = "raw_data"
     _COMMIT_NAME: Final = "_coverage.json"
+    _ENTRY_END: Final = ".json"
 
     def exchange_folders(self, exchange: str) -> list[str]:
         """See `StoragePathUtility.exchange_folders`."""
@@ -150,22 +146,36 @@ class EntryPaths(StoragePathUtility):
         """See `StoragePathUtility.part_path`."""
         return f"{self.partition_folder(partition)}/{self._COMMIT_NAME}"
 
-    def entry_path(self, series: Series, timestamp_ms: int) -> str:
-        """Return the path of the document of one row."""
+    def entry_folder(self, series: Series, timestamp_ms: int) -> str:
+        """Return the folder of the documents of the UTC day that holds *timestamp_ms*."""
         day = EPOCH + timedelta(milliseconds=timestamp_ms)
-        return f"{self.series_folder(series)}/{day:%Y/%m/%d}/{timestamp_ms}.json"
+        return f"{self.series_folder(series)}/{day:%Y/%m/%d}"
 
-    def entry_folders(self, partition: Partition, wanted: TimeRange | None) -> list[str]:
-        """See `StoragePathUtility.entry_folders`: the whole partition's, or one folder for each day."""
-        if wanted is None:
-            return [self.partition_folder(partition)]
-        folder = self.series_folder(partition.series)
-        return [f"{folder}/{day}" for day in _days(wanted)]
+    @classmethod
+    def entry_path(cls, folder: str, name: str) -> str:
+        """Return the path of the document of that name.
 
-    def is_entry(self, path: str) -> bool:
-        """Tell whether *path* is the document of a row."""
-        name = path.rsplit("/", 1)[-1]
-        return name.endswith(".json") and not name.startswith("_")
+        Raises:
+            ValueError: The name leads out of the folder.
+        """
+        if "/" in name:
+            raise ValueError(f"{name!r} is not the name of an entry")
+        return f"{folder}/{name}{cls._ENTRY_END}"
+
+    @classmethod
+    def entry_name(cls, path: str) -> str:
+        """Return the name of the document at *path*, without folder and ending."""
+        return path.rsplit("/", 1)[1].removesuffix(cls._ENTRY_END)
+
+    @classmethod
+    def entry_key(cls, path: str) -> str:
+        """Return what the names of all documents of one row have in common."""
+        return cls.entry_name(path).partition(".")[0]
+
+    @classmethod
+    def renamed_entry(cls, path: str, nonce: str) -> str:
+        """Return another path for a document of the same row."""
+        return cls.entry_path(path.rsplit("/", 1)[0], f"{cls.entry_key(path)}.{nonce}")
 
     def series_of(self, path: str) -> Series | None:
         """See `StoragePathUtility.series_of`."""
@@ -200,10 +210,3 @@ def _series(kind: str, exchange: str, symbol: str, timeframe: str) -> Series | N
         return Series(exchange, unquote(symbol), Kind(kind), grid)
     except ValueError:
         return None
-
-
-def _days(wanted: TimeRange) -> Iterator[str]:
-    day = EPOCH + timedelta(days=to_ms(wanted.start) // 86_400_000)
-    while day < wanted.end:
-        yield f"{day:%Y/%m/%d}"
-        day += _DAY

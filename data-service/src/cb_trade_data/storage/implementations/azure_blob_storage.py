@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from itertools import islice
-from typing import Any, Final
+from itertools import compress
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from azure.core import MatchConditions
@@ -35,6 +35,8 @@ _CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "connection_timeout": 5,
     "read_timeout": 30,
 }
+
+T = TypeVar("T")
 
 _CONCURRENT_ENTRIES: Final = 32
 _LOCKS: Final = "_locks"
@@ -96,23 +98,35 @@ class AzureBlobStorage(ObjectStorage):
             raise VersionConflictError(path) from error
         return str(written["etag"])
 
-    async def put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """See `ObjectStorage.put_entries`."""
-        pending = iter(entries)
-        while batch := list(islice(pending, _CONCURRENT_ENTRIES)):
-            await self._ensure_container()
-            async with _translated_errors(batch[0][0]):
-                await asyncio.gather(
-                    *(self._container.get_blob_client(path).upload_blob(data, overwrite=True) for path, data in batch)
-                )
+    async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """See `ObjectStorage.get_entries`."""
+        found = await _some_at_once(self.get_object, paths)
+        return {entry.path: entry.data.to_pybytes() for entry in found if entry is not None}
 
-    async def get_folder(self, folder: str) -> list[StoredObject]:
-        """See `ObjectStorage.get_folder`."""
-        paths = [path async for path in self.list_objects(folder)]
-        found: list[StoredObject | None] = []
-        for first in range(0, len(paths), _CONCURRENT_ENTRIES):
-            found += await asyncio.gather(*map(self.get_object, paths[first : first + _CONCURRENT_ENTRIES]))
-        return [entry for entry in found if entry is not None]
+    async def put_entries(self, entries: Mapping[str, bytes]) -> list[str]:
+        """See `ObjectStorage.put_entries`."""
+
+        async def is_occupied(path: str) -> bool:
+            try:
+                await self.put_object(path, entries[path], None)
+            except VersionConflictError:
+                # Perhaps by ourselves: the SDK repeats an upload of which it did not hear back.
+                found = await self.get_object(path)
+                return found is None or found.data.to_pybytes() != entries[path]
+            return False
+
+        paths = list(entries)
+        return list(compress(paths, await _some_at_once(is_occupied, paths)))
+
+    async def delete_entries(self, paths: Sequence[str]) -> None:
+        """See `ObjectStorage.delete_entries`."""
+
+        async def delete(path: str) -> None:
+            with suppress(ResourceNotFoundError):
+                async with _translated_errors(path):
+                    await self._container.delete_blob(path)
+
+        await _some_at_once(delete, paths)
 
     async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
         """See `ObjectStorage.list_objects`."""
@@ -181,6 +195,25 @@ class BlobLock(PartitionLock):
             while True:
                 await asyncio.sleep(_RENEW_SECS)
                 await self._lease.renew()
+
+
+async def _some_at_once(work: Callable[[str], Awaitable[T]], paths: Sequence[str]) -> list[T]:
+    """Return what *work* gives for each path, in their order. The first failure cancels the rest and is raised."""
+    pending = iter(enumerate(paths))
+    done: dict[int, T] = {}
+
+    async def worker() -> None:
+        for number, path in pending:
+            done[number] = await work(path)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(_CONCURRENT_ENTRIES, len(paths))):
+                workers.create_task(worker())
+    except ExceptionGroup as group:
+        first = group.exceptions[0]
+        raise first from first.__cause__
+    return [done[number] for number in range(len(paths))]
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -56,13 +56,17 @@ class LocalFileStorage(ObjectStorage):
         """See `ObjectStorage.put_object`."""
         return await self._once_unlocked(lambda: self._put(path, data, expected_version), path)
 
-    async def put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """See `ObjectStorage.put_entries`."""
-        await asyncio.to_thread(self._put_entries, entries)
+    async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """See `ObjectStorage.get_entries`."""
+        return await asyncio.to_thread(self._get_entries, paths)
 
-    async def get_folder(self, folder: str) -> list[StoredObject]:
-        """See `ObjectStorage.get_folder`."""
-        return await asyncio.to_thread(self._get_folder, folder)
+    async def put_entries(self, entries: Mapping[str, bytes]) -> list[str]:
+        """See `ObjectStorage.put_entries`."""
+        return await asyncio.to_thread(self._put_entries, entries)
+
+    async def delete_entries(self, paths: Sequence[str]) -> None:
+        """See `ObjectStorage.delete_entries`."""
+        await asyncio.to_thread(self._delete_entries, paths)
 
     async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
         """See `ObjectStorage.list_objects`."""
@@ -117,17 +121,40 @@ class LocalFileStorage(ObjectStorage):
                 raise VersionConflictError(path)
             return _replace(target, data)
 
-    def _put_entries(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        path = ""
+    def _get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        path, found = "", {}
         try:
-            for path, data in entries:
-                _replace(self._root / path, data)
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    found[path] = (self._root / path).read_bytes()
         except OSError as error:
             raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+        return found
 
-    def _get_folder(self, folder: str) -> list[StoredObject]:
-        found = (self._get(path, False) for path in self._list(folder))
-        return [entry for entry in found if entry is not None]
+    def _put_entries(self, entries: Mapping[str, bytes]) -> list[str]:
+        path, occupied = "", []
+        folders = {(self._root / path).parent for path in entries}
+        try:
+            for folder in folders:
+                _make_folder(folder)
+            for path, data in entries.items():
+                if not _create(self._root / path, data):
+                    occupied.append(path)
+            for folder in folders:
+                _sync_folder(folder)
+        except OSError as error:
+            raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+        return occupied
+
+    def _delete_entries(self, paths: Sequence[str]) -> None:
+        path = ""
+        try:
+            for path in paths:
+                (self._root / path).unlink(missing_ok=True)
+            for folder in {(self._root / path).parent for path in paths}:
+                _sync_folder(folder)
+        except OSError as error:
+            raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
     def _delete(self, path: str, version: str) -> None:
         target = self._root / path
@@ -177,7 +204,28 @@ class _LockHeldError(Exception):
 
 def _replace(target: Path, data: pa.Buffer | bytes) -> str:
     _make_folder(target.parent)
-    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=target.parent)
+    with _written(target.parent, data) as temporary:
+        temporary.replace(target)
+    _sync_folder(target.parent)
+    return content_version(data)
+
+
+def _create(target: Path, data: bytes) -> bool:
+    """Make the file, and tell whether it is there now with this content: not if there was another one."""
+    with suppress(FileNotFoundError):
+        return target.read_bytes() == data
+    with _written(target.parent, data) as temporary:
+        try:
+            os.link(temporary, target)
+        except FileExistsError:  # made by somebody else just now
+            return _create(target, data)
+    return True
+
+
+@contextmanager
+def _written(folder: Path, data: pa.Buffer | bytes) -> Iterator[Path]:
+    """Write *data* to a temporary file, which is on the disk then, and which goes if it still has that name."""
+    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=folder)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -186,12 +234,9 @@ def _replace(target: Path, data: pa.Buffer | bytes) -> str:
             # Temporary files are made for their owner alone; these are for every engine on the machine to read.
             os.fchmod(file.fileno(), _FILE_MODE)
             os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-    return content_version(data)
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
+from cb_trade_data.storage.layouts.entries import EntryPlan
+from cb_trade_data.storage.layouts.metadata import ObjectMetadata
 from cb_trade_data.storage.path_utility import StoragePathUtility
 from cb_trade_data.storage.stored_partition import StoredPartition
 
@@ -28,7 +30,8 @@ class Layout(Protocol):
     """A codec between a partition and the bytes of its objects. Pure; blocking work: call it off the event loop.
 
     Each partition has one object that commits it, replaced only if it is unchanged. A layout may keep rows in entries
-    of their own beside it: they are written first, and what the committed object does not vouch for is not there.
+    of their own beside it: they are written first, once and for all, and what the committed object does not name is not
+    there.
     """
 
     @property
@@ -39,24 +42,54 @@ class Layout(Protocol):
     def is_mapped(self) -> bool:
         """Whether decoded rows point into the object's bytes, so that mapping a file saves reading it."""
 
-    def encode(self, stored: StoredPartition) -> pa.Buffer | bytes:
-        """Return the bytes of the committing object."""
+    @property
+    def has_entries(self) -> bool:
+        """Whether rows lie in entries."""
 
-    def entries(self, fresh: pa.Table, partition: Partition) -> Iterator[tuple[str, bytes]]:
-        """Yield path and bytes of each entry that *fresh* rows need."""
+    def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:
+        """Return which entries the partition is to have, and those of them that are to be written.
+
+        Args:
+            fresh: Rows of it that the committed version does not have, or may have otherwise.
+            committed: The object that *stored* takes the place of; None where there is none.
+
+        Raises:
+            ValueError: That object is damaged.
+        """
+
+    def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer | bytes:
+        """Return the bytes of the committing object.
+
+        Args:
+            entry_paths: Of each row's entry, where rows lie in entries.
+        """
+
+    def metadata(self, stored: StoredObject) -> ObjectMetadata:
+        """Return what the committing object says about itself.
+
+        Raises:
+            ValueError: The bytes are not of this layout and format, or not those that were written.
+        """
+
+    def entry_paths(self, partition: Partition, stored: StoredObject, wanted: TimeRange | None) -> Sequence[str]:
+        """Return the paths of the entries that `decode` needs.
+
+        Raises:
+            ValueError: The bytes are not of this layout and format, or not those that were written.
+        """
 
     def decode(
         self,
         partition: Partition,
         stored: StoredObject,
-        entries: Sequence[StoredObject],
+        entries: Mapping[str, bytes],
         wanted: TimeRange | None,
         verified: Verified,
     ) -> StoredPartition:
         """Read back what was written: the coverage, and at least the rows of *wanted* (all of them for None).
 
         Args:
-            entries: The objects found in `paths.entry_folders(partition, wanted)`.
+            entries: Those of `entry_paths` that there are.
 
         Raises:
             ValueError: The bytes are not of this layout and format, or not those that were written.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
+from cb_trade_data.storage.layouts.entries import RowsInside
 from cb_trade_data.storage.layouts.metadata import ObjectMetadata, sliced
 from cb_trade_data.storage.path_utility import HivePaths
 from cb_trade_data.storage.stored_partition import StoredPartition
@@ -20,14 +21,14 @@ from cb_trade_data.storage.stored_partition import StoredPartition
 _BATCH_ROWS: Final = 8_192
 
 
-class ArrowLayout:
+class ArrowLayout(RowsInside):
     """Uncompressed and aligned: read by mapping the file, without decoding or copying a byte."""
 
     suffix = "arrow"
     paths = HivePaths(suffix)
     is_mapped = True
 
-    def encode(self, stored: StoredPartition) -> pa.Buffer:
+    def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
         metadata = ObjectMetadata.of(sliced(stored.rows, _BATCH_ROWS), stored.coverage)
         schema = stored.rows.schema.with_metadata(metadata.to_key_values())
@@ -37,15 +38,18 @@ class ArrowLayout:
                 writer.write_batch(batch.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata))
         return sink.getvalue()
 
-    def entries(self, fresh: pa.Table, partition: Partition) -> Iterator[tuple[str, bytes]]:  # noqa: ARG002
-        """See `Layout.entries`."""
-        return iter(())
+    def metadata(self, stored: StoredObject) -> ObjectMetadata:
+        """See `Layout.metadata`."""
+        try:
+            return ObjectMetadata.from_key_values(pa.ipc.open_file(stored.data).schema.metadata)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(str(error)) from error
 
     def decode(
         self,
         partition: Partition,
         stored: StoredObject,
-        entries: Sequence[StoredObject],  # noqa: ARG002 - the object is all there is
+        entries: Mapping[str, bytes],  # noqa: ARG002 - the object is all there is
         wanted: TimeRange | None,
         verified: Verified,
     ) -> StoredPartition:

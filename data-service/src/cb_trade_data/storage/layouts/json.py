@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, compress, pairwise
 from typing import Final
 
 import numpy as np
@@ -14,9 +13,9 @@ import pyarrow as pa
 from cb_trade_data.models.market import SCHEMAS, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.coverage import State
-from cb_trade_data.storage.integrity import Verified
+from cb_trade_data.storage.integrity import Verified, rows_checksum
 from cb_trade_data.storage.layouts import StoredObject
+from cb_trade_data.storage.layouts.entries import EntryPlan
 from cb_trade_data.storage.layouts.metadata import CHECKSUM_KEY, ObjectMetadata
 from cb_trade_data.storage.path_utility import EntryPaths
 from cb_trade_data.storage.stored_partition import StoredPartition
@@ -25,18 +24,38 @@ _DAY_MS: Final = 86_400_000
 
 
 class JsonLayout:
-    """`_coverage.json`, written last, commits the partition: a row that it does not vouch for is not there.
+    """`_coverage.json`, written last, commits the partition: for each UTC day it names the entries and has a checksum.
 
-    It lists a checksum per UTC day. A crash between a row's new value and the commit shows as a day that does not match
-    and is fetched again.
+    What it does not name is not there, whatever lies beside it.
     """
 
     paths = EntryPaths()
     is_mapped = False
+    has_entries = True
 
-    def encode(self, stored: StoredPartition) -> bytes:
+    def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:
+        """See `Layout.plan_entries`.
+
+        A row keeps the name that it has. A fresh one asks for it again: with the same values it is there already.
+        """
+        known = () if committed is None else self.entry_paths(stored.partition, committed, None)
+        path_of = {self.paths.entry_key(path): path for path in known}
+        paths: list[str] = []
+        for day in _by_day(stored.rows):
+            times = timestamps_ms(day).tolist()
+            folder = self.paths.entry_folder(stored.partition.series, times[0])
+            paths += (path_of.get(str(time_ms)) or self.paths.entry_path(folder, str(time_ms)) for time_ms in times)
+        is_known = np.fromiter(map(set(known).__contains__, paths), bool, len(paths))
+        pending = ~is_known | np.isin(timestamps_ms(stored.rows), timestamps_ms(fresh))
+        documents = _documents(stored.rows.filter(pa.array(pending)))
+        return EntryPlan(tuple(paths), dict(zip(compress(paths, pending), documents, strict=True)), known)
+
+    def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> bytes:
         """See `Layout.encode`."""
-        pairs = ObjectMetadata.of(_by_day(stored.rows), stored.coverage).to_key_values()
+        days = list(_by_day(stored.rows))
+        names = iter(map(self.paths.entry_name, entry_paths))
+        entries = tuple(tuple(next(names) for _ in range(day.num_rows)) for day in days)
+        pairs = ObjectMetadata.of(days, stored.coverage, entries).to_key_values()
         # Every value but the checksum is JSON already: a document that people can read.
         document = {
             name.decode(): value.decode() if name == CHECKSUM_KEY else orjson.Fragment(value)
@@ -44,49 +63,49 @@ class JsonLayout:
         }
         return orjson.dumps(document)
 
-    def entries(self, fresh: pa.Table, partition: Partition) -> Iterator[tuple[str, bytes]]:
-        """See `Layout.entries`."""
-        names = fresh.schema.names
-        columns = [timestamps_ms(fresh).tolist(), *(fresh.column(name).to_pylist() for name in names[1:])]
-        for values in zip(*columns, strict=True):
-            document = orjson.dumps(dict(zip(names, values, strict=True)))
-            yield self.paths.entry_path(partition.series, values[0]), document
+    def metadata(self, stored: StoredObject) -> ObjectMetadata:
+        """See `Layout.metadata`."""
+        document = orjson.loads(stored.data.to_pybytes())
+        if not isinstance(document, dict):
+            raise ValueError("not a coverage document")  # noqa: TRY004 - to the reader, bytes of a wrong value
+        metadata = ObjectMetadata.from_key_values(
+            {
+                name.encode(): str(value).encode() if name.encode() == CHECKSUM_KEY else orjson.dumps(value)
+                for name, value in document.items()
+            }
+        )
+        if [len(names) for names in metadata.entries] != [batch.rows for batch in metadata.batches]:
+            raise ValueError("the entries are not those of the days")
+        return metadata
+
+    def entry_paths(self, partition: Partition, stored: StoredObject, wanted: TimeRange | None) -> Sequence[str]:
+        """See `Layout.entry_paths`."""
+        metadata = self.metadata(stored)
+        days = (self._paths_of_day(partition, metadata, number) for number in metadata.overlapping(wanted))
+        return list(chain.from_iterable(days))
 
     def decode(
         self,
         partition: Partition,
         stored: StoredObject,
-        entries: Sequence[StoredObject],
+        entries: Mapping[str, bytes],
         wanted: TimeRange | None,
-        verified: Verified,
+        verified: Verified,  # noqa: ARG002 - an entry may change while the committing object does not
     ) -> StoredPartition:
         """See `Layout.decode`."""
-        metadata = _metadata(stored.data.to_pybytes())
+        metadata = self.metadata(stored)
         schema = SCHEMAS[partition.series.kind]
-        found = _documents((entry for entry in entries if self.paths.is_entry(entry.path)), schema)
-        held = StoredPartition(partition, found)
-        vouched = pa.concat_tables([schema.empty_table(), *map(held.rows_in, metadata.coverage.ranges(State.HELD))])
-        days = []
+        days = [schema.empty_table()]
         for number in metadata.overlapping(wanted):
-            batch = metadata.batches[number]
-            day = StoredPartition(partition, vouched).rows_in(batch.range)
-            verified.check(stored.path, stored.version, number, day, batch.checksum)
+            day = _rows(self._paths_of_day(partition, metadata, number), entries, schema)
+            if rows_checksum(day) != metadata.batches[number].checksum:
+                raise ValueError(f"the checksum of batch {number} does not match its rows")
             days.append(day)
-        return StoredPartition(
-            partition, pa.concat_tables([schema.empty_table(), *days]), metadata.coverage, stored.version
-        )
+        return StoredPartition(partition, pa.concat_tables(days), metadata.coverage, stored.version)
 
-
-def _metadata(data: bytes) -> ObjectMetadata:
-    document = orjson.loads(data)
-    if not isinstance(document, dict):
-        raise ValueError("not a coverage document")  # noqa: TRY004 - to the reader, bytes of a wrong value
-    return ObjectMetadata.from_key_values(
-        {
-            name.encode(): str(value).encode() if name.encode() == CHECKSUM_KEY else orjson.dumps(value)
-            for name, value in document.items()
-        }
-    )
+    def _paths_of_day(self, partition: Partition, metadata: ObjectMetadata, number: int) -> list[str]:
+        folder = self.paths.entry_folder(partition.series, metadata.batches[number].first_ms)
+        return [self.paths.entry_path(folder, name) for name in metadata.entries[number]]
 
 
 def _by_day(rows: pa.Table) -> Iterator[pa.Table]:
@@ -96,16 +115,28 @@ def _by_day(rows: pa.Table) -> Iterator[pa.Table]:
     return (rows.slice(first, last - first) for first, last in pairwise(borders) if last > first)
 
 
-def _documents(entries: Iterable[StoredObject], schema: pa.Schema) -> pa.Table:
-    """Return the rows in *entries* in time order. One that cannot be read is left out: its day will not match then."""
+def _documents(rows: pa.Table) -> Iterator[bytes]:
+    """Yield the document of each row, with the keys that it has on the wire."""
+    names = rows.schema.names
+    columns = [timestamps_ms(rows).tolist(), *(rows.column(name).to_pylist() for name in names[1:])]
+    for values in zip(*columns, strict=True):
+        yield orjson.dumps(dict(zip(names, values, strict=True)))
+
+
+def _rows(paths: Sequence[str], entries: Mapping[str, bytes], schema: pa.Schema) -> pa.Table:
+    """Return the rows in the documents at *paths*, in their order. Raises ValueError where one is not a row."""
     rows = []
-    for entry in entries:
-        with suppress(ValueError, KeyError, TypeError):
-            document = orjson.loads(entry.data.to_pybytes())
+    for path in paths:
+        if path not in entries:
+            raise ValueError(f"{path} is missing")
+        try:
+            document = orjson.loads(entries[path])
             rows.append([int(document["timestamp"]), *(float(document[name]) for name in schema.names[1:])])
-    rows.sort(key=lambda row: row[0])
-    if not rows:
-        return schema.empty_table()
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not the document of a row") from error
     times, *columns = zip(*rows, strict=True)
-    arrays = [pa.array(times, pa.int64()).cast(TIMESTAMP), *(pa.array(column, pa.float64()) for column in columns)]
+    try:
+        arrays = [pa.array(times, pa.int64()).cast(TIMESTAMP), *(pa.array(column, pa.float64()) for column in columns)]
+    except (pa.ArrowException, OverflowError) as error:
+        raise ValueError(str(error)) from error
     return pa.table(arrays, schema=schema)

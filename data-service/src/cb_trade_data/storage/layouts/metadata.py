@@ -20,6 +20,7 @@ FORMAT: Final = b"1"
 _FORMAT_KEY: Final = b"cb_trade.format"
 _COVERAGE_KEY: Final = b"cb_trade.coverage"
 _BATCHES_KEY: Final = b"cb_trade.batches"
+_ENTRIES_KEY: Final = b"cb_trade.entries"
 CHECKSUM_KEY: Final = b"cb_trade.checksum"
 
 
@@ -40,15 +41,22 @@ class BatchEntry:
 
 @dataclass(frozen=True)
 class ObjectMetadata:
-    """The metadata of a partition's object. It carries a checksum of its own, so that it can be trusted."""
+    """The metadata of a partition's object. It carries a checksum of its own, so that it can be trusted.
+
+    Attributes:
+        entries: Where rows lie in entries of their own: for each batch the names of them, in the order of its rows.
+    """
 
     coverage: Coverage
     batches: tuple[BatchEntry, ...]
+    entries: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
-    def of(cls, batches: Iterable[pa.Table], coverage: Coverage) -> ObjectMetadata:
+    def of(
+        cls, batches: Iterable[pa.Table], coverage: Coverage, entries: tuple[tuple[str, ...], ...] = ()
+    ) -> ObjectMetadata:
         """Describe *batches*: in time order, none empty."""
-        return cls(coverage, tuple(_describe(batch) for batch in batches))
+        return cls(coverage, tuple(_describe(batch) for batch in batches), entries)
 
     def overlapping(self, wanted: TimeRange | None) -> range:
         """Return the numbers of the batches that may hold rows of *wanted*; of all batches for None."""
@@ -76,11 +84,13 @@ class ObjectMetadata:
         """Return the metadata as an Arrow schema carries it."""
         coverage = orjson.dumps([segment.to_json() for segment in self.coverage.segments])
         batches = orjson.dumps([[entry.rows, entry.first_ms, entry.last_ms, entry.checksum] for entry in self.batches])
+        entries = orjson.dumps(self.entries) if self.entries else b""
         return {
             _FORMAT_KEY: FORMAT,
             _COVERAGE_KEY: coverage,
             _BATCHES_KEY: batches,
-            CHECKSUM_KEY: bytes_checksum(coverage + batches).encode(),
+            **({_ENTRIES_KEY: entries} if entries else {}),
+            CHECKSUM_KEY: bytes_checksum(coverage + batches + entries).encode(),
         }
 
     @classmethod
@@ -94,13 +104,15 @@ class ObjectMetadata:
         if pairs.get(_FORMAT_KEY) != FORMAT:
             raise ValueError(f"format {pairs.get(_FORMAT_KEY)!r} instead of {FORMAT!r}")
         coverage, batches = pairs.get(_COVERAGE_KEY, b""), pairs.get(_BATCHES_KEY, b"")
-        if pairs.get(CHECKSUM_KEY) != bytes_checksum(coverage + batches).encode():
+        entries = pairs.get(_ENTRIES_KEY, b"")
+        if pairs.get(CHECKSUM_KEY) != bytes_checksum(coverage + batches + entries).encode():
             raise ValueError("the checksum of the metadata does not match it")
         try:
-            entries = tuple(BatchEntry(*entry) for entry in orjson.loads(batches))
+            index = tuple(BatchEntry(*entry) for entry in orjson.loads(batches))
+            names = tuple(tuple(map(str, batch)) for batch in orjson.loads(entries or b"[]"))
         except TypeError as error:
             raise ValueError(f"not an index of batches: {error}") from error
-        return cls(Coverage.from_json(orjson.loads(coverage)), entries)
+        return cls(Coverage.from_json(orjson.loads(coverage)), index, names)
 
 
 def sliced(rows: pa.Table, batch_rows: int) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
+from cb_trade_data.storage.layouts.entries import RowsInside
 from cb_trade_data.storage.layouts.metadata import ObjectMetadata, sliced
 from cb_trade_data.storage.path_utility import HivePaths
 from cb_trade_data.storage.stored_partition import StoredPartition
@@ -22,14 +23,14 @@ from cb_trade_data.storage.stored_partition import StoredPartition
 _ROW_GROUP_ROWS: Final = 4_320
 
 
-class ParquetLayout:
+class ParquetLayout(RowsInside):
     """Row groups sized so that one day reads without decoding a month; encodings chosen by measurement."""
 
     suffix = "parquet"
     paths = HivePaths(suffix)
     is_mapped = False
 
-    def encode(self, stored: StoredPartition) -> pa.Buffer:
+    def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
         metadata = ObjectMetadata.of(sliced(stored.rows, _ROW_GROUP_ROWS), stored.coverage)
         sink = pa.BufferOutputStream()
@@ -50,15 +51,18 @@ class ParquetLayout:
         )
         return sink.getvalue()
 
-    def entries(self, fresh: pa.Table, partition: Partition) -> Iterator[tuple[str, bytes]]:  # noqa: ARG002
-        """See `Layout.entries`."""
-        return iter(())
+    def metadata(self, stored: StoredObject) -> ObjectMetadata:
+        """See `Layout.metadata`."""
+        try:
+            return ObjectMetadata.from_key_values(pq.read_schema(pa.BufferReader(stored.data)).metadata)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(str(error)) from error
 
     def decode(
         self,
         partition: Partition,
         stored: StoredObject,
-        entries: Sequence[StoredObject],  # noqa: ARG002 - the object is all there is
+        entries: Mapping[str, bytes],  # noqa: ARG002 - the object is all there is
         wanted: TimeRange | None,
         verified: Verified,
     ) -> StoredPartition:
