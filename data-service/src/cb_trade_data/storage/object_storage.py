@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,8 +40,12 @@ _NONCE_BYTES: Final = 8
 
 # What of a partition is to be read: a range, the batch of that number (negative: from the end), or all of it.
 _Wanted: TypeAlias = TimeRange | int | None
+# What commits a partition, and what was read back, or why that cannot be what was written.
+_Attempt: TypeAlias = tuple[StoredObject, StoredPartition | ValueError]
 _FIRST_BATCH: Final = 0
 _LAST_BATCH: Final = -1
+
+T = TypeVar("T")
 
 
 class ObjectStorage(IRawDataStorage):
@@ -59,8 +63,12 @@ class ObjectStorage(IRawDataStorage):
     # --- What a place supplies ---
 
     @abstractmethod
-    async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:
-        """Return the object, or None where there is none; *mapped* allows the bytes to stay where they are."""
+    async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
+        """Return what *work* makes of the object, done off the event loop, or None where there is none.
+
+        Args:
+            mapped: Allows the bytes to stay where they are.
+        """
 
     @abstractmethod
     async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
@@ -201,6 +209,10 @@ class ObjectStorage(IRawDataStorage):
         except VersionConflictError:
             return  # Another process checks at the same time: storage can be written to.
 
+    async def get_object(self, path: str) -> StoredObject | None:
+        """Return the object, or None where there is none."""
+        return await self.read_object(path, lambda found: found)
+
     async def _read(self, partition: Partition, wanted: _Wanted) -> StoredPartition:
         """Read a partition; one that is damaged is set aside, and then is not there."""
         try:
@@ -211,37 +223,57 @@ class ObjectStorage(IRawDataStorage):
 
     async def _load(self, partition: Partition, wanted: _Wanted) -> StoredPartition:
         """Read a partition as it is. Raises _DamagedObjectError where it is not what was written."""
-        found = await self._committed(partition)
+        suspected: str | None = None
         for _ in range(_READ_TRIES):
-            if found is None:
+            attempt = await self._try_load(partition, wanted)
+            if attempt is None:
                 return StoredPartition.empty(partition)
-            try:
-                return await self._decode(partition, found, wanted)
-            except ValueError as error:
-                # While we read, a writer may have committed, and removed entries that only the old version needs.
-                now = await self._committed(partition)
-                if now is not None and now.version == found.version:
-                    raise _DamagedObjectError(found, str(error)) from error
-                found = now
+            found, outcome = attempt
+            if isinstance(outcome, StoredPartition):
+                return outcome
+            # While we read, a writer may have committed, and removed entries that only the old version needs.
+            if found.version == suspected:
+                raise _DamagedObjectError(found, str(outcome)) from outcome
+            suspected = found.version
         raise StorageUnavailableError(str(partition), f"it changed {_READ_TRIES} times while it was read")
 
-    async def _committed(self, partition: Partition) -> StoredObject | None:
-        return await self.get_object(self._paths.part_path(partition), mapped=self._layout.is_mapped)
+    async def _try_load(self, partition: Partition, wanted: _Wanted) -> _Attempt | None:
+        path = self._paths.part_path(partition)
+        if not self._layout.has_entries:
+            return await self.read_object(
+                path,
+                lambda found: (found, self._decoded(partition, found, {}, wanted)),
+                mapped=self._layout.is_mapped,
+            )
+        found = await self.get_object(path)
+        if found is None:
+            return None
+        try:
+            part = await asyncio.to_thread(self._part, found, wanted)
+            paths = await asyncio.to_thread(self._layout.entry_paths, partition, found, part)
+        except ValueError as error:
+            return found, error
+        entries = await self.get_entries(paths)
+        return found, await asyncio.to_thread(self._decoded, partition, found, entries, part)
 
-    async def _decode(self, partition: Partition, found: StoredObject, wanted: _Wanted) -> StoredPartition:
-        """Read back what *found* commits. Raises ValueError where that is not what was written."""
-        if isinstance(wanted, int):
-            batches = (await asyncio.to_thread(self._layout.metadata, found)).batches
-            wanted = batches[wanted].range if batches else None
-        entries: Mapping[str, bytes] = {}
-        if self._layout.has_entries:
-            paths = await asyncio.to_thread(self._layout.entry_paths, partition, found, wanted)
-            entries = await self.get_entries(paths)
-        return await asyncio.to_thread(self._layout.decode, partition, found, entries, wanted, self._verified)
+    def _decoded(
+        self, partition: Partition, found: StoredObject, entries: Mapping[str, bytes], wanted: _Wanted
+    ) -> StoredPartition | ValueError:
+        """Return what *found* commits, or why that cannot be what was written."""
+        try:
+            return self._layout.decode(partition, found, entries, self._part(found, wanted), self._verified)
+        except ValueError as error:
+            return error
+
+    def _part(self, found: StoredObject, wanted: _Wanted) -> TimeRange | None:
+        if not isinstance(wanted, int):
+            return wanted
+        batches = self._layout.metadata(found).batches
+        return batches[wanted].range if batches else None
 
     async def _write_entries(self, stored: StoredPartition, fresh: pa.Table) -> EntryPlan:
         """Make the entries that *stored* needs. What is committed already stays as it is."""
-        found = await self._committed(stored.partition)
+        found = await self.get_object(self._paths.part_path(stored.partition))
         if (None if found is None else found.version) != stored.version:
             raise VersionConflictError(self._paths.part_path(stored.partition))
         try:

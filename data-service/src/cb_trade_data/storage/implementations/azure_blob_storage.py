@@ -70,15 +70,15 @@ class AzureBlobStorage(ObjectStorage):
         self._container = container
         self._is_container_known = False
 
-    async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:  # noqa: ARG002 - nothing to map
-        """See `ObjectStorage.get_object`."""
+    async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:  # noqa: ARG002 - nothing to map
+        """See `ObjectStorage.read_object`."""
         try:
             async with _translated_errors(path):
                 download = await self._container.download_blob(path)
                 data = await download.readall()
         except ResourceNotFoundError:
             return None
-        return StoredObject(path, pa.py_buffer(data), download.properties.etag)
+        return await asyncio.to_thread(work, StoredObject(path, pa.py_buffer(data), download.properties.etag))
 
     async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""

@@ -48,9 +48,9 @@ class LocalFileStorage(ObjectStorage):
         self._root = root
         self._versions = FileVersions()
 
-    async def get_object(self, path: str, *, mapped: bool = False) -> StoredObject | None:
-        """See `ObjectStorage.get_object`."""
-        return await asyncio.to_thread(self._get, path, mapped)
+    async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
+        """See `ObjectStorage.read_object`."""
+        return await asyncio.to_thread(self._work_on, path, work, mapped)
 
     async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
@@ -86,6 +86,10 @@ class LocalFileStorage(ObjectStorage):
 
     async def close(self) -> None:
         """See `IRawDataStorage.close`."""
+
+    def _work_on(self, path: str, work: Callable[[StoredObject], T], mapped: bool) -> T | None:
+        found = self._get(path, mapped)
+        return None if found is None else work(found)
 
     def _get(self, path: str, mapped: bool) -> StoredObject | None:
         try:
