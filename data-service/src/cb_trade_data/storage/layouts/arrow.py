@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -32,11 +32,16 @@ class ArrowLayout(RowsInside):
         """See `Layout.encode`."""
         metadata = ObjectMetadata.of(sliced(stored.rows, _BATCH_ROWS), stored.coverage)
         schema = stored.rows.schema.with_metadata(metadata.to_key_values())
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, schema) as writer:
-            for batch in sliced(stored.rows, _BATCH_ROWS):
-                writer.write_batch(batch.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata))
-        return sink.getvalue()
+        batches = [
+            batch.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata)
+            for batch in sliced(stored.rows, _BATCH_ROWS)
+        ]
+        size = pa.MockOutputStream()
+        _write(batches, schema, size)
+        # Of the right size at once: a buffer that grows is copied each time.
+        data = pa.allocate_buffer(size.size())
+        _write(batches, schema, pa.FixedSizeBufferWriter(data))
+        return data
 
     def metadata(self, stored: StoredObject) -> ObjectMetadata:
         """See `Layout.metadata`."""
@@ -69,3 +74,9 @@ class ArrowLayout(RowsInside):
         rows = rows.replace_schema_metadata(None)
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
         return StoredPartition(partition, rows, metadata.coverage, stored.version)
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: pa.NativeFile) -> None:
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)

@@ -28,7 +28,7 @@ class ParquetLayout(RowsInside):
 
     suffix = "parquet"
     paths = HivePaths(suffix)
-    is_mapped = False
+    is_mapped = True
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
