@@ -100,6 +100,37 @@ async def test_a_disk_that_refuses_costs_the_client_nothing_and_shows_in_health(
     assert ready[0] == 200
 
 
+async def test_objects_that_cannot_be_read_cost_the_client_nothing_and_stay_as_they_are(
+    client, service, simulator, tmp_path, monkeypatch
+):
+    """Their permissions are wrong, say: rows come from the exchange, and from storage again once that is put right."""
+    days = at("2024-01-01"), at("2024-01-03")
+    await client.history(*days)
+    stored = {file: file.read_bytes() for file in tmp_path.rglob("*.parquet")}
+    opened = Path.open
+
+    def denied(path, *arguments, **options):
+        if path.suffix == ".parquet" or path.name == "_series.json":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", denied)
+        reply = await client.history(*days)
+        unready = await _get(f"{service.http_url}/health/ready")
+    simulator.calls.reset()
+    again = await client.history(*days)
+
+    truth = simulator.candles("BTC/USDT", "1m", *days)
+    np.testing.assert_array_equal(reply.rows, truth)
+    np.testing.assert_array_equal(again.rows, truth)
+    assert reply.last["rows_from_exchange"] == again.last["rows_from_storage"] == len(truth)
+    assert simulator.calls.total == 0
+    assert unready[0] == 503
+    assert "Permission denied" in unready[1]["components"]["storage"]
+    assert {file: file.read_bytes() for file in stored} == stored
+
+
 async def test_a_write_that_fails_once_loses_nothing_once_one_succeeds(client, service, simulator, monkeypatch):
     """The first waiter's commit fails, the second one's succeeds: both ranges are stored, and neither is cut short."""
     days = [(at(f"2024-01-0{number}"), at(f"2024-01-0{number + 1}")) for number in (1, 2, 3)]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -187,7 +190,56 @@ async def test_a_later_success_ends_the_problem_and_keeps_the_count(manager, sto
     assert (manager.problem, manager.failed_writes) == (None, 1)
 
 
-async def test_reading_neither_makes_nor_ends_a_problem(manager, storage, other, tmp_path):
+async def test_what_cannot_be_read_is_raised_counted_and_visible_until_something_can(manager, storage, unreadable):
+    for count in (1, 2):
+        with pytest.raises(StorageUnavailableError, match="Permission denied"):
+            await manager.read(PARTITION)
+        assert manager.failed_reads == count
+    assert "Permission denied" in manager.problem
+
+    unreadable.undo()
+    assert (await manager.read(PARTITION)).rows.num_rows == 2
+    assert (manager.problem, manager.failed_reads) == (None, 2)
+
+
+async def test_whoever_needs_rows_all_the_same_gets_nothing_stored_and_the_failure_is_visible(manager, unreadable):
+    assert await manager.read_if_possible(PARTITION) == EMPTY
+    assert await manager.facts_if_possible(SERIES) is None
+
+    assert manager.failed_reads == 2
+    assert "Permission denied" in manager.problem
+
+
+async def test_what_could_not_be_read_is_not_written_over(manager, unreadable):
+    nothing = await manager.read_if_possible(PARTITION)
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit(nothing, [held(5, 6)])
+
+    unreadable.undo()
+    assert (await manager.read(PARTITION)).rows.num_rows == 2
+
+    await manager.commit(nothing, [held(5, 6)])
+    assert (await manager.read(PARTITION)).rows.num_rows == 3
+
+
+@pytest.fixture
+async def unreadable(other, monkeypatch):
+    """Let two rows and facts be stored that cannot be read, until this is undone."""
+    await other.save_bulk_entries(SERIES, minute_bars([0, 1]))
+    await other.write_facts(SERIES, FACTS)
+    opened = Path.open
+
+    def denied(path, *arguments, **options):
+        if path.suffix in {".parquet", ".json"}:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", denied)
+        yield patch
+
+
+async def test_reading_neither_makes_nor_ends_a_problem_of_writing(manager, storage, other, tmp_path):
     storage.before_write = raising(StorageUnavailableError("part", "disk full"))
     with pytest.raises(StorageUnavailableError):
         await manager.commit(EMPTY, [held(0, 1)])

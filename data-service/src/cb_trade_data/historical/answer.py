@@ -58,8 +58,8 @@ class Answer:
         """Yield the rows in time order, unique. To be closed (`aclosing`) when left early.
 
         Raises:
-            CbTradeError: Storage cannot be read, or the exchange refuses the series. What it fails to answer is no
-                error but a gap in the receipt.
+            CbTradeError: The exchange refuses the series. What it fails to answer is no error but a gap in the receipt.
+                Storage that cannot be read is none either: what it holds comes from the exchange then.
         """
         rest = self._bars
         while rest is not None:
@@ -76,7 +76,7 @@ class Answer:
             rest = TimeRange(part.end, rest.end) if part.end < rest.end else None
 
     async def _deliver(self, partition: Partition, part: TimeRange) -> AsyncGenerator[pa.Table, None]:
-        stored = await self._storage.read(partition, part)
+        stored = await self._storage.read_if_possible(partition, part)
         now = self._now()
         gaps = missing(
             part,

@@ -138,7 +138,7 @@ class Flight:
         are; later it may be more.
 
         Raises:
-            CbTradeError: Storage could not be read, or the exchange refuses the series.
+            CbTradeError: The exchange refuses the series.
         """
         cursor = want.range.start
         while True:
@@ -209,7 +209,7 @@ class Flight:
                 return
 
     async def _take_off(self) -> None:
-        self._stored = self._state = await self._storage.read(self._partition)
+        self._stored = self._state = await self._storage.read_if_possible(self._partition)
         self._has_read = True
         self._committed_at = asyncio.get_running_loop().time()
         for want in self._wants:
@@ -233,6 +233,11 @@ class Flight:
         if not self._may_fetch:
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
+        with suppress(StorageUnavailableError):  # then what was read before, or nothing, has to do
+            await self._read_again()
+        return self._may_fetch
+
+    async def _read_again(self) -> None:
         stored = await self._storage.read(self._partition)
         if stored.version != self._stored.version:
             self._stored = self._state = stored
@@ -240,7 +245,6 @@ class Flight:
             for want in self._wants:
                 self._open(want)
             self._announce()
-        return self._may_fetch
 
     def _open(self, want: Want) -> None:
         """Find out what of *want* is missing."""

@@ -121,7 +121,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if bars is None:
             return True  # It lies between two opens of the past.
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
-        stored = await self._storage.read(partition_at(series, newest.start))
+        stored = await self._storage.read_if_possible(partition_at(series, newest.start))
         now = self._local_now()
         return not any(missing(newest, stored.coverage, unlisted=facts.unlisted, now=now, failures_since=now))
 

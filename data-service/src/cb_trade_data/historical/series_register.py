@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, UnknownSymbolError
+from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, StorageUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.interfaces import IStorageManager
@@ -36,10 +36,10 @@ class SeriesRegister:
             UnknownSymbolError: It has not.
             ExchangeUnavailableError: It could not be asked.
         """
-        if (facts := await self._storage.facts(series)) is not None:
+        if (facts := await self._storage.facts_if_possible(series)) is not None:
             return facts
         async with self._lock(series):
-            if (facts := await self._storage.facts(series)) is not None:
+            if (facts := await self._storage.facts_if_possible(series)) is not None:
                 return facts
             return await self._remember(series, SeriesFacts(await self._source.market_id(series)))
 
@@ -57,11 +57,11 @@ class SeriesRegister:
             ExchangeUnavailableError: It did not answer, or with what cannot be true. The facts stay as they were.
         """
         async with self._lock(series):
-            facts = await self._storage.facts(series) or SeriesFacts(await self._source.market_id(series))
+            facts = await self._storage.facts_if_possible(series) or SeriesFacts(await self._source.market_id(series))
             if not force and not facts.listing_is_due(now):
                 return facts
             listed_at = await self._source.fetch_first_open(series)
-            known = [bar for bar in (known_bar, await self._storage.first_timestamp(series)) if bar is not None]
+            known = [bar for bar in (known_bar, await self._first_stored(series)) if bar is not None]
             if listed_at is None and (known or facts.listed_at is not None):
                 raise ExchangeUnavailableError(series.exchange, "it says that it has no bar, and had some before")
             if listed_at is not None and (listed_at > min([now, *known]) or series.grid.floor(listed_at) != listed_at):
@@ -82,6 +82,13 @@ class SeriesRegister:
             self._recheck_after[series] = now + _RECHECK_FAILED_AFTER
             _log.warning("series.listing_unknown", series=str(series), error=str(error))
             return facts
+
+    async def _first_stored(self, series: Series) -> datetime | None:
+        try:
+            return await self._storage.first_timestamp(series)
+        except StorageUnavailableError as error:
+            _log.warning("series.first_bar_unknown", series=str(series), error=str(error))
+            return None
 
     async def _remember(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
         try:

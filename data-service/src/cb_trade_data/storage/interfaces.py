@@ -120,6 +120,14 @@ class IStorageManager(ABC):
         """Return what is stored of *partition*; see `IRawDataStorage.read_partition`."""
 
     @abstractmethod
+    async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+        """Return what is stored of *partition*, or nothing (version None) where storage cannot be read.
+
+        That has then been counted and is visible in `problem`. Whoever asks gets rows all the same, from the exchange;
+        what is stored stays as it is, because a commit over nothing is refused where something is.
+        """
+
+    @abstractmethod
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """Store *changes* on top of *base*, or of whatever has been stored since, and return the outcome.
 
@@ -130,6 +138,10 @@ class IStorageManager(ABC):
     @abstractmethod
     async def facts(self, series: Series) -> SeriesFacts | None:
         """Return the series' facts, or None where there are none yet."""
+
+    @abstractmethod
+    async def facts_if_possible(self, series: Series) -> SeriesFacts | None:
+        """Return the series' facts, or None where there are none yet or they cannot be read; see `read_if_possible`."""
 
     @abstractmethod
     async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
@@ -158,4 +170,4 @@ class IStorageManager(ABC):
     @property
     @abstractmethod
     def problem(self) -> str | None:
-        """The last failure to store something, until a later one succeeds; None when all is well."""
+        """The last failure to write or to read, until a later one succeeds; None when all is well."""

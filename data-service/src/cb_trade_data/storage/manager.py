@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final
 
@@ -29,17 +29,26 @@ class StorageManagerImpl(IStorageManager):
 
     def __init__(self, storage: IRawDataStorage) -> None:
         self._storage = storage
-        self._problem: str | None = None
+        self._write_problem: str | None = None
+        self._read_problem: str | None = None
         self.failed_writes = 0
+        self.failed_reads = 0
 
     async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read`."""
-        return await self._storage.read_partition(partition, wanted)
+        with self._noting_failed_reads():
+            return await self._storage.read_partition(partition, wanted)
+
+    async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+        """See `IStorageManager.read_if_possible`."""
+        with suppress(StorageUnavailableError):
+            return await self.read(partition, wanted)
+        return StoredPartition.empty(partition)
 
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """See `IStorageManager.commit`."""
         news = StoredPartition.empty(base.partition).with_changes(changes).rows
-        with self._noting_failures():
+        with self._noting_failed_writes():
             for _ in range(_MAX_RACES):
                 try:
                     fresh = differing(news, base.rows)
@@ -51,11 +60,18 @@ class StorageManagerImpl(IStorageManager):
 
     async def facts(self, series: Series) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
-        return await self._storage.read_facts(series)
+        with self._noting_failed_reads():
+            return await self._storage.read_facts(series)
+
+    async def facts_if_possible(self, series: Series) -> SeriesFacts | None:
+        """See `IStorageManager.facts_if_possible`."""
+        with suppress(StorageUnavailableError):
+            return await self.facts(series)
+        return None
 
     async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
         """See `IStorageManager.commit_facts`."""
-        with self._noting_failures():
+        with self._noting_failed_writes():
             for _ in range(_MAX_RACES):
                 try:
                     return await self._storage.write_facts(series, facts)
@@ -86,16 +102,28 @@ class StorageManagerImpl(IStorageManager):
     @property
     def problem(self) -> str | None:
         """See `IStorageManager.problem`."""
-        return self._problem
+        return self._write_problem or self._read_problem
 
     @contextmanager
-    def _noting_failures(self) -> Iterator[None]:
+    def _noting_failed_writes(self) -> Iterator[None]:
         """Count and show a failure to write; forget the last one when a write succeeds."""
         try:
             yield
         except CbTradeError as error:
             self.failed_writes += 1
-            self._problem = str(error)
+            self._write_problem = str(error)
             _log.error("storage.write_failed", code=error.code, error=str(error), failed_writes=self.failed_writes)
             raise
-        self._problem = None
+        self._write_problem = None
+
+    @contextmanager
+    def _noting_failed_reads(self) -> Iterator[None]:
+        """Count and show a failure to read; forget the last one when a read succeeds."""
+        try:
+            yield
+        except CbTradeError as error:
+            self.failed_reads += 1
+            self._read_problem = str(error)
+            _log.error("storage.read_failed", code=error.code, error=str(error), failed_reads=self.failed_reads)
+            raise
+        self._read_problem = None
