@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import mmap
 import os
 import random
 import tempfile
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.implementations.file_lock import FileLock
-from cb_trade_data.storage.implementations.file_versions import FileVersions, content_version
+from cb_trade_data.storage.implementations.known_files import KnownFiles, content_version
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import ObjectStorage
@@ -46,7 +45,7 @@ class LocalFileStorage(ObjectStorage):
         """*root* is made when first written to."""
         super().__init__(layout)
         self._root = root
-        self._versions = FileVersions()
+        self._files = KnownFiles()
 
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
         """See `ObjectStorage.read_object`."""
@@ -93,12 +92,8 @@ class LocalFileStorage(ObjectStorage):
 
     def _get(self, path: str, mapped: bool) -> StoredObject | None:
         try:
-            with (self._root / path).open("rb") as file:
-                if mapped and os.fstat(file.fileno()).st_size:
-                    data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                else:
-                    data = pa.py_buffer(file.read())
-                return StoredObject(path, data, self._versions.version(path, file.fileno(), lambda: data))
+            data, version = self._files.read(self._root / path, mapped=mapped)
+            return StoredObject(path, data, version)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -123,6 +118,7 @@ class LocalFileStorage(ObjectStorage):
         with self._locked(path):
             if self._current_version(path) != expected_version:
                 raise VersionConflictError(path)
+            self._files.forget(target)
             return _replace(target, data)
 
     def _get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
@@ -164,6 +160,7 @@ class LocalFileStorage(ObjectStorage):
         target = self._root / path
         with self._locked(path):
             if self._current_version(path) == version:
+                self._files.forget(target)
                 target.unlink()
                 _sync_folder(target.parent)
 
@@ -180,8 +177,7 @@ class LocalFileStorage(ObjectStorage):
 
     def _current_version(self, path: str) -> str | None:
         try:
-            with (self._root / path).open("rb") as file:
-                return self._versions.version(path, file.fileno(), file.read)
+            return self._files.version(self._root / path)
         except FileNotFoundError:
             return None
 
