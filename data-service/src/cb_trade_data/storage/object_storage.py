@@ -98,8 +98,8 @@ class ObjectStorage(IRawDataStorage):
         """Remove those that there are."""
 
     @abstractmethod
-    def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
-        """Yield the paths of all objects under *folder*, sorted."""
+    def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[str, None]:
+        """Yield the paths of all objects under *folder*, sorted; on request without those in folders of entries."""
 
     @abstractmethod
     async def delete_object(self, path: str, version: str) -> None:
@@ -296,7 +296,7 @@ class ObjectStorage(IRawDataStorage):
 
     async def _partitions(self, folder: str) -> list[Partition]:
         """Return the partitions that are committed under *folder*; those of one series oldest first."""
-        async with aclosing(self.list_objects(folder)) as paths:
+        async with aclosing(self.list_objects(folder, with_entries=False)) as paths:
             found = [self._paths.partition_of(path) async for path in paths]
         return sorted((each for each in found if each is not None), key=lambda each: (each.year, each.month))
 

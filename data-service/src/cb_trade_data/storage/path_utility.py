@@ -46,6 +46,10 @@ class StoragePathUtility(ABC):
     def partition_of(self, path: str) -> Partition | None:
         """Return the partition that *path* commits; None for any other file."""
 
+    def is_entry_folder(self, path: str) -> bool:  # noqa: ARG002
+        """Tell whether there are entries in the folder at *path*, and nothing else of ours; see `EntryPaths`."""
+        return False
+
     def _checked(self, partition: Partition, path: str) -> Partition | None:
         """Return *partition* if there is such a one, and *path* is the path of it."""
         if partition.series.timeframe is None or partition.year >= MAXYEAR or partition.month > _MONTHS:
@@ -145,6 +149,11 @@ class EntryPaths(StoragePathUtility):
     def part_path(self, partition: Partition) -> str:
         """See `StoragePathUtility.part_path`."""
         return f"{self.partition_folder(partition)}/{self._COMMIT_NAME}"
+
+    def is_entry_folder(self, path: str) -> bool:
+        """See `StoragePathUtility.is_entry_folder`: the folder of a day."""
+        keys = path.split("/")
+        return len(keys) == 7 and keys[0] == self._ROOT and all(key.isdecimal() for key in keys[4:])
 
     def entry_folder(self, series: Series, timestamp_ms: int) -> str:
         """Return the folder of the documents of the UTC day that holds *timestamp_ms*."""

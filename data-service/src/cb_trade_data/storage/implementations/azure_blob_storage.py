@@ -19,7 +19,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.identity.aio import DefaultAzureCredential
-from azure.storage.blob.aio import BlobLeaseClient, ContainerClient
+from azure.storage.blob.aio import BlobLeaseClient, BlobPrefix, ContainerClient
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.interfaces import PartitionLock
@@ -128,10 +128,14 @@ class AzureBlobStorage(ObjectStorage):
 
         await _some_at_once(delete, paths)
 
-    async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
+    async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[str, None]:
         """See `ObjectStorage.list_objects`."""
         async with _translated_errors(folder):
             try:
+                if self._layout.has_entries and not with_entries:
+                    for name in await self._list_without_entries(folder):
+                        yield name
+                    return
                 async for name in self._container.list_blob_names(name_starts_with=f"{folder}/"):
                     yield name
             except ResourceNotFoundError:
@@ -161,6 +165,18 @@ class AzureBlobStorage(ObjectStorage):
         await self._container.close()
         if isinstance(credential := self._container.credential, DefaultAzureCredential):
             await credential.close()
+
+    async def _list_without_entries(self, folder: str) -> list[str]:
+        """List folder by folder, around those of entries: a month of minutes has as many as nine pages of a listing."""
+        names: list[str] = []
+        folders = [folder]
+        while folders:
+            async for found in self._container.walk_blobs(name_starts_with=f"{folders.pop()}/", delimiter="/"):
+                if not isinstance(found, BlobPrefix):
+                    names.append(found.name)
+                elif not self._paths.is_entry_folder(inner := found.name.removesuffix("/")):
+                    folders.append(inner)
+        return sorted(names)
 
     async def _ensure_container(self) -> None:
         if self._is_container_known:

@@ -67,9 +67,9 @@ class LocalFileStorage(ObjectStorage):
         """See `ObjectStorage.delete_entries`."""
         await asyncio.to_thread(self._delete_entries, paths)
 
-    async def list_objects(self, folder: str) -> AsyncGenerator[str, None]:
+    async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[str, None]:
         """See `ObjectStorage.list_objects`."""
-        for path in await asyncio.to_thread(self._list, folder):
+        for path in await asyncio.to_thread(self._list, folder, with_entries):
             yield path
 
     async def delete_object(self, path: str, version: str) -> None:
@@ -164,16 +164,17 @@ class LocalFileStorage(ObjectStorage):
                 target.unlink()
                 _sync_folder(target.parent)
 
-    def _list(self, folder: str) -> list[str]:
-        base = self._root / folder
+    def _list(self, folder: str, with_entries: bool) -> list[str]:
+        found = []
         try:
-            return sorted(
-                file.relative_to(self._root).as_posix()
-                for file in base.rglob("*")
-                if not file.name.startswith(".") and file.is_file()
-            )
+            for parent, folders, files in os.walk(self._root / folder, onerror=_raise_unless_missing):
+                path = Path(parent).relative_to(self._root).as_posix()
+                if not with_entries:
+                    folders[:] = [name for name in folders if not self._paths.is_entry_folder(f"{path}/{name}")]
+                found += [f"{path}/{name}" for name in files if not name.startswith(".")]
         except OSError as error:
             raise StorageUnavailableError(folder, error.strerror or type(error).__name__) from error
+        return sorted(found)
 
     def _current_version(self, path: str) -> str | None:
         try:
@@ -200,6 +201,11 @@ class LocalFileStorage(ObjectStorage):
 
 class _LockHeldError(Exception):
     """Another writer is at it."""
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _replace(target: Path, data: pa.Buffer | bytes) -> str:

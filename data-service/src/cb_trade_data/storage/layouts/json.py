@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, compress, pairwise
+from itertools import compress, islice, pairwise
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 from cb_trade_data.models.market import SCHEMAS, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.integrity import Verified, rows_checksum
+from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.entries import EntryPlan
 from cb_trade_data.storage.layouts.metadata import CHECKSUM_KEY, ObjectMetadata
@@ -54,7 +54,7 @@ class JsonLayout:
         """See `Layout.encode`."""
         days = list(_by_day(stored.rows))
         names = iter(map(self.paths.entry_name, entry_paths))
-        entries = tuple(tuple(next(names) for _ in range(day.num_rows)) for day in days)
+        entries = tuple(tuple(islice(names, day.num_rows)) for day in days)
         pairs = ObjectMetadata.of(days, stored.coverage, entries).to_key_values()
         # Every value but the checksum is JSON already: a document that people can read.
         document = {
@@ -81,8 +81,7 @@ class JsonLayout:
     def entry_paths(self, partition: Partition, stored: StoredObject, wanted: TimeRange | None) -> Sequence[str]:
         """See `Layout.entry_paths`."""
         metadata = self.metadata(stored)
-        days = (self._paths_of_day(partition, metadata, number) for number in metadata.overlapping(wanted))
-        return list(chain.from_iterable(days))
+        return self._paths_of(partition, metadata, metadata.overlapping(wanted))
 
     def decode(
         self,
@@ -90,22 +89,23 @@ class JsonLayout:
         stored: StoredObject,
         entries: Mapping[str, bytes],
         wanted: TimeRange | None,
-        verified: Verified,  # noqa: ARG002 - an entry may change while the committing object does not
+        verified: Verified,  # noqa: ARG002 - remembers what an object's version says
     ) -> StoredPartition:
         """See `Layout.decode`."""
         metadata = self.metadata(stored)
-        schema = SCHEMAS[partition.series.kind]
-        days = [schema.empty_table()]
-        for number in metadata.overlapping(wanted):
-            day = _rows(self._paths_of_day(partition, metadata, number), entries, schema)
-            if rows_checksum(day) != metadata.batches[number].checksum:
-                raise ValueError(f"the checksum of batch {number} does not match its rows")
-            days.append(day)
-        return StoredPartition(partition, pa.concat_tables(days), metadata.coverage, stored.version)
+        numbers = metadata.overlapping(wanted)
+        paths = self._paths_of(partition, metadata, numbers)
+        rows = _rows(paths, entries, SCHEMAS[partition.series.kind])
+        # At every read: entries may change while the object that names them, and with it the version, does not.
+        metadata.verify(rows, numbers, stored.path, stored.version, Verified())
+        return StoredPartition(partition, rows, metadata.coverage, stored.version)
 
-    def _paths_of_day(self, partition: Partition, metadata: ObjectMetadata, number: int) -> list[str]:
-        folder = self.paths.entry_folder(partition.series, metadata.batches[number].first_ms)
-        return [self.paths.entry_path(folder, name) for name in metadata.entries[number]]
+    def _paths_of(self, partition: Partition, metadata: ObjectMetadata, days: range) -> list[str]:
+        paths: list[str] = []
+        for number in days:
+            folder = self.paths.entry_folder(partition.series, metadata.batches[number].first_ms)
+            paths += (self.paths.entry_path(folder, name) for name in metadata.entries[number])
+        return paths
 
 
 def _by_day(rows: pa.Table) -> Iterator[pa.Table]:
@@ -134,6 +134,8 @@ def _rows(paths: Sequence[str], entries: Mapping[str, bytes], schema: pa.Schema)
             rows.append([int(document["timestamp"]), *(float(document[name]) for name in schema.names[1:])])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not the document of a row") from error
+    if not rows:
+        return schema.empty_table()
     times, *columns = zip(*rows, strict=True)
     try:
         arrays = [pa.array(times, pa.int64()).cast(TIMESTAMP), *(pa.array(column, pa.float64()) for column in columns)]
