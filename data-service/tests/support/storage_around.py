@@ -138,10 +138,12 @@ class Form(ABC):
     Attributes:
         root: The folder in which every object of the exchange lies.
         commit_end: How the paths of the objects that commit a partition end.
+        numbers_of_two_batches: Minutes of the tests that lie in two batches of their partition, or more.
     """
 
     root: str
     commit_end: str
+    numbers_of_two_batches: range
 
     @abstractmethod
     def layout(self) -> Layout:
@@ -158,6 +160,7 @@ class Form(ABC):
 
 class _HiveForm(Form):
     root = "ohlcv/exchange=binance/"
+    numbers_of_two_batches = range(-10_000, 0)
 
     def rows(self, around: Around) -> pa.Table:
         parts = [
@@ -197,6 +200,7 @@ class ArrowForm(_HiveForm):
 class JsonForm(Form):
     root = "raw_data/binance/"
     commit_end = "/_coverage.json"
+    numbers_of_two_batches = range(4)
 
     def layout(self) -> Layout:
         return JsonLayout()

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from azure.storage.blob import ContainerClient
 from storage_around import AroundContainer, ArrowForm, JsonForm, ParquetForm
-from storage_contract import PARTITION, JsonContract, StorageContract
+from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract
 from unit_builders import minute_bars, series
 
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
@@ -36,11 +36,11 @@ class AzureBlobStorageContract(StorageContract):
             yield AroundContainer(client, monkeypatch)
 
 
-class TestAzureBlobStorageParquet(AzureBlobStorageContract):
+class TestAzureBlobStorageParquet(SingleObjectContract, AzureBlobStorageContract):
     form = ParquetForm()
 
 
-class TestAzureBlobStorageArrow(AzureBlobStorageContract):
+class TestAzureBlobStorageArrow(SingleObjectContract, AzureBlobStorageContract):
     form = ArrowForm()
 
 

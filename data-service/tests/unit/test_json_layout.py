@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 import pyarrow as pa
@@ -12,7 +13,7 @@ from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minut
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment, State
-from cb_trade_data.storage.integrity import Verified
+from cb_trade_data.storage.integrity import Verified, bytes_checksum
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.stored_partition import StoredPartition
@@ -27,17 +28,28 @@ COVERAGE = Coverage(
     )
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(6)), COVERAGE)
-COMMIT = LAYOUT.encode(STORED)
-ENTRIES = dict(LAYOUT.entries(STORED.rows, PARTITION))
+PLAN = LAYOUT.plan_entries(STORED, STORED.rows, None)
+ENTRIES = PLAN.documents
+COMMIT = LAYOUT.encode(STORED, PLAN.paths)
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 
 
+def commit_object(data: bytes) -> StoredObject:
+    return StoredObject("commit", pa.py_buffer(data), "v1")
+
+
 def decode(
-    commit: bytes = COMMIT, entries: dict[str, bytes] = ENTRIES, wanted: TimeRange | None = None
+    commit: bytes = COMMIT, entries: Mapping[str, bytes] = ENTRIES, wanted: TimeRange | None = None
 ) -> StoredPartition:
-    objects = [StoredObject(path, pa.py_buffer(data), "e") for path, data in entries.items()]
-    return LAYOUT.decode(PARTITION, StoredObject("commit", pa.py_buffer(commit), "v1"), objects, wanted, Verified())
+    return LAYOUT.decode(PARTITION, commit_object(commit), entries, wanted, Verified())
+
+
+def resealed(**changes: object) -> bytes:
+    """Return the commit with other content, and a checksum that fits it."""
+    document = orjson.loads(COMMIT) | {f"cb_trade.{name}": value for name, value in changes.items()}
+    parts = [orjson.dumps(document[f"cb_trade.{name}"]) for name in ("coverage", "batches", "entries")]
+    return orjson.dumps(document | {"cb_trade.checksum": bytes_checksum(b"".join(parts))})
 
 
 def whole(rows: pa.Table) -> StoredPartition:
@@ -60,17 +72,52 @@ def test_the_order_in_which_entries_are_found_does_not_matter():
 def test_every_bit_of_every_number_comes_back(values: Sequence[Sequence[float]]):
     rows = table([(epoch_ms(minute(index)), *row) for index, row in enumerate(values)])
 
-    stored = decode(LAYOUT.encode(whole(rows)), dict(LAYOUT.entries(rows, PARTITION)))
+    plan = LAYOUT.plan_entries(whole(rows), rows, None)
+    stored = decode(LAYOUT.encode(whole(rows), plan.paths), plan.documents)
 
     assert_same_rows(stored.rows.combine_chunks(), rows)
 
 
-def test_only_fresh_rows_need_entries():
-    fresh = dict(LAYOUT.entries(minute_bars([2]), PARTITION))
+def test_only_fresh_rows_need_documents():
+    plan = LAYOUT.plan_entries(STORED, minute_bars([2]), commit_object(COMMIT))
 
-    assert fresh.items() <= ENTRIES.items()
-    assert len(fresh) == 1
-    assert dict(LAYOUT.entries(minute_bars([]), PARTITION)) == {}
+    assert plan.paths == PLAN.paths
+    assert plan.documents == {PLAN.paths[2]: ENTRIES[PLAN.paths[2]]}
+    assert plan.superseded == []
+
+
+def test_a_row_that_the_commit_does_not_know_needs_a_document_whether_it_is_called_fresh_or_not():
+    more = replace(STORED, rows=minute_bars(range(8)))
+
+    plan = LAYOUT.plan_entries(more, minute_bars([7]), commit_object(COMMIT))
+
+    assert [path.rsplit("/", 1)[1] for path in plan.documents] == ["1709165040000.json", "1709165100000.json"]
+
+
+def test_a_document_whose_name_is_taken_gets_another_name_of_the_same_row():
+    taken = PLAN.paths[2]
+
+    plan = PLAN.renamed([taken], "nonce")
+
+    other = taken.replace(".json", ".nonce.json")
+    assert plan.paths == (*PLAN.paths[:2], other, *PLAN.paths[3:])
+    assert plan.documents == {other: ENTRIES[taken]}
+    assert plan.renamed([other], "next").paths[2] == taken.replace(".json", ".next.json")
+
+
+def test_the_name_of_a_later_document_stays_known_to_its_row():
+    later = PLAN.renamed(PLAN.paths[2:4], "nonce")
+    commit = LAYOUT.encode(STORED, later.paths)
+
+    plan = LAYOUT.plan_entries(STORED, minute_bars([]), commit_object(commit))
+
+    assert (plan.paths, dict(plan.documents), plan.superseded) == (later.paths, {}, [])
+
+
+def test_documents_that_nothing_needs_any_more_are_superseded():
+    plan = LAYOUT.plan_entries(STORED, minute_bars([2]), commit_object(COMMIT)).renamed([PLAN.paths[2]], "nonce")
+
+    assert plan.superseded == [PLAN.paths[2]]
 
 
 def test_a_partition_without_rows_comes_back():
@@ -90,15 +137,37 @@ def test_a_day_can_be_read_with_its_own_entries_alone():
     assert stored.coverage == COVERAGE
 
 
-def test_the_whole_cannot_be_read_with_the_entries_of_a_day():
-    with pytest.raises(ValueError, match="checksum"):
-        decode(entries={path: data for path, data in ENTRIES.items() if "/2024/02/29/" in path})
+def test_the_commit_says_which_entries_a_part_needs():
+    wanted = TimeRange(utc("2024-02-29"), utc("2024-03-01"))
+
+    assert LAYOUT.entry_paths(PARTITION, commit_object(COMMIT), None) == list(PLAN.paths)
+    assert LAYOUT.entry_paths(PARTITION, commit_object(COMMIT), wanted) == list(PLAN.paths[2:])
 
 
-def test_a_row_that_is_not_covered_is_invisible():
-    more = ENTRIES | dict(LAYOUT.entries(minute_bars([-1, 6, 50, 70]), PARTITION))
+@pytest.mark.parametrize("path", PLAN.paths)
+def test_no_entry_may_be_missing(path):
+    with pytest.raises(ValueError, match=path):
+        decode(entries={other: data for other, data in ENTRIES.items() if other != path})
 
-    assert_same_rows(decode(entries=more).rows.combine_chunks(), STORED.rows)
+
+def test_what_the_commit_does_not_name_is_passed_over():
+    beside = LAYOUT.plan_entries(whole(minute_bars([-1, 6, 50, 70])), minute_bars([]), None).documents
+
+    assert_same_rows(decode(entries={**ENTRIES, **beside}).rows.combine_chunks(), STORED.rows)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        [["1709164680000", "1709164740000"]],
+        [["1709164680000"], ["1709164800000"] * 4],
+        [["../../../../../../secret", "x"], ["1709164800000"] * 4],
+    ],
+)
+def test_names_that_cannot_be_those_of_the_rows_are_refused(entries):
+    with pytest.raises(ValueError, match="entr"):
+        LAYOUT.entry_paths(PARTITION, commit_object(resealed(entries=entries)), None)
 
 
 def test_the_commit_is_a_document_that_people_can_read():
@@ -109,6 +178,10 @@ def test_the_commit_is_a_document_that_people_can_read():
     assert [batch[:3] for batch in document["cb_trade.batches"]] == [
         [2, epoch_ms(minute(0)), epoch_ms(minute(1))],
         [4, epoch_ms(minute(2)), epoch_ms(minute(5))],
+    ]
+    assert document["cb_trade.entries"] == [
+        ["1709164680000", "1709164740000"],
+        ["1709164800000", "1709164860000", "1709164920000", "1709164980000"],
     ]
 
 

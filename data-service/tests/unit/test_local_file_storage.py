@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
-from storage_contract import PARTITION, JsonContract, StorageContract, known, write
+from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract, known, write
 from unit_builders import minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
@@ -38,11 +38,11 @@ class LocalFileStorageContract(StorageContract):
         return AroundFolder(root, monkeypatch)
 
 
-class TestLocalFileStorageParquet(LocalFileStorageContract):
+class TestLocalFileStorageParquet(SingleObjectContract, LocalFileStorageContract):
     form = ParquetForm()
 
 
-class TestLocalFileStorageArrow(LocalFileStorageContract):
+class TestLocalFileStorageArrow(SingleObjectContract, LocalFileStorageContract):
     form = ArrowForm()
 
 

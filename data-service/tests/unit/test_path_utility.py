@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from unit_builders import TIMEFRAMES, epoch_ms, instants, quick, series, span, utc
+from unit_builders import TIMEFRAMES, epoch_ms, instants, quick, series, utc
 
-from cb_trade_data.models.instants import EPOCH
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import SYMBOL_MAX_BYTES, Kind, Series
-from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.path_utility import EntryPaths, HivePaths
 
@@ -102,39 +99,52 @@ def test_the_commit_of_a_partition_of_entries_lies_in_its_folder(of, path):
 
 @pytest.mark.parametrize("timeframe", ["1m", "1h", "1d"])
 def test_an_entry_lies_in_the_folder_of_its_day(timeframe):
-    path = ENTRIES.entry_path(series(timeframe=timeframe), 1_709_164_740_000)
+    folder = ENTRIES.entry_folder(series(timeframe=timeframe), 1_709_164_740_000)
 
-    assert path == f"raw_data/binance/BTC%2FUSDT/ohlcv-{timeframe}/2024/02/28/1709164740000.json"
-    assert ENTRIES.is_entry(path)
+    assert folder == f"raw_data/binance/BTC%2FUSDT/ohlcv-{timeframe}/2024/02/28"
+    assert ENTRIES.entry_path(folder, "1709164740000") == f"{folder}/1709164740000.json"
 
 
-def test_what_is_named_with_an_underscore_is_no_entry():
-    for path in (ENTRIES.facts_path(series()), ENTRIES.part_path(partition_at(series(), utc("2024-02-29"))), "a/b.txt"):
-        assert not ENTRIES.is_entry(path)
+def test_later_documents_of_a_row_keep_its_key_and_get_a_nonce():
+    """Keys of kinds with several rows at one time will hold more than a time."""
+    for key in ("1709164740000", "1709164740000-4711"):
+        first = ENTRIES.entry_path("folder", key)
+        later = ENTRIES.renamed_entry(first, "0af3")
+
+        assert later == f"folder/{key}.0af3.json"
+        assert ENTRIES.renamed_entry(later, "99") == f"folder/{key}.99.json"
+        assert {ENTRIES.entry_key(first), ENTRIES.entry_key(later)} == {key}
+        assert ENTRIES.entry_path("folder", ENTRIES.entry_name(later)) == later
+
+
+def test_the_name_of_an_entry_leads_nowhere_else():
+    with pytest.raises(ValueError, match="not the name"):
+        ENTRIES.entry_path("folder", "../other/1709164740000")
 
 
 @quick(200)
 @given(partitions, st.data())
-def test_the_entries_of_a_partition_lie_in_its_entry_folders(partition, data):
+def test_the_entries_of_a_partition_lie_in_its_folder_and_in_folders_of_entries(partition, data):
     first = max(epoch_ms(partition.range.start), 0)
     time_ms = data.draw(st.integers(first, epoch_ms(partition.range.end) - 1))
-    instant = EPOCH + timedelta(milliseconds=time_ms)
-    path = ENTRIES.entry_path(partition.series, time_ms)
+    folder = ENTRIES.entry_folder(partition.series, time_ms)
+    path = ENTRIES.entry_path(folder, str(time_ms))
 
-    for wanted in (None, TimeRange(instant, instant + timedelta(milliseconds=1))):
-        (folder,) = ENTRIES.entry_folders(partition, wanted)
-        assert path.startswith(f"{folder}/")
+    assert folder.startswith(f"{ENTRIES.partition_folder(partition)}/")
+    assert ENTRIES.is_entry_folder(folder)
     assert ENTRIES.series_of(path) == partition.series
     assert ENTRIES.partition_of(path) is None
 
 
-def test_every_day_of_a_part_has_one_entry_folder():
-    folder = "raw_data/binance/BTC%2FUSDT/ohlcv-1m/2024"
-    partition = partition_at(series(), utc("2024-02-29"))
-
-    wanted = span("2024-02-28T23:59", "2024-03-01T00:00")
-    assert ENTRIES.entry_folders(partition, wanted) == [f"{folder}/02/28", f"{folder}/02/29"]
-    assert HIVE.entry_folders(partition, wanted) == []
+@both
+@quick(200)
+@given(partitions)
+@example(partition_at(series("2024/02/28"), utc("2024-02-29")))
+def test_no_folder_above_a_commit_is_one_of_entries(paths, partition):
+    folder = paths.part_path(partition)
+    while folder:
+        folder = folder.rpartition("/")[0]
+        assert not paths.is_entry_folder(folder)
 
 
 @both
@@ -167,7 +177,7 @@ def test_a_series_without_bars_is_found_again(paths, kind):
 @examples
 def test_nothing_leads_out_of_the_root(paths, of):
     part = paths.part_path(partition_at(of, utc("2024-02-29")))
-    entry = paths.entry_path(of, 0) if isinstance(paths, EntryPaths) else part
+    entry = paths.entry_path(paths.entry_folder(of, 0), "0") if isinstance(paths, EntryPaths) else part
     for path in (part, entry, paths.facts_path(of), paths.damaged_path(part, '"0x8D"')):
         parts = path.split("/")
         assert not PurePosixPath(path).is_absolute()
