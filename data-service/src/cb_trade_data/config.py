@@ -56,8 +56,9 @@ class StorageSettings(_Section):
     backend: Literal["local", "azure"] = Field(
         "local", description="The place: `local` is a folder on this machine, `azure` a blob container."
     )
-    layout: Literal["parquet", "arrow"] = Field(
-        "parquet", description="The files: `parquet`, readable by any engine, or `arrow`, the fastest."
+    layout: Literal["parquet", "arrow", "json"] = Field(
+        "parquet",
+        description="The files: `parquet`, readable by any engine; `arrow`, the fastest; `json`, a document per row.",
     )
     root: Path = Field(Path("data"), description="The folder of the `local` backend; made when first written to.")
     azure: AzureSettings = Field(default_factory=AzureSettings)

@@ -26,10 +26,11 @@ from cb_trade_data.storage.implementations.local_file_storage import LocalFileSt
 from cb_trade_data.storage.interfaces import IRawDataStorage
 from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
+from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 
-_LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout}
+_LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
 
 
 def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> FastAPI:

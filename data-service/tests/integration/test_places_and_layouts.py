@@ -7,12 +7,13 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from service_harness import at, running_service
+from service_harness import Client, Reply, at, running_service
 
 from cb_trade_data.config import AzureSettings, StorageSettings
+from cb_trade_simulator.faults import RowsFault
 
 START, END = at("2024-01-30T12:00"), at("2024-02-02T06:00")
-PAGES = 3 + 2
+PAGES = {"1m": 3 + 2, "15m": 1 + 1}
 
 
 @pytest.fixture(params=["local", "azure"])
@@ -24,41 +25,80 @@ def place(request, tmp_path) -> dict:
     return {"backend": "azure", "azure": azure}
 
 
-@pytest.fixture(params=["parquet", "arrow"])
+@pytest.fixture(params=["parquet", "arrow", "json"])
 def storage(request, place) -> StorageSettings:
     return StorageSettings(**place, layout=request.param)
 
 
-async def test_cold_warm_and_after_a_restart(simulator, storage):
+@pytest.fixture
+def timeframe(storage) -> str:
+    """One that gives the layout no more rows than it is made for."""
+    return "15m" if storage.layout == "json" else "1m"
+
+
+async def test_cold_warm_and_after_a_restart(simulator, storage, timeframe):
     async with running_service(storage, simulator.base_url) as service, service.client() as client:
-        await client.history(at("2024-01-31T00:00"), at("2024-01-31T03:00"))
-        cold = await client.history(START, END)
-        warm = await client.history(START, END)
+        await client.history(at("2024-01-31T00:00"), at("2024-01-31T03:00"), timeframe=timeframe)
+        cold = await client.history(START, END, timeframe=timeframe)
+        warm = await client.history(START, END, timeframe=timeframe)
     calls = simulator.calls.by_endpoint["klines"]
     simulator.calls.reset()
     async with running_service(storage, simulator.base_url) as service, service.client() as client:
-        again = await client.history(START, END)
-        part = await client.history(at("2024-02-01T00:00"), at("2024-02-01T10:00"))
+        again = await client.history(START, END, timeframe=timeframe)
+        part = await client.history(at("2024-02-01T00:00"), at("2024-02-01T10:00"), timeframe=timeframe)
 
-    truth = simulator.candles("BTC/USDT", "1m", START, END)
+    truth = simulator.candles("BTC/USDT", timeframe, START, END)
     for reply in (cold, warm, again):
         np.testing.assert_array_equal(reply.rows, truth)
-    some = simulator.candles("BTC/USDT", "1m", at("2024-02-01T00:00"), at("2024-02-01T10:00"))
+    some = simulator.candles("BTC/USDT", timeframe, at("2024-02-01T00:00"), at("2024-02-01T10:00"))
     np.testing.assert_array_equal(part.rows, some)
-    assert calls == 1 + PAGES
+    assert calls == 1 + PAGES[timeframe]
     assert simulator.calls.total == 0
 
 
-async def test_two_services_share_one_fetch(simulator, storage):
+async def test_two_services_share_one_fetch(simulator, storage, timeframe):
     async with (
         running_service(storage, simulator.base_url) as one,
         running_service(storage, simulator.base_url) as other,
         one.client() as first,
         other.client() as second,
     ):
-        replies = await asyncio.gather(first.history(START, END), second.history(START, END))
+        replies = await asyncio.gather(
+            first.history(START, END, timeframe=timeframe), second.history(START, END, timeframe=timeframe)
+        )
 
-    truth = simulator.candles("BTC/USDT", "1m", START, END)
+    truth = simulator.candles("BTC/USDT", timeframe, START, END)
     for reply in replies:
         np.testing.assert_array_equal(reply.rows, truth)
-    assert simulator.calls.by_endpoint["klines"] == PAGES
+    assert simulator.calls.by_endpoint["klines"] == PAGES[timeframe]
+
+
+async def test_readers_beside_a_refresh_get_the_old_rows_or_the_new_ones_and_fetch_none(simulator, storage, timeframe):
+    """The venue has restated a page meanwhile. The readers' service knows of the refresh by storage alone."""
+    hours = at("2024-01-31T00:00"), at("2024-01-31T06:00")
+    async with (
+        running_service(storage, simulator.base_url) as one,
+        running_service(storage, simulator.base_url) as other,
+        one.client() as first,
+        other.client() as second,
+    ):
+        old = await first.history(*hours, timeframe=timeframe)
+        simulator.calls.reset()
+        simulator.inject(RowsFault(lambda rows: [[*row[:5], "4321.5", *row[6:]] for row in rows]))
+        refreshing = asyncio.create_task(first.history(*hours, timeframe=timeframe, refresh=True))
+        readings = await _read_until(refreshing, second, hours, timeframe)
+        new = await refreshing
+        last = await second.history(*hours, timeframe=timeframe)
+
+    assert set(new.rows["volume"]) == {4321.5}
+    np.testing.assert_array_equal(last.rows, new.rows)
+    for reading in readings:
+        assert any(np.array_equal(reading.rows, rows) for rows in (old.rows, new.rows))
+    assert simulator.calls.by_endpoint["klines"] == 1
+
+
+async def _read_until(done: asyncio.Task, client: Client, hours: tuple, timeframe: str) -> list[Reply]:
+    readings = []
+    while not done.done():
+        readings.append(await client.history(*hours, timeframe=timeframe))
+    return readings

@@ -114,6 +114,8 @@ class AroundContainer(Around):
         return self._container.download_blob(path).readall()
 
     def write(self, path: str, data: bytes) -> None:
+        if not self._container.exists():
+            self._container.create_container()
         self._container.upload_blob(path, data, overwrite=True)
 
     def delete(self, path: str) -> None:

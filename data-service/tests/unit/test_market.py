@@ -5,9 +5,9 @@ from datetime import timedelta
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick
+from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, table
 
-from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range, timestamps_ms, upsert
+from cb_trade_data.models.market import OHLCV_SCHEMA, differing, slice_range, timestamps_ms, upsert
 from cb_trade_data.models.time_range import TimeRange
 
 numbers = st.sets(st.integers(0, 30))
@@ -108,3 +108,27 @@ def test_a_slice_copies_nothing():
     sliced = slice_range(rows, minutes(3, 5))
 
     assert sliced.column("open").chunk(0).buffers()[1].address == rows.column("open").chunk(0).buffers()[1].address
+
+
+@quick()
+@given(st.dictionaries(st.integers(0, 30), st.sampled_from([100.0, 700.0])), numbers)
+def test_rows_differ_that_are_not_there_or_have_other_values(fresh: dict[int, float], there: set[int]):
+    rows = pa.concat_tables([minute_bars([number]) for number in sorted(there)] or [minute_bars([])])
+    news = pa.concat_tables([minute_bars([number], fresh[number]) for number in sorted(fresh)] or [minute_bars([])])
+
+    found = differing(news, rows)
+
+    expected = [
+        minute_bars([number], fresh[number])
+        for number in sorted(fresh)
+        if number not in there or fresh[number] != 100.0
+    ]
+    assert_same_rows(found.combine_chunks(), pa.concat_tables(expected or [minute_bars([])]).combine_chunks())
+
+
+def test_the_sign_of_a_zero_is_a_difference():
+    """Checksums tell it, so whoever passes over equal rows must."""
+    zero, minus_zero = (table([(0, 1.0, 1.0, 1.0, 1.0, volume)]) for volume in (0.0, -0.0))
+
+    assert differing(zero, minus_zero).num_rows == 1
+    assert differing(zero, zero).num_rows == 0

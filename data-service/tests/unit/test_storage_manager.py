@@ -102,6 +102,14 @@ async def test_storage_is_told_which_rows_it_does_not_have_yet(manager, storage,
     assert_same_rows(storage.fresh.combine_chunks(), pa.concat_tables(expected).combine_chunks())
 
 
+async def test_rows_that_came_again_as_they_are_stored_are_no_news(manager, storage):
+    base = await manager.commit(EMPTY, [held(0, 4)])
+
+    await manager.commit(base, [held(0, 2), held(2, 3, price=700)])
+
+    assert_same_rows(storage.fresh.combine_chunks(), minute_bars([2], price=700))
+
+
 async def test_what_another_writer_stored_meanwhile_is_kept(manager, storage, other):
     base = await manager.commit(EMPTY, [held(0, 2)])
     await other.save_bulk_entries(SERIES, minute_bars([10, 11]))

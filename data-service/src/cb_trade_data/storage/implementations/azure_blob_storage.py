@@ -100,21 +100,25 @@ class AzureBlobStorage(ObjectStorage):
 
     async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         """See `ObjectStorage.get_entries`."""
-        found = await _some_at_once(self.get_object, paths)
-        return {entry.path: entry.data.to_pybytes() for entry in found if entry is not None}
+        found = await _some_at_once(self._entry, paths)
+        return {path: data for path, data in zip(paths, found, strict=True) if data is not None}
 
     async def put_entries(self, entries: Mapping[str, bytes]) -> list[str]:
         """See `ObjectStorage.put_entries`."""
 
         async def is_occupied(path: str) -> bool:
             try:
-                await self.put_object(path, entries[path], None)
-            except VersionConflictError:
+                async with _translated_errors(path):
+                    await self._container.get_blob_client(path).upload_blob(entries[path], overwrite=False)
+            except ResourceExistsError:
                 # Perhaps by ourselves: the SDK repeats an upload of which it did not hear back.
-                found = await self.get_object(path)
-                return found is None or found.data.to_pybytes() != entries[path]
+                return await self._entry(path) != entries[path]
+            except ResourceNotFoundError as error:
+                raise StorageUnavailableError(path, "the container is gone") from error
             return False
 
+        if entries:
+            await self._ensure_container()
         paths = list(entries)
         return list(compress(paths, await _some_at_once(is_occupied, paths)))
 
@@ -122,9 +126,13 @@ class AzureBlobStorage(ObjectStorage):
         """See `ObjectStorage.delete_entries`."""
 
         async def delete(path: str) -> None:
-            with suppress(ResourceNotFoundError):
+            try:
                 async with _translated_errors(path):
                     await self._container.delete_blob(path)
+            except ResourceNotFoundError:
+                pass
+            except (ResourceExistsError, ResourceModifiedError) as error:
+                raise StorageUnavailableError(path, "somebody has a lease on it") from error
 
         await _some_at_once(delete, paths)
 
@@ -165,6 +173,14 @@ class AzureBlobStorage(ObjectStorage):
         await self._container.close()
         if isinstance(credential := self._container.credential, DefaultAzureCredential):
             await credential.close()
+
+    async def _entry(self, path: str) -> bytes | None:
+        try:
+            async with _translated_errors(path):
+                download = await self._container.download_blob(path)
+                return bytes(await download.readall())
+        except ResourceNotFoundError:
+            return None
 
     async def _list_without_entries(self, folder: str) -> list[str]:
         """List folder by folder, around those of entries: a month of minutes has as many as nine pages of a listing."""
