@@ -16,6 +16,7 @@ from unit_builders import minute_bars, minutes, series
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 
 
@@ -124,6 +125,29 @@ async def test_content_reaches_the_disk_before_its_name_and_its_name_before_the_
     assert steps.count("rename") == 1
     assert "sync file" in steps[: steps.index("rename")]
     assert "sync folder" in steps[steps.index("rename") :]
+
+
+async def test_documents_reach_the_disk_before_their_names_and_their_names_before_the_commit(root, monkeypatch):
+    steps: list[str] = []
+
+    def noted(name: str) -> None:
+        real = getattr(os, name)
+
+        def noting(*arguments: object, **options: object) -> None:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+            steps.append("sync folder" if is_folder else name)
+            real(*arguments, **options)
+
+        monkeypatch.setattr(os, name, noting)
+
+    storage = LocalFileStorage(root, JsonLayout())
+    stored = await write(storage, known([2]))
+    for name in ("fsync", "link", "replace"):
+        noted(name)
+    await storage.write_partition(known([2, 3, 4], base=stored), minute_bars([3, 4]))
+
+    documents = ["fsync", "link", "fsync", "link", "sync folder"]
+    assert steps == [*documents, "fsync", "replace", "sync folder"]
 
 
 async def test_what_a_crashed_writer_left_behind_is_no_object(storage, root):

@@ -289,6 +289,8 @@ class ObjectStorage(IRawDataStorage):
 
     async def _tidy(self, paths: Sequence[str]) -> None:
         """Remove entries that the committed version does not name any more; if that fails, they only take up room."""
+        if not paths:
+            return
         try:
             await self.delete_entries(paths)
         except StorageUnavailableError as error:
