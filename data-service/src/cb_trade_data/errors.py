@@ -155,12 +155,15 @@ class AuthenticationError(CbTradeError):
 
 
 class TokenMissingError(AuthenticationError):
-    """The handshake carried no token."""
+    """The request carried no token."""
 
     code = ErrorCode.TOKEN_MISSING
 
     def __init__(self) -> None:
-        super().__init__("send `Authorization: Bearer <JWT>`, `?token=<JWT>` or the subprotocol cb-trade.bearer.<JWT>")
+        super().__init__(
+            "send `Authorization: Bearer <JWT>`; "
+            "the socket also takes `?token=<JWT>` or the subprotocol cb-trade.bearer.<JWT>"
+        )
 
 
 class TokenInvalidError(AuthenticationError):

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.health import health_router
+from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.module import AuthenticationModuleImpl
 from cb_trade_data.config import ExchangeSettings, Settings, StorageSettings
@@ -55,6 +56,7 @@ def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> Fa
 
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
     app.include_router(health_router(storage, source))
+    app.include_router(v1_router(auth, manager, source))
     app.include_router(websocket_router(auth, manager, limits or ConnectionLimits(), utc_now))
     return app
 

@@ -15,11 +15,10 @@ from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from cb_trade_data.api import outgoing
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
-from cb_trade_data.api.incoming import check_message, parse_json, request_id_of
+from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
 from cb_trade_data.auth.interfaces import Principal
 from cb_trade_data.errors import (
     CbTradeError,
-    EmptyRangeError,
     ErrorCode,
     MessageError,
     TooManyRequestsError,
@@ -238,6 +237,4 @@ class Connection:
 
 
 def _range(message: RangeMessage) -> TimeRange:
-    if message.end_time <= message.start_time:
-        raise EmptyRangeError(message.start_time, message.end_time)
-    return TimeRange(message.start_time, message.end_time)
+    return check_range(message.start_time, message.end_time)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
-from cb_trade_data.errors import ErrorCode, MessageError
+from cb_trade_data.errors import EmptyRangeError, ErrorCode, MessageError
 from cb_trade_data.models.messages import MESSAGE_TYPES, ClientMessage
+from cb_trade_data.models.time_range import TimeRange
 
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 _REQUEST_ID_MAX_CHARACTERS: Final = 64
@@ -64,19 +67,36 @@ def check_message(fields: dict[str, Any]) -> ClientMessage:
     try:
         return MESSAGE_TYPES[kind].model_validate(fields)
     except ValidationError as error:
-        raise _message_error(error) from error
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid_fields(found) from error
     except RecursionError as error:
         raise MessageError(ErrorCode.INVALID_VALUE, "a value is nested too deep to be looked at") from error
 
 
-def _message_error(error: ValidationError) -> MessageError:
+def check_range(start: datetime, end: datetime) -> TimeRange:
+    """Return the range from *start* (inclusive) to *end* (exclusive).
+
+    Raises:
+        EmptyRangeError: It is none.
+    """
+    if end <= start:
+        raise EmptyRangeError(start, end)
+    return TimeRange(start, end)
+
+
+def invalid_fields(found: Sequence[Mapping[str, Any]], *, place: int = 0) -> MessageError:
+    """Return the error for what pydantic *found*.
+
+    Args:
+        place: Where in a `loc` the field's name stands.
+    """
     problems = [
         {
             "code": _CODES.get(details["type"], ErrorCode.INVALID_VALUE),
-            "field": ".".join(str(part) for part in details["loc"][:1])[:_SHOWN_MAX_CHARACTERS],
+            "field": ".".join(str(part) for part in details["loc"][place : place + 1])[:_SHOWN_MAX_CHARACTERS],
             "problem": details["msg"],
         }
-        for details in error.errors(include_url=False, include_context=False, include_input=False)
+        for details in found
     ]
     first = problems[0]
     message = "; ".join(f"{problem['field'] or 'message'}: {problem['problem']}" for problem in problems[:5])

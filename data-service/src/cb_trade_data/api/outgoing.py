@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -73,9 +73,9 @@ def historical_data_complete(request_id: str, *, rows: int, chunks: int, receipt
         request_id,
         rows=rows,
         chunks=chunks,
-        coverage=_segments(receipt.coverage),
+        coverage=segments_json(receipt.coverage),
         coverage_truncated=receipt.is_truncated,
-        gaps=_segments(receipt.gaps),
+        gaps=segments_json(receipt.gaps),
         rows_from_storage=receipt.rows_from_storage,
         rows_from_exchange=receipt.rows_from_exchange,
         exchange_calls=receipt.exchange_calls,
@@ -115,23 +115,26 @@ def request_cancelled(request_id: str, *, was_running: bool) -> bytes:
 
 def error_response(request_id: str | None, error: CbTradeError) -> bytes:
     """Return *error* as its sender should see it."""
+    return _message("error_response", request_id, **error_facts(error))
+
+
+def error_facts(error: CbTradeError) -> dict[str, Any]:
+    """Return what is told of *error*, on the socket and over HTTP."""
     retry_after_ms = None if error.retry_after is None else int(error.retry_after.total_seconds() * 1000)
-    return _message(
-        "error_response",
-        request_id,
-        code=error.code,
-        message=str(error),
-        retryable=error.retryable,
-        retry_after_ms=retry_after_ms,
-        details=error.details,
-    )
+    return {
+        "code": error.code,
+        "message": str(error),
+        "retryable": error.retryable,
+        "retry_after_ms": retry_after_ms,
+        "details": error.details,
+    }
 
 
 def _message(type_: str, request_id: str | None, **fields: Any) -> bytes:
     return orjson.dumps({"type": type_, "request_id": request_id, **fields})
 
 
-def _segments(segments: list[Segment]) -> list[dict[str, Any]]:
+def segments_json(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     """Return segments for the wire; reasons are kept so short and plain that any receipt stays under 1 MiB."""
     shown = [segment.to_json() for segment in segments]
     for facts in shown:

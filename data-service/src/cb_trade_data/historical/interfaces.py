@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cb_trade_data.historical.answer import Answer
+from cb_trade_data.historical.inventory import InventoryPage
+from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -47,6 +49,26 @@ class IHistoricalDataManager(ABC):
     @abstractmethod
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
         """Return what an answer would read and fetch; calls no exchange. Raises as `open` does."""
+
+    @abstractmethod
+    async def coverage(self, series: Series, start: datetime | None, end: datetime | None, *, limit: int) -> LedgerPage:
+        """Return what is known of a range, or of its first part; calls no exchange.
+
+        Args:
+            start: Inclusive; None begins where coverage does.
+            end: Exclusive, clipped to the newest closed bar as far as the present is known; None ends where coverage
+                does.
+            limit: The most segments. A page also ends after a bounded number of partitions, however few there were.
+
+        Raises:
+            RangeInFutureError: The range starts in the future.
+        """
+
+    @abstractmethod
+    async def inventory(
+        self, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
+    ) -> InventoryPage:
+        """Return which series are stored; see `take_inventory`. Raises UnknownExchangeError for another exchange."""
 
     @abstractmethod
     async def current(self, series: Series) -> CurrentState:

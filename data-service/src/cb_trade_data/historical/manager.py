@@ -11,6 +11,9 @@ from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.interfaces import CurrentState, IHistoricalDataManager
+from cb_trade_data.historical.inventory import InventoryPage, take_inventory
+from cb_trade_data.historical.ledger import LedgerPage
+from cb_trade_data.historical.ledger_reader import known_range, read_ledger
 from cb_trade_data.historical.planning import HistoryPlan, missing, pages
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
@@ -56,7 +59,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         facts = await self._register.facts(series)
         if not await self._is_settled_by_own_clock(series, wanted, facts, refresh=refresh):
             await self._source.now(series.exchange)
-        now = self._refuse_future(series, wanted)
+        now = self._refuse_future(series, wanted.start)
         if facts.listed_part(wanted) != wanted:
             facts = await self._register.recheck_listing(series, facts, now, force=refresh)
         return Answer(
@@ -72,7 +75,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
 
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
         """See `IHistoricalDataManager.plan`."""
-        self._refuse_future(series, wanted)
+        self._refuse_future(series, wanted.start)
         bars = self._closed_bars(series, wanted)
         facts = await self._storage.facts(series)
         if bars is not None and facts is not None:
@@ -94,15 +97,34 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             gaps += open_parts
         return HistoryPlan(rows, tuple(gaps), calls)
 
+    async def coverage(self, series: Series, start: datetime | None, end: datetime | None, *, limit: int) -> LedgerPage:
+        """See `IHistoricalDataManager.coverage`."""
+        if start is not None:
+            self._refuse_future(series, start)
+        partitions = await self._storage.list_partitions(series)
+        wanted = await known_range(self._storage, partitions, start, end)
+        bars = None if wanted is None else self._closed_bars(series, wanted)
+        if bars is None:
+            return LedgerPage.empty()
+        return await read_ledger(self._storage, series, partitions, bars, limit=limit)
+
+    async def inventory(
+        self, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
+    ) -> InventoryPage:
+        """See `IHistoricalDataManager.inventory`."""
+        if exchange is not None:
+            self._source.facts(exchange)
+        return await take_inventory(self._storage, exchange, symbol, after=after, limit=limit)
+
     async def current(self, series: Series) -> CurrentState:
         """See `IHistoricalDataManager.current`."""
         return await self._current_fetcher.current(series)
 
-    def _refuse_future(self, series: Series, wanted: TimeRange) -> datetime:
-        """Return the present, unless *wanted* has not begun yet."""
+    def _refuse_future(self, series: Series, start: datetime) -> datetime:
+        """Return the present, unless *start* has not come yet."""
         now = self._now(series.exchange)
-        if wanted.start >= now:
-            raise RangeInFutureError(wanted.start, now)
+        if start >= now:
+            raise RangeInFutureError(start, now)
         return now
 
     async def _is_settled_by_own_clock(

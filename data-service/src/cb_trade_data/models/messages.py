@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -51,27 +51,23 @@ def parse_instant(value: object) -> datetime:
 
 RequestId = Annotated[str, Field(min_length=1, max_length=64)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
-Symbol = Annotated[
-    str,
-    AfterValidator(check_symbol),
-    Field(max_length=SYMBOL_MAX_BYTES, validation_alias=AliasChoices("symbol", "coin_symbol")),
-]
-Exchange = Annotated[
-    str, Field(min_length=1, max_length=32, validation_alias=AliasChoices("exchange", "exchange_name"))
-]
+SymbolText = Annotated[str, AfterValidator(check_symbol), Field(max_length=SYMBOL_MAX_BYTES)]
+ExchangeText = Annotated[str, Field(min_length=1, max_length=32)]
+SYMBOL_NAMES: Final = AliasChoices("symbol", "coin_symbol")
+EXCHANGE_NAMES: Final = AliasChoices("exchange", "exchange_name")
+Symbol = Annotated[SymbolText, Field(validation_alias=SYMBOL_NAMES)]
+Exchange = Annotated[ExchangeText, Field(validation_alias=EXCHANGE_NAMES)]
 Name = Annotated[str, Field(min_length=1, max_length=16)]
 
 
-class Message(BaseModel):
-    """What all client messages share."""
+class Asked(BaseModel):
+    """What all that clients ask has in common: every field is known, and none is guessed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    request_id: RequestId | None = None
 
-
-class SeriesMessage(Message):
-    """A message about one series."""
+class SeriesFields(Asked):
+    """The fields that name one series."""
 
     exchange: Exchange
     symbol: Symbol
@@ -79,7 +75,7 @@ class SeriesMessage(Message):
     timeframe: Name | None = None
 
     @model_validator(mode="after")
-    def _timeframe_belongs_to_bars(self) -> SeriesMessage:
+    def _timeframe_belongs_to_bars(self) -> Self:
         if self.kind is not Kind.OHLCV and self.timeframe is not None:
             raise ValueError(f"{self.kind} has no timeframe")
         return self
@@ -90,6 +86,16 @@ class SeriesMessage(Message):
         if self.kind is not Kind.OHLCV:
             return None
         return self.timeframe or DEFAULT_TIMEFRAME
+
+
+class Message(Asked):
+    """What all client messages share."""
+
+    request_id: RequestId | None = None
+
+
+class SeriesMessage(Message, SeriesFields):
+    """A message about one series."""
 
 
 class RangeMessage(SeriesMessage):

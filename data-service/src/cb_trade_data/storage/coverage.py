@@ -20,7 +20,10 @@ _INDEPENDENT_AFTER: Final = timedelta(minutes=30)
 
 
 class State(StrEnum):
-    """The six facts that the word "missing" hides, less the one that needs no name: never asked."""
+    """The six facts that the word "missing" hides, and a name for never having asked.
+
+    Stored are `held`, `empty` and `failed`; the others are derived when somebody wants to know.
+    """
 
     HELD = "held"
     EMPTY = "empty"
@@ -28,6 +31,7 @@ class State(StrEnum):
     DELISTED = "delisted"
     UNAVAILABLE = "unavailable"
     FAILED = "failed"
+    UNKNOWN = "unknown"  # what coverage does not mention
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,18 @@ class Segment:
             now: The present, for the re-check schedule of `empty`.
             failures_since: A failure at or after this instant counts as an answer; an older one is tried again.
         """
+        if self.state is State.UNKNOWN:
+            return False
         if self.state is State.FAILED:
             return self.asked_at is not None and self.asked_at >= failures_since
-        if self.state is State.EMPTY and self.asked_at is not None and self.asks < _ASKS_UNTIL_FINAL:
-            believed = _BELIEVED_AFTER_ONE if self.asks <= 1 else _BELIEVED_AFTER_TWO
-            return now < self.asked_at + believed
-        return True
+        return self.believed_until is None or now < self.believed_until
+
+    @property
+    def believed_until(self) -> datetime | None:
+        """When an `empty` answer is old enough to be asked for again; None where it never is, and for other states."""
+        if self.state is not State.EMPTY or self.asked_at is None or self.asks >= _ASKS_UNTIL_FINAL:
+            return None
+        return self.asked_at + (_BELIEVED_AFTER_ONE if self.asks <= 1 else _BELIEVED_AFTER_TWO)
 
     def joins(self, later: Segment) -> bool:
         """Tell whether *later* continues this segment with the same facts."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -61,6 +62,14 @@ class IRawDataStorage(ABC):
     @abstractmethod
     async def check_coin_exists(self, exchange: str, symbol: str) -> bool:
         """Tell whether anything is stored of that symbol."""
+
+    @abstractmethod
+    async def list_series(self, exchange: str | None = None) -> list[Series]:
+        """Return the series of which something is stored, of one exchange or of all (None), sorted by their text."""
+
+    @abstractmethod
+    async def list_partitions(self, series: Series) -> list[Partition]:
+        """Return the partitions that are stored of *series*, oldest first; reads none of them."""
 
     @abstractmethod
     async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
@@ -126,6 +135,18 @@ class IStorageManager(ABC):
         That has then been counted and is visible in `problem`. Whoever asks gets rows all the same, from the exchange;
         what is stored stays as it is, because a commit over nothing is refused where something is.
         """
+
+    @abstractmethod
+    async def coverage(self, partition: Partition) -> Coverage:
+        """Return what is known of *partition*, without reading its rows."""
+
+    @abstractmethod
+    async def list_series(self, exchange: str | None = None) -> list[Series]:
+        """Return the series of which something is stored; see `IRawDataStorage.list_series`."""
+
+    @abstractmethod
+    async def list_partitions(self, series: Series) -> list[Partition]:
+        """Return the partitions that are stored of *series*; see `IRawDataStorage.list_partitions`."""
 
     @abstractmethod
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:

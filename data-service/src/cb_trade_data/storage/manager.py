@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from cb_trade_data.errors import CbTradeError, StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.market import differing
-from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.partition import EVER, Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.interfaces import IRawDataStorage, IStorageManager, PartitionLock
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
@@ -22,6 +23,9 @@ _log = structlog.get_logger(__name__)
 
 # Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
 _MAX_RACES: Final = 100
+
+# A read that wants no rows, whatever the layout.
+_BEFORE_ALL_ROWS: Final = TimeRange(EVER.start - timedelta(days=1), EVER.start)
 
 
 class StorageManagerImpl(IStorageManager):
@@ -44,6 +48,18 @@ class StorageManagerImpl(IStorageManager):
         with suppress(StorageUnavailableError):
             return await self.read(partition, wanted)
         return StoredPartition.empty(partition)
+
+    async def coverage(self, partition: Partition) -> Coverage:
+        """See `IStorageManager.coverage`."""
+        return (await self._storage.read_partition(partition, _BEFORE_ALL_ROWS)).coverage
+
+    async def list_series(self, exchange: str | None = None) -> list[Series]:
+        """See `IStorageManager.list_series`."""
+        return await self._storage.list_series(exchange)
+
+    async def list_partitions(self, series: Series) -> list[Partition]:
+        """See `IStorageManager.list_partitions`."""
+        return await self._storage.list_partitions(series)
 
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """See `IStorageManager.commit`."""

@@ -201,6 +201,17 @@ class ObjectStorage(IRawDataStorage):
         """See `IRawDataStorage.check_coin_exists`."""
         return symbol in await self.list_coins(exchange)
 
+    # --- What there is ---
+
+    async def list_series(self, exchange: str | None = None) -> list[Series]:
+        """See `IRawDataStorage.list_series`."""
+        folders = self._paths.exchange_folders(exchange)
+        return sorted({each.series for folder in folders for each in await self._partitions(folder)}, key=str)
+
+    async def list_partitions(self, series: Series) -> list[Partition]:
+        """See `IRawDataStorage.list_partitions`."""
+        return await self._partitions(self._paths.series_folder(series))
+
     async def check(self) -> None:
         """See `IRawDataStorage.check`."""
         found = await self.get_object(_CHECK_PATH)

@@ -27,8 +27,8 @@ class StoragePathUtility(ABC):
     """
 
     @abstractmethod
-    def exchange_folders(self, exchange: str) -> list[str]:
-        """Return the folders of everything stored of one exchange."""
+    def exchange_folders(self, exchange: str | None) -> list[str]:
+        """Return the folders of everything stored of one exchange, or of all of them (None)."""
 
     @abstractmethod
     def series_folder(self, series: Series) -> str:
@@ -79,8 +79,10 @@ class HivePaths(StoragePathUtility):
         """*suffix* is the layout's file name ending, without the dot."""
         self._part_name = f"part.{suffix}"
 
-    def exchange_folders(self, exchange: str) -> list[str]:
+    def exchange_folders(self, exchange: str | None) -> list[str]:
         """See `StoragePathUtility.exchange_folders`."""
+        if exchange is None:
+            return [str(kind) for kind in Kind]
         return [f"{kind}/exchange={quote(exchange, safe='')}" for kind in Kind]
 
     def series_folder(self, series: Series) -> str:
@@ -128,9 +130,9 @@ class EntryPaths(StoragePathUtility):
     _COMMIT_NAME: Final = "_coverage.json"
     _ENTRY_END: Final = ".json"
 
-    def exchange_folders(self, exchange: str) -> list[str]:
+    def exchange_folders(self, exchange: str | None) -> list[str]:
         """See `StoragePathUtility.exchange_folders`."""
-        return [f"{self._ROOT}/{quote(exchange, safe='')}"]
+        return [self._ROOT if exchange is None else f"{self._ROOT}/{quote(exchange, safe='')}"]
 
     def series_folder(self, series: Series) -> str:
         """See `StoragePathUtility.series_folder`."""

@@ -1,0 +1,107 @@
+"""The front door of HTTP: who is asking, and how the service says no; the same words as on the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from cb_trade_data.api.incoming import invalid_fields
+from cb_trade_data.api.outgoing import error_facts
+from cb_trade_data.auth.interfaces import IAuthenticationModule
+from cb_trade_data.errors import (
+    AuthenticationError,
+    CbTradeError,
+    ErrorCode,
+    ForbiddenError,
+    MessageError,
+    RequestError,
+    TemporaryError,
+)
+
+_log = structlog.get_logger(__name__)
+
+_STATUSES: Final[tuple[tuple[type[CbTradeError], int], ...]] = (
+    (RequestError, 400),
+    (AuthenticationError, 401),
+    (ForbiddenError, 403),
+    (TemporaryError, 503),
+)
+
+# Of the ways a token may come, only the one that no log and no history of addresses shows.
+_bearer = HTTPBearer(bearerFormat="JWT", description="A token with the scope `data:read`.", auto_error=False)
+
+
+class Refusal(BaseModel):
+    """Why there is no answer: the facts of an `error_response`."""
+
+    code: ErrorCode = Field(description="What to match on: codes may be added, never renamed.")
+    message: str
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    retry_after_ms: int | None
+    details: dict[str, Any]
+
+
+def protected_router(prefix: str, auth: IAuthenticationModule) -> APIRouter:
+    """Return a router whose routes answer to tokens with `data:read`, and refuse what they do not know."""
+
+    async def authorize(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+        auth.authenticate(None if credentials is None else credentials.credentials).require("data:read")
+
+    return APIRouter(
+        prefix=prefix,
+        route_class=_RefusingRoute,
+        dependencies=[Depends(authorize), Depends(_refuse_repeated)],
+        responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
+    )
+
+
+def refusal(error: CbTradeError) -> JSONResponse:
+    """Return *error* as an HTTP answer."""
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    return JSONResponse(error_facts(error), status, _challenge(error))
+
+
+def _challenge(error: CbTradeError) -> dict[str, str]:
+    """Return what RFC 6750 (section 3) has to be said to whoever came without a good token."""
+    if isinstance(error, ForbiddenError):
+        return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.details["scope"]}"'}
+    if isinstance(error, AuthenticationError):
+        is_missing = error.code is ErrorCode.TOKEN_MISSING
+        return {"WWW-Authenticate": "Bearer" if is_missing else 'Bearer error="invalid_token"'}
+    return {}
+
+
+def _refuse_repeated(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise MessageError(ErrorCode.INVALID_VALUE, f"{repeated[0]}: given more than once", field=repeated[0])
+
+
+class _RefusingRoute(APIRoute):
+    """Turns whatever goes wrong into a refusal with a code."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_or_refuse(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except RequestValidationError as error:
+                # A name in a query stands behind the word "query".
+                return refusal(invalid_fields(error.errors(), place=1))
+            except CbTradeError as error:
+                return refusal(error)
+            except Exception:  # noqa: BLE001 - told as ours, and logged
+                _log.exception("request.defect", path=request.url.path)
+                return refusal(CbTradeError("something is wrong on our side; the service's log tells more"))
+
+        return answer_or_refuse

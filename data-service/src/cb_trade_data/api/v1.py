@@ -1,0 +1,47 @@
+"""`/v1`: what there is, and what is known of it. Reads storage and memory; calls no exchange, ever."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from cb_trade_data.api.http import protected_router
+from cb_trade_data.api.incoming import check_range
+from cb_trade_data.api.v1_answers import CoverageAnswer, ExchangeAnswer, ExchangesAnswer, SeriesPageAnswer
+from cb_trade_data.auth.interfaces import IAuthenticationModule
+from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.historical.interfaces import IHistoricalDataManager
+from cb_trade_data.models.queries import CoverageQuery, NoQuery, SeriesQuery
+
+
+def v1_router(auth: IAuthenticationModule, manager: IHistoricalDataManager, source: IDataSourceConnector) -> APIRouter:
+    """Return the routes that tell what there is."""
+    router = protected_router("/v1", auth)
+
+    @router.get("/exchanges", tags=["what there is"])
+    async def exchanges(_: Annotated[NoQuery, Query()]) -> ExchangesAnswer:
+        """Tell which exchanges can be asked for, and the state each was last seen in."""
+        return ExchangesAnswer(
+            exchanges=[ExchangeAnswer.of(source.facts(name), state) for name, state in source.health().items()]
+        )
+
+    @router.get("/series", tags=["what there is"])
+    async def series(query: Annotated[SeriesQuery, Query()]) -> SeriesPageAnswer:
+        """Tell which series are stored, and how far each reaches."""
+        page = await manager.inventory(query.exchange, query.symbol, after=query.after, limit=query.limit)
+        return SeriesPageAnswer.of(page)
+
+    @router.get("/coverage", tags=["what there is"])
+    async def coverage(query: Annotated[CoverageQuery, Query()]) -> CoverageAnswer:
+        """Tell what is known of every instant of a range: what is held, and why the rest is missing.
+
+        An end after the newest closed bar is clipped.
+        """
+        wanted = manager.series(query.exchange, query.symbol, query.kind, query.timeframe_or_default)
+        if query.start_time is not None and query.end_time is not None:
+            check_range(query.start_time, query.end_time)
+        page = await manager.coverage(wanted, query.start_time, query.end_time, limit=query.limit)
+        return CoverageAnswer.of(wanted, page)
+
+    return router

@@ -1,0 +1,162 @@
+"""The answers of `/v1`, as they are documented at `/docs`. Times are epoch milliseconds, as on the socket."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from cb_trade_data.api.outgoing import segments_json
+from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.historical.inventory import InventoryPage, StoredSeries
+from cb_trade_data.historical.ledger import LedgerPage
+from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.storage.coverage import Segment, State
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ExchangeAnswer(BaseModel):
+    """One exchange that can be asked for."""
+
+    name: str = Field(description="CCXT's id.")
+    kinds: list[Kind] = Field(description="What can be had from it.")
+    timeframes: list[str] = Field(description="The bars it has, shortest first.")
+    page_limit_bars: int = Field(description="The most bars that one call to it brings.")
+    settle_margin_ms: int = Field(description="How long after its end a bar may still change; then it is closed.")
+    state: str = Field(description="As last seen: `ok`, `unused` since the start, or why its last call failed.")
+
+    @classmethod
+    def of(cls, facts: ExchangeFacts, state: str) -> ExchangeAnswer:
+        """Return the answer about one exchange."""
+        return cls(
+            name=facts.id,
+            kinds=sorted(facts.kinds),
+            timeframes=list(facts.timeframes),
+            page_limit_bars=facts.page_limit_bars,
+            settle_margin_ms=int(facts.settle_margin.total_seconds() * 1000),
+            state=state,
+        )
+
+
+class ExchangesAnswer(BaseModel):
+    """All exchanges, sorted by name."""
+
+    exchanges: list[ExchangeAnswer]
+
+
+class SeriesAnswer(BaseModel):
+    """One series of which something is stored."""
+
+    exchange: str
+    symbol: str
+    kind: Kind
+    timeframe: str | None = Field(description="null for kinds without bars.")
+    first_timestamp: int | None = Field(description="Time of the oldest stored row; null if there is none.")
+    last_timestamp: int | None = Field(description="Time of the newest stored row; null if there is none.")
+    listed_at: int | None = Field(description="Open time of the first bar the exchange has; null while unknown.")
+    listing_checked_at: int | None = Field(description="When it was asked for its first bar; null if it never was.")
+    market_id: str | None = Field(description="The exchange's own name for the symbol; null if it was lost.")
+
+    @classmethod
+    def of(cls, stored: StoredSeries) -> SeriesAnswer:
+        """Return the answer about one series."""
+        facts = stored.facts
+        times = {
+            "first_timestamp": stored.first,
+            "last_timestamp": stored.last,
+            "listed_at": None if facts is None else facts.listed_at,
+            "listing_checked_at": None if facts is None else facts.listing_checked_at,
+        }
+        return cls(
+            **_name(stored.series),
+            **{name: None if time is None else to_ms(time) for name, time in times.items()},
+            market_id=None if facts is None else facts.market_id,
+        )
+
+
+class SeriesPageAnswer(BaseModel):
+    """Some of the stored series, sorted by exchange, symbol, kind and timeframe, all as text."""
+
+    series: list[SeriesAnswer]
+    next: str | None = Field(description="The `after` of the next page; null if this is the last one.")
+
+    @classmethod
+    def of(cls, page: InventoryPage) -> SeriesPageAnswer:
+        """Return the answer with one page."""
+        return cls(series=list(map(SeriesAnswer.of, page.series)), next=page.next)
+
+
+class SegmentAnswer(BaseModel):
+    """One state over a range; fields that do not apply are left out."""
+
+    start_time: int = Field(description="Inclusive.")
+    end_time: int = Field(description="Exclusive.")
+    state: State = Field(description="`unknown`: nobody ever asked.")
+    bars: int = Field(description="How many bars open in it, by the calendar.")
+    asked_at: Annotated[
+        int | None, Field(exclude_if=_is_none, description="When the exchange was last asked (`empty`, `failed`).")
+    ] = None
+    asks: Annotated[
+        int | None, Field(exclude_if=_is_none, description="How many independent empty answers there were.")
+    ] = None
+    reason: Annotated[str | None, Field(exclude_if=_is_none, description="Why it could not be got (`failed`).")] = None
+    ask_again_at: Annotated[
+        int | None,
+        Field(
+            exclude_if=_is_none,
+            description="From when on a request asks the exchange again (`empty`); absent where only a refresh does.",
+        ),
+    ] = None
+
+    @classmethod
+    def of(cls, series: Series, segment: Segment, facts: dict[str, Any]) -> SegmentAnswer:
+        """Return the answer about *segment*, given as its *facts*, too."""
+        again = segment.believed_until
+        return cls(
+            **facts,
+            bars=series.grid.bars_in(segment.range),
+            ask_again_at=None if again is None else to_ms(again),
+        )
+
+
+class CoverageAnswer(BaseModel):
+    """What is known of a range, or of its first part. The numbers are those of this page: add up the pages'."""
+
+    exchange: str
+    symbol: str
+    kind: Kind
+    timeframe: str | None
+    start_time: int | None = Field(description="Where the page begins, on the grid; null if there is nothing to tell.")
+    end_time: int | None = Field(description="Where the page ends, exclusive; at most the newest closed bar's end.")
+    segments: list[SegmentAnswer] = Field(description="Oldest first, without a hole or an overlap.")
+    bars_expected: int = Field(description="Bars that there may be: those of the calendar, less those before listing.")
+    bars_held: int = Field(description="Those of them that are `held`, genuine holes between stored bars included.")
+    next_start_time: int | None = Field(description="The `start_time` of the next page; null if this is the last one.")
+
+    @classmethod
+    def of(cls, series: Series, page: LedgerPage) -> CoverageAnswer:
+        """Return the answer with one page."""
+        end_ms = None if page.range is None else to_ms(page.range.end)
+        told = zip(page.segments, segments_json(page.segments), strict=True)
+        return cls(
+            **_name(series),
+            start_time=None if page.range is None else to_ms(page.range.start),
+            end_time=end_ms,
+            segments=[SegmentAnswer.of(series, segment, facts) for segment, facts in told],
+            bars_expected=page.bars_expected(series.grid),
+            bars_held=page.bars_held(series.grid),
+            next_start_time=None if page.is_last else end_ms,
+        )
+
+
+def _name(series: Series) -> dict[str, Any]:
+    return {
+        "exchange": series.exchange,
+        "symbol": series.symbol,
+        "kind": series.kind,
+        "timeframe": None if series.timeframe is None else str(series.timeframe),
+    }

@@ -1,0 +1,76 @@
+"""The inventory: which series are stored, and how far each of them reaches. Asks no exchange anything."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from cb_trade_data.models.series import Series
+from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
+
+_SERIES_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True)
+class StoredSeries:
+    """One series of which something is stored.
+
+    Attributes:
+        first: Time of the oldest stored row; None where only coverage is stored.
+        last: Time of the newest one.
+        facts: None where they were lost.
+    """
+
+    series: Series
+    first: datetime | None
+    last: datetime | None
+    facts: SeriesFacts | None
+
+
+@dataclass(frozen=True)
+class InventoryPage:
+    """Some of the stored series, sorted by their text.
+
+    Attributes:
+        next: What to go on after; None where these were the last.
+    """
+
+    series: tuple[StoredSeries, ...]
+    next: str | None
+
+
+async def take_inventory(
+    storage: IStorageManager, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
+) -> InventoryPage:
+    """Return the stored series of an exchange and a symbol, of all for None. Only those of the page are looked into.
+
+    Args:
+        after: The `next` of the page before; it need not exist any more.
+    """
+    found = [
+        series
+        for series in await storage.list_series(exchange)
+        if symbol in {None, series.symbol} and (after is None or str(series) > after)
+    ]
+    page = found[:limit]
+    places = asyncio.Semaphore(_SERIES_AT_ONCE)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            looks = [tasks.create_task(_look(storage, series, places)) for series in page]
+    except ExceptionGroup as failures:
+        # One is enough: they are all about the same storage.
+        raise failures.exceptions[0] from failures
+    return InventoryPage(tuple(look.result() for look in looks), str(page[-1]) if len(found) > limit else None)
+
+
+async def _look(storage: IStorageManager, series: Series, places: asyncio.Semaphore) -> StoredSeries:
+    async with places:
+        return StoredSeries(
+            series,
+            await storage.first_timestamp(series),
+            await storage.latest_timestamp(series),
+            await storage.facts(series),
+        )

@@ -1,0 +1,70 @@
+"""What can be asked over HTTP: the fields of the wire messages, as text in the query of an address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from cb_trade_data.models.messages import (
+    EXCHANGE_NAMES,
+    SYMBOL_NAMES,
+    Asked,
+    ExchangeText,
+    SeriesFields,
+    SymbolText,
+    parse_instant,
+)
+
+LIMIT_MAX: Final = 1_000
+_LIMIT_OF_SERIES: Final = 100
+# The text of a series is shorter than this.
+_CURSOR_MAX_CHARACTERS: Final = 200
+
+
+def _parse_instant(value: object) -> datetime:
+    """Read a time in a query, where epoch milliseconds are text, too."""
+    is_number = isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
+    return parse_instant(int(str(value)) if is_number else value)
+
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_parse_instant),
+    WithJsonSchema({"type": "string", "examples": ["2024-01-01T00:00:00Z", "1704067200000"]}),
+]
+Limit = Annotated[int, Field(strict=False, ge=1, le=LIMIT_MAX)]
+
+
+class CoverageQuery(SeriesFields):
+    """What is known of a series."""
+
+    start_time: Annotated[
+        Instant | None,
+        Field(description="Inclusive: ISO 8601 with a zone, or epoch milliseconds; by default where coverage begins."),
+    ] = None
+    end_time: Annotated[
+        Instant | None,
+        Field(description="Exclusive, written like start_time; by default where coverage ends."),
+    ] = None
+    limit: Annotated[Limit, Field(description="The most segments to list.")] = LIMIT_MAX
+
+
+class SeriesQuery(Asked):
+    """Which series are stored."""
+
+    exchange: Annotated[
+        ExchangeText | None, Field(validation_alias=EXCHANGE_NAMES, description="Only those of this exchange.")
+    ] = None
+    symbol: Annotated[
+        SymbolText | None, Field(validation_alias=SYMBOL_NAMES, description="Only those of this symbol.")
+    ] = None
+    after: Annotated[
+        str | None, Field(max_length=_CURSOR_MAX_CHARACTERS, description="The `next` of the page before.")
+    ] = None
+    limit: Annotated[Limit, Field(description="The most series to list.")] = _LIMIT_OF_SERIES
+
+
+class NoQuery(Asked):
+    """Nothing can be chosen."""
