@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 
-import jwt
 import pytest
 import structlog
 import websockets
-from service_harness import SECRET, at, historical, token
+from bad_tokens import BAD_TOKENS
+from service_harness import at, historical, token
 
 from cb_trade_data.server import configure_log
 
@@ -22,21 +22,6 @@ def _restore_logging():
     yield
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
-
-
-BAD_TOKENS = [
-    pytest.param(None, 401, id="no token"),
-    pytest.param("nonsense", 401, id="no JWT"),
-    pytest.param(token(secret="another secret that is long enough, too"), 401, id="another key"),
-    pytest.param(token(now=datetime.now(UTC) - timedelta(hours=2)), 401, id="expired"),
-    pytest.param(
-        jwt.encode({"sub": "x", "exp": 4e9, "scope": "data:read"}, None, algorithm="none"), 401, id="alg none"
-    ),
-    pytest.param(jwt.encode({"exp": 4e9, "scope": "data:read"}, SECRET), 401, id="no subject"),
-    pytest.param(jwt.encode({"sub": "x", "scope": "data:read"}, SECRET), 401, id="no expiry"),
-    pytest.param(token(scopes=[]), 403, id="no scope"),
-    pytest.param(token(scopes=["data:readers"]), 403, id="a scope that only looks alike"),
-]
 
 
 @pytest.mark.parametrize(("bearer", "status"), BAD_TOKENS)
