@@ -127,6 +127,8 @@ class StorageContract:
         assert await storage.read_facts(MINUTES) is None
         assert await storage.get_latest_timestamp(MINUTES) is None
         assert await storage.list_coins("binance") == []
+        assert await storage.list_series() == []
+        assert await storage.list_partitions(MINUTES) == []
         assert not await storage.check_coin_exists("binance", "BTC/USDT")
         assert_same_rows(await storage.get_range(MINUTES, minutes(0, 9)), minute_bars([]))
         assert around.paths() == []
@@ -246,6 +248,36 @@ class StorageContract:
         assert not await storage.check_coin_exists("binance", "BTC/USDT:USDT ")
         assert not await storage.check_coin_exists("okx", "BTC/USDT:USDT")
 
+    async def test_series_are_listed_once_sorted_by_their_text(self, storage):
+        stored = [
+            series("BTC/USDT"),
+            series("BTC/USDT", "1M"),
+            series("BTC/USDT", "1h"),
+            series("ETH/USDT"),
+            series("SOL/USDT", exchange="okx"),
+        ]
+        for of in reversed(stored):
+            await storage.save_bulk_entries(of, bars([utc("2024-01-01"), utc("2024-02-01")]))
+
+        by_text = sorted(stored, key=str)
+        assert await storage.list_series() == by_text
+        assert await storage.list_series("binance") == by_text[:-1]
+        assert await storage.list_series("okx") == by_text[-1:]
+        assert await storage.list_series("bin") == []
+
+    async def test_the_partitions_of_a_series_are_listed_oldest_first(self, storage):
+        opens = [utc("2024-02-01"), utc("2023-12-31"), utc("2024-10-01")]
+        await storage.save_bulk_entries(MINUTES, bars(opens))
+        await storage.save_bulk_entries(series("BTC/USDT:USDT"), bars([utc("2020-01-01")]))
+
+        assert await storage.list_partitions(MINUTES) == [partition_at(MINUTES, each) for each in sorted(opens)]
+
+    async def test_facts_alone_do_not_make_a_series(self, storage):
+        await storage.write_facts(MINUTES, FACTS)
+
+        assert await storage.list_series() == []
+        assert await storage.list_partitions(MINUTES) == []
+
     async def test_facts_alone_do_not_make_a_coin(self, storage):
         await storage.write_facts(MINUTES, FACTS)
 
@@ -260,6 +292,7 @@ class StorageContract:
         await storage.write_facts(of, FACTS)
 
         assert await storage.list_coins("binance") == [symbol]
+        assert await storage.list_series() == [of]
         assert await storage.check_coin_exists("binance", symbol)
         assert await storage.get_latest_timestamp(of) == minute(0)
         assert_same_rows(await storage.get_range(of, minutes(0, 1)), minute_bars([0]))

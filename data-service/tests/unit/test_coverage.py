@@ -273,6 +273,20 @@ def test_a_failure_is_no_answer_for_who_comes_later():
     assert not settles(segment, ASKED + timedelta(days=1), failures_since=ASKED + MILLISECOND)
 
 
+@pytest.mark.parametrize(("asks", "believed"), [(1, timedelta(hours=1)), (2, timedelta(days=7))], ids=["once", "twice"])
+def test_until_when_an_empty_answer_is_believed_can_be_told(asks, believed):
+    assert empty(0, 5, ASKED, asks).believed_until == ASKED + believed
+
+
+@pytest.mark.parametrize("segment", [empty(0, 5, ASKED, 3), Segment(minutes(0, 5), State.HELD)], ids=str)
+def test_what_is_believed_for_ever_has_no_end(segment):
+    assert segment.believed_until is None
+
+
+def test_what_is_unknown_settles_nothing():
+    assert not settles(Segment(minutes(0, 5), State.UNKNOWN), ASKED)
+
+
 def test_settled_are_the_ranges_that_need_not_be_asked_for():
     coverage = Coverage((held(0, 2), empty(2, 4, ASKED), empty(4, 6, ASKED, 2), failed(6, 8, ASKED), held(9, 10)))
 
@@ -328,4 +342,5 @@ def test_json_leaves_out_the_facts_that_do_not_apply():
 
 
 def test_the_states_are_spelled_as_the_contract_spells_them():
-    assert {state.value for state in State} == {"held", "empty", "unlisted", "delisted", "unavailable", "failed"}
+    stored = {"held", "empty", "unlisted", "delisted", "unavailable", "failed"}
+    assert {state.value for state in State} == stored | {"unknown"}

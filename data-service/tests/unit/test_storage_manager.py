@@ -308,3 +308,19 @@ async def test_the_check_is_that_of_storage(tmp_path):
 
     with pytest.raises(StorageUnavailableError):
         await manager.check()
+
+
+async def test_coverage_is_read_without_rows(manager, storage):
+    await manager.commit(EMPTY, [held(0, 5)])
+    decoded: list[int] = []
+    read_partition = storage.read_partition
+
+    async def counting(*arguments):
+        stored = await read_partition(*arguments)
+        decoded.append(stored.rows.num_rows)
+        return stored
+
+    storage.read_partition = counting
+
+    assert await manager.coverage(PARTITION) == Coverage((Segment(minutes(0, 5), State.HELD),))
+    assert decoded == [0]

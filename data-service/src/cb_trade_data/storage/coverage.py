@@ -95,12 +95,14 @@ class Segment:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Segment:
-        """Read back what `to_json` gave. Raises ValueError for anything else."""
+        """Read back what `to_json` gave. Raises ValueError for anything else, and for what is never stored: `unknown`."""
         try:
+            if (state := State(facts["state"])) is State.UNKNOWN:
+                raise ValueError("not a segment of coverage: it would say that nothing is known")
             asked_at = facts.get("asked_at")
             return cls(
                 TimeRange(from_ms(facts["start_time"]), from_ms(facts["end_time"])),
-                State(facts["state"]),
+                state,
                 None if asked_at is None else from_ms(asked_at),
                 int(facts.get("asks", 0)),
                 facts.get("reason"),
