@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         RequestError,
         ServiceUnavailableError,
     )
+    from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
     from cb_trade_client.stream import HistoryStream
     from cb_trade_client.table_metadata import gaps_of
 
@@ -33,8 +34,10 @@ _HOMES = {
     "AuthenticationError": "errors",
     "CbTradeError": "errors",
     "ConnectionLostError": "errors",
+    "CoverageReport": "inventory",
     "CoverageSegment": "answers",
     "DataClient": "client",
+    "ExchangeInfo": "inventory",
     "ForbiddenError": "errors",
     "HistoryCompleted": "answers",
     "HistoryStarted": "answers",
@@ -45,6 +48,7 @@ _HOMES = {
     "ProtocolError": "errors",
     "RequestError": "errors",
     "ServiceUnavailableError": "errors",
+    "StoredSeries": "inventory",
     "TimeSpan": "answers",
     "gaps_of": "table_metadata",
 }
@@ -53,8 +57,10 @@ __all__ = [
     "AuthenticationError",
     "CbTradeError",
     "ConnectionLostError",
+    "CoverageReport",
     "CoverageSegment",
     "DataClient",
+    "ExchangeInfo",
     "ForbiddenError",
     "HistoryCompleted",
     "HistoryStarted",
@@ -65,6 +71,7 @@ __all__ = [
     "ProtocolError",
     "RequestError",
     "ServiceUnavailableError",
+    "StoredSeries",
     "TimeSpan",
     "gaps_of",
 ]

@@ -34,14 +34,24 @@ class CoverageSegment:
     """What is known about one span of a series: `start` inclusive, `end` exclusive, both aware UTC.
 
     Attributes:
-        state: `held`, `empty`, `unlisted`, `delisted`, `unavailable` or `failed`; newer services may add words.
+        state: `held`, `empty`, `unlisted`, `delisted`, `unavailable` or `failed`; in a `CoverageReport` also `unknown`,
+            never asked about; newer services may add words.
         reason: Why, where there is something to say; mostly for gaps.
+        asked_at: When the exchange was last asked (`empty`, `failed`).
+        asks: How many independent empty answers there were.
+        bars: How many bars open in it by the calendar; told in a `CoverageReport` only.
+        ask_again_at: From when on a request asks the exchange again (`empty`, in a `CoverageReport` only); None where
+            only a refresh does.
     """
 
     start: datetime
     end: datetime
     state: str
     reason: str | None
+    asked_at: datetime | None = None
+    asks: int = 0
+    bars: int | None = None
+    ask_again_at: datetime | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -50,6 +60,10 @@ class CoverageSegment:
             end=read_instant(message, "end_time"),
             state=read_text(message, "state"),
             reason=read_optional_text(message, "reason"),
+            asked_at=read_optional_instant(message, "asked_at"),
+            asks=read_optional_count(message, "asks") or 0,
+            bars=read_optional_count(message, "bars"),
+            ask_again_at=read_optional_instant(message, "ask_again_at"),
         )
 
 

@@ -1,6 +1,8 @@
-"""The SDK's front door: ask the service for history, its reach, or what a request would cost."""
+"""The SDK's front door: ask the service for history, what it knows of it, or what a request would cost."""
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
@@ -10,14 +12,19 @@ import pyarrow as pa
 from cb_trade_client.answers import LatestBar, PlanResult
 from cb_trade_client.connection import Connection
 from cb_trade_client.decoders.json_rows import JsonRowsDecoder
-from cb_trade_client.fields import Message
-from cb_trade_client.instants import Instant
+from cb_trade_client.errors import ProtocolError
+from cb_trade_client.fields import Message, read_objects, read_optional_instant, read_optional_text
+from cb_trade_client.instants import Instant, to_text
+from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
 from cb_trade_client.pending_request import LATEST, PLAN, PendingRequest
-from cb_trade_client.requests import Request, history_request, latest_request, plan_request
+from cb_trade_client.questions import Questions
+from cb_trade_client.requests import Query, Request, coverage_query, history_request, latest_request, plan_request
 from cb_trade_client.schemas import schema_of
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.stream import HistoryStream
 from cb_trade_client.table_metadata import with_gaps
+
+_SERIES_PER_PAGE = 100
 
 
 class DataClient:
@@ -132,6 +139,67 @@ class DataClient:
         request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
         return PlanResult.from_message(await self._ask(request, PLAN))
 
+    async def exchanges(self) -> tuple[ExchangeInfo, ...]:
+        """Return the exchanges that can be asked for, with the state each was last seen in."""
+        async with Questions(self._url, self._token) as questions:
+            answer = await questions.ask("exchanges", {})
+        return tuple(map(ExchangeInfo.from_message, read_objects(answer, "exchanges")))
+
+    async def series(self, exchange: str | None = None, symbol: str | None = None) -> tuple[StoredSeries, ...]:
+        """Return the series that are stored, of one exchange and one symbol or of all (None), sorted as text."""
+        found: list[StoredSeries] = []
+        query: Query = {"exchange": exchange, "symbol": symbol, "limit": _SERIES_PER_PAGE}
+        async with Questions(self._url, self._token) as questions:
+            while True:
+                answer = await questions.ask("series", query)
+                found += map(StoredSeries.from_message, read_objects(answer, "series"))
+                after = read_optional_text(answer, "next")
+                if after is None:
+                    return tuple(found)
+                _check_progress(query.get("after"), after)
+                query["after"] = after
+
+    async def coverage(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str | None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        kind: str = "ohlcv",
+    ) -> CoverageReport:
+        """Return what is known of every instant from *start* (inclusive) to *end* (exclusive).
+
+        Where an end is None it is where the service's knowledge ends. The exchange is not called.
+        """
+        pages = self.coverage_pages(exchange, symbol, timeframe, start, end, kind=kind)
+        first, *rest = [page async for page in pages]
+        return first.followed_by(*rest)
+
+    async def coverage_pages(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str | None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        kind: str = "ohlcv",
+    ) -> AsyncGenerator[CoverageReport, None]:
+        """Yield what `coverage` returns in pieces that follow each other, as they come. To be closed if left early."""
+        query = coverage_query(exchange, symbol, timeframe, start, end, kind=kind)
+        async with Questions(self._url, self._token) as questions:
+            while True:
+                answer = await questions.ask("coverage", query)
+                page = CoverageReport.from_message(answer)
+                yield page
+                next_start = read_optional_instant(answer, "next_start_time")
+                if next_start is None:
+                    return
+                _check_progress(page.start, next_start)
+                query["start_time"] = to_text(next_start)
+
     async def _ask(self, request: Request, answer_type: str) -> Message:
         async with aclosing(await self._connect()) as connection:
             pending = await PendingRequest.send(connection, request)
@@ -140,3 +208,8 @@ class DataClient:
     async def _connect(self) -> Connection:
         # One connection per request: simple, and a bulk stream cannot hold up a small question.
         return await Connection.open(self._url, self._token)
+
+
+def _check_progress(before: datetime | str | None, after: datetime | str) -> None:
+    if before == after:
+        raise ProtocolError(f"the page after {after} would be the same again")

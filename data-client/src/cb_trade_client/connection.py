@@ -10,14 +10,9 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConcurrencyError, ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from cb_trade_client.errors import (
-    AuthenticationError,
-    CbTradeError,
-    ProtocolError,
-    ServiceUnavailableError,
-)
+from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.fields import Message
-from cb_trade_client.refusals import HOW_TO_GET_ONE, HOW_TO_START_IT, error_from_close, error_from_handshake
+from cb_trade_client.refusals import check_token, error_from_close, error_from_handshake, error_of_no_answer
 from cb_trade_client.service_url import check, is_loopback, printable
 
 OPEN_TIMEOUT_SECS = 10
@@ -52,7 +47,7 @@ class Connection:
             RequestError: *url* is no WebSocket address, or something else lives there (`invalid_url`).
         """
         check(url)
-        _check_token(token)
+        check_token(token)
         try:
             return cls(
                 await connect(
@@ -79,7 +74,7 @@ class Connection:
                 body=bytes(response.body or b""),
             ) from error
         except (OSError, InvalidHandshake) as error:
-            raise _unreachable(url, error) from error
+            raise error_of_no_answer(printable(url), error, OPEN_TIMEOUT_SECS) from error
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one JSON message."""
@@ -114,25 +109,6 @@ class Connection:
         with suppress(ConnectionClosed, ConcurrencyError):
             while True:
                 await self._socket.recv(decode=False)
-
-
-def _check_token(token: str) -> None:
-    if not token:
-        raise AuthenticationError(f"no token given; {HOW_TO_GET_ONE}", code="token_missing")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise AuthenticationError(f"the token holds characters no JWT has; {HOW_TO_GET_ONE}", code="token_invalid")
-
-
-def _unreachable(url: str, error: Exception) -> CbTradeError:
-    if isinstance(error, TimeoutError):
-        why = f"no answer within {OPEN_TIMEOUT_SECS} s"
-    elif isinstance(error, ConnectionRefusedError):
-        why = "connection refused"
-    else:
-        why = str(error) or type(error).__name__
-    return ServiceUnavailableError(
-        f"no cb-trade service reachable at {printable(url)} ({why}); {HOW_TO_START_IT}", retryable=True
-    )
 
 
 def _from_close(error: ConnectionClosed) -> CbTradeError:

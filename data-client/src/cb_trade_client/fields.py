@@ -68,6 +68,14 @@ def read_optional_instant(message: Message, name: str) -> datetime | None:
     return None if message.get(name) is None else read_instant(message, name)
 
 
+def read_texts(message: Message, name: str) -> tuple[str, ...]:
+    """Return the list of texts at *name*."""
+    value = message.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _broken(message, name, "a list of texts")
+    return tuple(value)
+
+
 def read_objects(message: Message, name: str) -> list[Message]:
     """Return the list of JSON objects at *name*."""
     value = message.get(name)

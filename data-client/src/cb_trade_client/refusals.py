@@ -52,6 +52,25 @@ _CLASS_OF_CODE: Mapping[str, type[CbTradeError]] = {
 _RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 
+def check_token(token: str) -> None:
+    """Raise AuthenticationError for what cannot be a token, before it is sent anywhere."""
+    if not token:
+        raise AuthenticationError(f"no token given; {HOW_TO_GET_ONE}", code="token_missing")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise AuthenticationError(f"the token holds characters no JWT has; {HOW_TO_GET_ONE}", code="token_invalid")
+
+
+def error_of_no_answer(url: str, error: Exception, timeout_secs: float) -> CbTradeError:
+    """Return the error for a service that could not be reached at *url*, an address that may be printed."""
+    if isinstance(error, TimeoutError):
+        why = f"no answer within {timeout_secs:g} s"
+    elif isinstance(error, ConnectionRefusedError):
+        why = "connection refused"
+    else:
+        why = str(error) or type(error).__name__
+    return ServiceUnavailableError(f"no cb-trade service reachable at {url} ({why}); {HOW_TO_START_IT}", retryable=True)
+
+
 def error_from_answer(answer: Message) -> CbTradeError:
     """Return the error an `error_response` message means; a code newer than this SDK keeps its own word."""
     code = str(answer.get("code") or "internal_error")
@@ -74,22 +93,25 @@ def error_from_handshake(url: str, status: int, *, retry_after: str | None, body
         body: The answer's body; a JSON object with `code` and `message` is quoted.
     """
     said = _json_object(body)
-    code = str(said["code"]) if "code" in said else None
-    reason = f": {said['message']}" if "message" in said else ""
-    if status == 401:
-        return AuthenticationError(f"the service refused the token{reason}; {HOW_TO_GET_ONE}", code=code)
-    if status == 403:
-        return ForbiddenError(f"the token does not allow this{reason}; {HOW_TO_WIDEN_IT}", code=code)
-    if status in _RETRYABLE_STATUSES:
-        return ServiceUnavailableError(
-            f"the service at {url} answered HTTP {status}{reason}; try again later",
-            code=code,
-            retryable=True,
-            retry_after_ms=int(retry_after) * 1000 if retry_after and retry_after.isdecimal() else None,
-        )
+    if (error := _error_of_status(url, status, said, retry_after)) is not None:
+        return error
     return RequestError(
-        f"{url} is no cb-trade WebSocket (HTTP {status}){reason}; the path is usually /ws/data",
-        code=code or "invalid_url",
+        f"{url} is no cb-trade WebSocket (HTTP {status}){_reason(said)}; the path is usually /ws/data",
+        code=_code(said) or "invalid_url",
+    )
+
+
+def error_from_http(url: str, status: int, *, retry_after: str | None, body: bytes) -> CbTradeError:
+    """Return the error for a question over HTTP that was answered with *status*; arguments as above."""
+    said = _json_object(body)
+    # Its own account of a failure is better than what a status says; of a token, we know what to do.
+    if "code" in said and status not in {401, 403}:
+        return error_from_answer(said)
+    if (error := _error_of_status(url, status, said, retry_after)) is not None:
+        return error
+    return RequestError(
+        f"{url} does not answer questions (HTTP {status}); is the service older than this SDK, or the URL wrong?",
+        code="invalid_url",
     )
 
 
@@ -121,6 +143,31 @@ def error_from_close(close_code: int, reason: str) -> CbTradeError:
             return ConnectionLostError(
                 f"the connection ended before the answer did, with close code {close_code}{because}", retryable=True
             )
+
+
+def _error_of_status(url: str, status: int, said: Message, retry_after: str | None) -> CbTradeError | None:
+    """Return the error for a status that says enough by itself, or None."""
+    code, reason = _code(said), _reason(said)
+    if status == 401:
+        return AuthenticationError(f"the service refused the token{reason}; {HOW_TO_GET_ONE}", code=code)
+    if status == 403:
+        return ForbiddenError(f"the token does not allow this{reason}; {HOW_TO_WIDEN_IT}", code=code)
+    if status in _RETRYABLE_STATUSES:
+        return ServiceUnavailableError(
+            f"the service at {url} answered HTTP {status}{reason}; try again later",
+            code=code,
+            retryable=True,
+            retry_after_ms=int(retry_after) * 1000 if retry_after and retry_after.isdecimal() else None,
+        )
+    return None
+
+
+def _code(said: Message) -> str | None:
+    return str(said["code"]) if "code" in said else None
+
+
+def _reason(said: Message) -> str:
+    return f": {said['message']}" if "message" in said else ""
 
 
 def _json_object(body: bytes) -> Message:

@@ -1,5 +1,6 @@
 """The messages this SDK sends, checked as far as they can be without the service."""
 
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -8,6 +9,9 @@ from cb_trade_client.instants import Instant, to_text, to_utc
 
 Request = dict[str, Any]
 """One message to the service; its `request_id` names the answers."""
+
+Query = dict[str, Any]
+"""One question over HTTP; what is None is left out."""
 
 
 def history_request(
@@ -57,6 +61,29 @@ def latest_request(exchange: str, symbol: str, timeframe: str) -> Request:
     }
 
 
+def coverage_query(
+    exchange: str, symbol: str, timeframe: str | None, start: Instant | None, end: Instant | None, *, kind: str
+) -> Query:
+    """Return what `/v1/coverage` is asked: what is known from *start* (inclusive) to *end* (exclusive)."""
+    first = None if start is None else to_utc(start, "start")
+    last = None if end is None else to_utc(end, "end")
+    if first is not None and last is not None:
+        _check_order(first, last)
+    return {
+        "exchange": exchange,
+        "symbol": symbol,
+        "kind": kind,
+        "timeframe": timeframe,
+        "start_time": None if first is None else to_text(first),
+        "end_time": None if last is None else to_text(last),
+    }
+
+
+def _check_order(first: datetime, last: datetime) -> None:
+    if first >= last:
+        raise RequestError(f"end {to_text(last)} must be after start {to_text(first)}", code="empty_range")
+
+
 def _ranged(
     message_type: str,
     exchange: str,
@@ -69,8 +96,7 @@ def _ranged(
     refresh: bool,
 ) -> Request:
     first, last = to_utc(start, "start"), to_utc(end, "end")
-    if first >= last:
-        raise RequestError(f"end {to_text(last)} must be after start {to_text(first)}", code="empty_range")
+    _check_order(first, last)
     request: Request = {
         "type": message_type,
         "request_id": uuid4().hex,

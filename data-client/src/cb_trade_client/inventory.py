@@ -1,0 +1,148 @@
+"""What there is, as values: the exchanges, the stored series, and what is known of one of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Self
+
+from cb_trade_client.answers import CoverageSegment
+from cb_trade_client.fields import (
+    Message,
+    read_count,
+    read_objects,
+    read_optional_instant,
+    read_optional_text,
+    read_text,
+    read_texts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeInfo:
+    """One exchange that the service can ask.
+
+    Attributes:
+        name: CCXT's id.
+        kinds: What can be had from it.
+        timeframes: The bars it has, shortest first.
+        page_limit_bars: The most bars that one call to it brings.
+        settle_margin_ms: How long after its end a bar may still change.
+        state: As last seen by the service: `ok`, `unused` since its start, or why the last call failed.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    timeframes: tuple[str, ...]
+    page_limit_bars: int
+    settle_margin_ms: int
+    state: str
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            name=read_text(message, "name"),
+            kinds=read_texts(message, "kinds"),
+            timeframes=read_texts(message, "timeframes"),
+            page_limit_bars=read_count(message, "page_limit_bars"),
+            settle_margin_ms=read_count(message, "settle_margin_ms"),
+            state=read_text(message, "state"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """One series of which the service has stored something.
+
+    Attributes:
+        first_timestamp: Time of the oldest stored row; None where no row is stored.
+        last_timestamp: Time of the newest one.
+        listed_at: Open time of the first bar the exchange has; None while unknown.
+        listing_checked_at: When the exchange was asked for its first bar; None if it never was.
+        market_id: The exchange's own name for the symbol.
+    """
+
+    exchange: str
+    symbol: str
+    kind: str
+    timeframe: str | None
+    first_timestamp: datetime | None
+    last_timestamp: datetime | None
+    listed_at: datetime | None
+    listing_checked_at: datetime | None
+    market_id: str | None
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            exchange=read_text(message, "exchange"),
+            symbol=read_text(message, "symbol"),
+            kind=read_text(message, "kind"),
+            timeframe=read_optional_text(message, "timeframe"),
+            first_timestamp=read_optional_instant(message, "first_timestamp"),
+            last_timestamp=read_optional_instant(message, "last_timestamp"),
+            listed_at=read_optional_instant(message, "listed_at"),
+            listing_checked_at=read_optional_instant(message, "listing_checked_at"),
+            market_id=read_optional_text(message, "market_id"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageReport:
+    """What is known of every instant of a range.
+
+    Attributes:
+        start: Inclusive, the open time of a bar; None where there is nothing to tell.
+        end: Exclusive; at most the end of the newest closed bar.
+        segments: Oldest first, without a hole or an overlap: what nobody ever asked about is `unknown`.
+        bars_expected: The bars of the range by the calendar, less those before listing.
+        bars_held: Those of them that stored rows settle, genuine holes between them included.
+    """
+
+    exchange: str
+    symbol: str
+    kind: str
+    timeframe: str | None
+    start: datetime | None
+    end: datetime | None
+    segments: tuple[CoverageSegment, ...]
+    bars_expected: int
+    bars_held: int
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            exchange=read_text(message, "exchange"),
+            symbol=read_text(message, "symbol"),
+            kind=read_text(message, "kind"),
+            timeframe=read_optional_text(message, "timeframe"),
+            start=read_optional_instant(message, "start_time"),
+            end=read_optional_instant(message, "end_time"),
+            segments=tuple(map(CoverageSegment.from_message, read_objects(message, "segments"))),
+            bars_expected=read_count(message, "bars_expected"),
+            bars_held=read_count(message, "bars_held"),
+        )
+
+    def followed_by(self, *pages: "CoverageReport") -> "CoverageReport":
+        """Return this page and those after it as one report."""
+        whole = [self, *pages]
+        return replace(
+            self,
+            end=whole[-1].end,
+            segments=tuple(_joined(segment for page in whole for segment in page.segments)),
+            bars_expected=sum(page.bars_expected for page in whole),
+            bars_held=sum(page.bars_held for page in whole),
+        )
+
+
+def _joined(segments: Iterable[CoverageSegment]) -> Iterator[CoverageSegment]:
+    """Yield *segments* with what a page's end has cut put together again."""
+    current: CoverageSegment | None = None
+    for segment in segments:
+        if current is not None and replace(current, start=segment.start, end=segment.end, bars=segment.bars) == segment:
+            current = replace(current, end=segment.end, bars=(current.bars or 0) + (segment.bars or 0))
+            continue
+        if current is not None:
+            yield current
+        current = segment
+    if current is not None:
+        yield current
