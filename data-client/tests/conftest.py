@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from websockets.datastructures import Headers
@@ -52,6 +53,10 @@ class FakeService:
     close_after_chunks: tuple[int, int, str] | None = None
     drop_after_chunks: int | None = None
     hold_after_chunks: int | None = None
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+    stored_series: list[dict[str, Any]] = field(default_factory=list)
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    page_size: int = 1000
     edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
 
     url: str = ""
@@ -68,7 +73,42 @@ class FakeService:
             return connection.respond(self.refuse_handshake, body)
         if request.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
             return connection.respond(HTTPStatus.UNAUTHORIZED, "no valid token")
-        return None
+        parts = urlsplit(request.path)
+        if not parts.path.startswith("/v1/"):
+            return None
+        query = dict(parse_qsl(parts.query))
+        self.requests.append(query)
+        if self.error:
+            status = HTTPStatus.SERVICE_UNAVAILABLE if self.error.get("retryable") else HTTPStatus.BAD_REQUEST
+            return connection.respond(status, json.dumps(self.error))
+        answers = {"exchanges": self.tell_exchanges, "series": self.tell_series, "coverage": self.tell_coverage}
+        [edited] = self.edit(answers[parts.path.removeprefix("/v1/")](query))
+        return connection.respond(HTTPStatus.OK, edited if isinstance(edited, str) else json.dumps(edited))
+
+    def tell_exchanges(self, query: dict[str, str]) -> dict[str, Any]:
+        return {"exchanges": self.exchanges}
+
+    def tell_series(self, query: dict[str, str]) -> dict[str, Any]:
+        first = int(query.get("after", 0))
+        page = self.stored_series[first : first + self.page_size]
+        more = first + len(page) < len(self.stored_series)
+        return {"series": page, "next": str(first + len(page)) if more else None}
+
+    def tell_coverage(self, query: dict[str, str]) -> dict[str, Any]:
+        asked = query.get("start_time")
+        start = 0 if asked is None else int(datetime.fromisoformat(asked).timestamp() * 1000)
+        rest = [segment for segment in self.segments if segment["end_time"] > start]
+        page = rest[: self.page_size]
+        end = page[-1]["end_time"] if page else None
+        return {
+            **{name: query[name] for name in ("exchange", "symbol", "kind", "timeframe")},
+            "start_time": page[0]["start_time"] if page else None,
+            "end_time": end,
+            "segments": page,
+            "bars_expected": sum(segment["bars"] for segment in page if segment["state"] != "unlisted"),
+            "bars_held": sum(segment["bars"] for segment in page if segment["state"] == "held"),
+            "next_start_time": end if len(rest) > len(page) else None,
+        }
 
     def handle(self, socket: ServerConnection) -> None:
         try:

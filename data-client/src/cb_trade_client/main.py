@@ -3,15 +3,18 @@
 Arrow and the WebSocket library are imported by the functions that use them, so that `cb-trade --help` is quick.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated
 
 import typer
 
+from cb_trade_client.commands.coverage import coverage
+from cb_trade_client.commands.exchanges import exchanges
 from cb_trade_client.commands.fetch import fetch
 from cb_trade_client.commands.latest import latest
 from cb_trade_client.commands.plan import plan
+from cb_trade_client.commands.series import series
 from cb_trade_client.plugins import GROUP, add_plugins
 
 _EPILOG = """Data goes to stdout or into a file, everything else to stderr.
@@ -19,6 +22,16 @@ _EPILOG = """Data goes to stdout or into a file, everything else to stderr.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 CB_TRADE_CLIENT__URL and CB_TRADE_CLIENT__TOKEN set the service and the token for all commands that talk to it."""
+
+
+_COMMANDS: Mapping[str, Callable[..., None]] = {
+    "fetch": fetch,
+    "latest": latest,
+    "plan": plan,
+    "coverage": coverage,
+    "series": series,
+    "exchanges": exchanges,
+}
 
 
 def main() -> None:
@@ -37,10 +50,9 @@ def build_app(plugins: Iterable[EntryPoint]) -> typer.Typer:
         pretty_exceptions_enable=False,  # its frames would print local variables, the token among them
     )
     app.callback()(_root)
-    app.command("fetch")(fetch)
-    app.command("latest")(latest)
-    app.command("plan")(plan)
-    add_plugins(app, plugins, taken=("fetch", "latest", "plan"))
+    for name, command in _COMMANDS.items():
+        app.command(name)(command)
+    add_plugins(app, plugins, taken=_COMMANDS)
     return app
 
 

@@ -25,6 +25,16 @@ Start = Annotated[
     datetime,
     typer.Option("--start", parser=parse_time, metavar="TIME", help=f"Start, inclusive: {_TIME_FORMS}."),
 ]
+OptionalStart = Annotated[
+    datetime | None,
+    typer.Option(
+        "--start",
+        parser=parse_time,
+        metavar="TIME",
+        help=f"Start, inclusive: {_TIME_FORMS}. The default is where the service's knowledge begins.",
+        show_default=False,
+    ),
+]
 End = Annotated[
     datetime | None,
     typer.Option(
@@ -39,6 +49,7 @@ Refresh = Annotated[
     bool,
     typer.Option("--refresh", help="Ask the exchange again even for what is stored; needs the scope data:refresh."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of words for people.")]
 Url = Annotated[
     str,
     typer.Option("--url", envvar="CB_TRADE_CLIENT__URL", metavar="URL", help="WebSocket address of the data service."),

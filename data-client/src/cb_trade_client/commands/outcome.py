@@ -38,6 +38,14 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         raise typer.Exit(130) from None
 
 
+def show_json(value: object) -> None:
+    """Write *value*, made of the SDK's dataclasses, to stdout as one JSON document with ISO 8601 times."""
+    # Imported here, as by all commands: what `cb-trade --help` need not wait for.
+    import orjson
+
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())
+
+
 def _waiting_time(error: CbTradeError) -> str:
     return f"; try again in {error.retry_after_ms / 1000:g} s" if error.retry_after_ms else ""
 

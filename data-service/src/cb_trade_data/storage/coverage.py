@@ -95,7 +95,7 @@ class Segment:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Segment:
-        """Read back what `to_json` gave. Raises ValueError for anything else and for `unknown`, which is never stored."""
+        """Read back what `to_json` gave. Raises ValueError for anything else; `unknown` is never stored."""
         try:
             if (state := State(facts["state"])) is State.UNKNOWN:
                 raise ValueError("not a segment of coverage: it would say that nothing is known")

@@ -1,0 +1,94 @@
+"""`cb-trade coverage`: what is known of a series, and why the rest is missing."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from cb_trade_client.commands import outcome
+from cb_trade_client.commands.options import AsJson, End, Exchange, OptionalStart, Symbol, Timeframe, Token, Url
+from cb_trade_client.instants import to_text
+from cb_trade_client.service_url import DEFAULT_URL
+from cb_trade_client.terminal import say
+
+if TYPE_CHECKING:
+    from cb_trade_client.inventory import CoverageReport
+
+MAX_SEGMENTS_SHOWN = 20
+
+
+def coverage(
+    exchange: Exchange,
+    symbol: Symbol,
+    timeframe: Timeframe,
+    start: OptionalStart = None,
+    end: End = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Show how complete a stored series is, and for each missing part why it is missing. Asks the exchange nothing.
+
+    Without --start it begins where the service's knowledge begins, and without --start and --end it ends there, too.
+
+    Example: cb-trade coverage binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01
+    """
+    from cb_trade_client.client import DataClient
+
+    async def work() -> None:
+        now = datetime.now(UTC)
+        until = now if end is None and start is not None else end
+        report = await DataClient(url, token=token).coverage(exchange, symbol, timeframe, start, until)
+        if as_json:
+            outcome.show_json(report)
+        else:
+            _show(report, now)
+
+    outcome.run(work())
+
+
+def _show(report: "CoverageReport", now: datetime) -> None:
+    from cb_trade_client.coverage_words import fetch_command, next_step
+
+    name = f"{report.exchange} {report.symbol} {report.timeframe}"
+    if report.start is None or report.end is None:
+        typer.echo(f"{name}: nothing is known")
+        say(f"to fetch it: {fetch_command(report)} --start TIME -o FILE.parquet")
+        return
+    _show_summary(report, f"{name}  {to_text(report.start)} … {to_text(report.end)}")
+    _show_missing(report, now)
+    if (command := next_step(report, now)) is not None:
+        say(f"to fetch what is missing: {command}")
+
+
+def _show_summary(report: "CoverageReport", title: str) -> None:
+    from cb_trade_client.calendar_strip import LEGEND, calendar_strip
+    from cb_trade_client.coverage_words import gaps_by_state, share_held
+    from cb_trade_client.tables import StandardOutput
+
+    out = StandardOutput()
+    out.line(title, style="bold")
+    if report.bars_expected:
+        out.line(f"{share_held(report)} held: {report.bars_held:,} of {report.bars_expected:,} bars")
+    for state, spans, bars in gaps_by_state(report.segments):
+        out.line(f"{state}: {spans:,} {'span' if spans == 1 else 'spans'}, {bars:,} bars")
+    if lines := calendar_strip(report.segments):
+        out.line()
+        for line in (*lines, "", LEGEND):
+            out.line(line)
+
+
+def _show_missing(report: "CoverageReport", now: datetime) -> None:
+    from cb_trade_client.coverage_words import rows_of
+    from cb_trade_client.tables import Column, StandardOutput
+
+    missing = [segment for segment in report.segments if segment.state != "held"]
+    if not missing:
+        return
+    out = StandardOutput()
+    out.line()
+    headings = ("FROM", "TO", "STATE", "BARS", "ASKED", "ASKED AGAIN", "REASON")
+    columns = [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings]
+    out.table(columns, rows_of(missing[:MAX_SEGMENTS_SHOWN], now))
+    if len(missing) > MAX_SEGMENTS_SHOWN:
+        say(f"… and {len(missing) - MAX_SEGMENTS_SHOWN:,} more; --json has them all")
