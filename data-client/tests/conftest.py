@@ -57,6 +57,7 @@ class FakeService:
     stored_series: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 1000
+    redirect_to: str | None = None
     edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
 
     url: str = ""
@@ -74,8 +75,14 @@ class FakeService:
         if request.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
             return connection.respond(HTTPStatus.UNAUTHORIZED, "no valid token")
         parts = urlsplit(request.path)
-        if not parts.path.startswith("/v1/"):
+        if parts.path == "/ws/data":
             return None
+        if not parts.path.startswith("/v1/"):
+            return connection.respond(HTTPStatus.NOT_FOUND, "Not Found")
+        if self.redirect_to:
+            response = connection.respond(HTTPStatus.FOUND, "")
+            response.headers["Location"] = self.redirect_to
+            return response
         query = dict(parse_qsl(parts.query))
         self.requests.append(query)
         if self.error:
