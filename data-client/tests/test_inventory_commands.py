@@ -42,7 +42,7 @@ ASKED = to_ms(datetime(2024, 1, 5, 12, 30, 15, tzinfo=UTC))
 JANUARY = [
     segment("2024-01-01", "2024-01-02", "unlisted"),
     segment("2024-01-02", "2024-01-04", "held"),
-    segment("2024-01-04", "2024-01-04T12:00", "failed", asked_at=ASKED, reason="HTTP 503 [twice]"),
+    segment("2024-01-04", "2024-01-04T12:00", "failed", asked_at=ASKED, reason="[red]503"),
     segment("2024-01-04T12:00", "2024-01-05", "empty", asked_at=ASKED, asks=3),
     segment("2024-01-05", "2024-01-07", "unknown"),
 ]
@@ -67,8 +67,7 @@ def test_coverage_shows_how_complete_a_series_is_and_why_the_rest_is_missing(cb_
         "",
         "FROM               TO                 STATE      BARS  ASKED                        ASKED AGAIN     REASON",
         "2024-01-01         2024-01-02         unlisted  1,440",
-        "2024-01-04         2024-01-04T12:00Z  failed      720  2024-01-05T12:30Z            next fetch      "
-        "HTTP 503 [twice]",
+        "2024-01-04         2024-01-04T12:00Z  failed      720  2024-01-05T12:30Z            next fetch      [red]503",
         "2024-01-04T12:00Z  2024-01-05         empty       720  2024-01-05T12:30Z (3 times)  only --refresh",
         "2024-01-05         2024-01-07         unknown   2,880                               next fetch",
     ]
