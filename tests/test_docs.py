@@ -5,9 +5,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from cb_trade_client.main import build_app
+from cb_trade_data.config import AuthSettings, Settings
 from cb_trade_data.errors import ErrorCode
+from cb_trade_data.main import create_app
 
 ROOT = Path(__file__).parents[1]
 NOT_OURS = {".venv", ".git", "node_modules", ".pytest_cache", "data"}
@@ -63,6 +66,16 @@ def commands_of_cb_trade() -> list[str]:
 @pytest.mark.parametrize("command", commands_of_cb_trade())
 def test_a_command_has_its_row_in_the_reference(command: str):
     assert f"| `{command} " in (ROOT / "docs" / "reference" / "command-line.md").read_text()
+
+
+def paths_of_the_service() -> list[str]:
+    settings = Settings(_env_file=None, auth=AuthSettings(secret=SecretStr("a secret for tests, long enough to pass")))
+    return sorted(create_app(settings).openapi()["paths"])
+
+
+@pytest.mark.parametrize("path", paths_of_the_service())
+def test_an_http_path_has_its_row_in_the_reference(path: str):
+    assert f"| `{path}` |" in (ROOT / "docs" / "reference" / "http.md").read_text()
 
 
 @pytest.mark.parametrize("command", ["./platform.sh demo", "./platform.sh test"])

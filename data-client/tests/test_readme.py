@@ -13,7 +13,7 @@ from cb_trade_client.main import build_app
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"^cb-trade (?:fetch|latest|plan) [^|>\n]*", README, re.MULTILINE)
+COMMANDS = re.findall(r"^cb-trade (?:fetch|latest|plan|coverage|series|exchanges\b)[^|>\n]*", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -1,0 +1,74 @@
+"""The SDK and the service mean the same: each is tested alone against what was agreed, here against each other."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from service_harness import RunningService, at, token
+
+from cb_trade_client import DataClient, RequestError
+from cb_trade_simulator.faults import StatusFault
+
+
+@pytest.fixture
+def sdk(service: RunningService) -> DataClient:
+    return DataClient(service.socket_url, token=token())
+
+
+async def test_coverage_of_several_pages_is_one_report(sdk, client):
+    await client.history(at("2021-01-01"), at("2023-01-01"), timeframe="30m")
+    await client.history(at("2023-03-01"), at("2023-04-01"), timeframe="30m")
+
+    report = await sdk.coverage("binance", "BTC/USDT", "30m")
+
+    assert [(each.state, each.start, each.end) for each in report.segments] == [
+        ("held", at("2021-01-01"), at("2023-01-01")),
+        ("unknown", at("2023-01-01"), at("2023-03-01")),
+        ("held", at("2023-03-01"), at("2023-04-01")),
+    ]
+    assert [each.bars for each in report.segments] == [2 * 365 * 48, 59 * 48, 31 * 48]
+    assert (report.bars_expected, report.bars_held) == ((2 * 365 + 59 + 31) * 48, (2 * 365 + 31) * 48)
+
+
+async def test_what_a_receipt_calls_a_gap_coverage_tells_with_the_same_facts(sdk, simulator):
+    simulator.inject(StatusFault(503), times=None)
+    stream = sdk.stream("binance", "BTC/USDT", "1m", "2024-01-01T00:00:00Z", "2024-01-01T12:00:00Z")
+    assert [batch async for batch in stream] == []
+
+    report = await sdk.coverage("binance", "BTC/USDT", "1m")
+
+    [gap], [segment] = stream.completed.gaps, report.segments
+    assert (segment.state, segment.start, segment.end) == ("failed", gap.start, gap.end)
+    assert (segment.reason, segment.asked_at) == (gap.reason, gap.asked_at)
+
+
+async def test_series_and_exchanges_are_told(sdk, client):
+    for timeframe in ("1h", "1d"):
+        await client.history(at("2024-01-01"), at("2024-01-03"), timeframe=timeframe)
+
+    [exchange] = await sdk.exchanges()
+    series = await sdk.series()
+
+    assert (exchange.name, exchange.state) == ("binance", "ok")
+    assert [(each.timeframe, each.first_timestamp, each.last_timestamp) for each in series] == [
+        ("1d", at("2024-01-01"), at("2024-01-02")),
+        ("1h", at("2024-01-01"), at("2024-01-02T23:00")),
+    ]
+
+
+async def test_pages_follow_each_other(sdk, client):
+    await client.history(at("2021-01-01"), at("2024-01-01"), timeframe="30m")
+
+    pages = [page async for page in sdk.coverage_pages("binance", "BTC/USDT", "30m")]
+
+    assert len(pages) > 1
+    assert all(before.end == after.start for before, after in pairwise(pages))
+
+
+async def test_a_refusal_has_the_class_of_its_code(sdk):
+    with pytest.raises(RequestError) as caught:
+        await sdk.coverage("binnance", "BTC/USDT", "1m")
+
+    assert caught.value.code == "unknown_exchange"
+    assert caught.value.details["known"] == ["binance"]
