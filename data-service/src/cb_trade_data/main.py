@@ -24,19 +24,19 @@ from cb_trade_data.historical.manager import HistoricalDataManagerImpl
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
-from cb_trade_data.storage.interfaces import IRawDataStorage
 from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
 from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
+from cb_trade_data.storage.object_storage import ObjectStorage
 
 _LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
 
 
 def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> FastAPI:
     """Return the service, ready to be run by an ASGI server; nothing is opened before it starts."""
-    storage = StorageManagerImpl(_storage(settings.storage))
+    storage = StorageManagerImpl(create_storage(settings.storage))
     source = DataSourceConnectorImpl(_exchange_registry(settings))
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
@@ -61,7 +61,8 @@ def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> Fa
     return app
 
 
-def _storage(settings: StorageSettings) -> IRawDataStorage:
+def create_storage(settings: StorageSettings) -> ObjectStorage:
+    """Return the place and the layout that *settings* name; nothing is opened before it is used."""
     layout = _LAYOUTS[settings.layout]()
     if settings.backend == "local":
         return LocalFileStorage(settings.root, layout)
