@@ -155,7 +155,7 @@ async def test_what_a_crashed_writer_left_behind_is_no_object(storage, root):
     folder = next(root.rglob("part.parquet")).parent
     (folder / ".writing-abc123").write_bytes(b"half a fi")
 
-    assert [path async for path in storage.list_objects("ohlcv")] == [
+    assert [each.path async for each in storage.list_objects("ohlcv")] == [
         "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=02/part.parquet"
     ]
     assert await storage.list_coins("binance") == ["BTC/USDT"]

@@ -7,7 +7,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar
@@ -27,11 +27,13 @@ from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.interfaces import IRawDataStorage, PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.layouts.entries import EntryPlan
+from cb_trade_data.storage.layouts.metadata import ObjectMetadata
+from cb_trade_data.storage.path_utility import StoragePathUtility
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
-_CHECK_PATH = "_check"
+CHECK_PATH: Final = "_check"
 _CONCURRENT_READS = 2
 
 # A read that meets a commit starts again; so many in a row mean that something else is wrong.
@@ -46,6 +48,22 @@ _FIRST_BATCH: Final = 0
 _LAST_BATCH: Final = -1
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """What a listing tells about an object."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class PartitionHead:
+    """What the object of a partition says about itself, and the version that says so."""
+
+    metadata: ObjectMetadata
+    version: str
 
 
 class ObjectStorage(IRawDataStorage):
@@ -98,12 +116,20 @@ class ObjectStorage(IRawDataStorage):
         """Remove those that there are."""
 
     @abstractmethod
-    def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[str, None]:
-        """Yield the paths of all objects under *folder*, sorted; on request without those in folders of entries."""
+    def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[ListedObject, None]:
+        """Yield all objects under *folder* (`""`: all there are), sorted by path; locks are not objects.
+
+        Args:
+            with_entries: Whether those in folders of entries are wanted, too.
+        """
+
+    def list_abandoned(self, folder: str) -> AsyncGenerator[ListedObject, None]:  # noqa: ARG002
+        """Yield what writers under *folder* left behind when they died; nothing where a place cleans up by itself."""
+        return _nothing()
 
     @abstractmethod
-    async def delete_object(self, path: str, version: str) -> None:
-        """Remove the object if it still has that *version*; do nothing if not."""
+    async def delete_object(self, path: str, version: str) -> bool:
+        """Remove the object if it still has that *version*; tell whether it had."""
 
     @abstractmethod
     async def try_lock_object(self, path: str) -> PartitionLock | None:
@@ -125,13 +151,10 @@ class ObjectStorage(IRawDataStorage):
 
     async def read_facts(self, series: Series) -> SeriesFacts | None:
         """See `IRawDataStorage.read_facts`."""
-        found = await self.get_object(self._paths.facts_path(series))
-        if found is None:
-            return None
         try:
-            return SeriesFacts.from_bytes(found.data.to_pybytes(), found.version)
-        except (ValueError, KeyError) as error:
-            await self._set_aside(found, str(error))
+            return await self.inspect_facts(series)
+        except DamagedObjectError as damage:
+            await self._set_aside(damage.found, damage.reason)
             return None
 
     async def try_lock(self, partition: Partition) -> PartitionLock | None:
@@ -147,6 +170,77 @@ class ObjectStorage(IRawDataStorage):
         """See `IRawDataStorage.write_facts`."""
         version = await self.put_object(self._paths.facts_path(series), facts.to_bytes(), facts.version)
         return replace(facts, version=version)
+
+    # --- Looking on, and removing: for housekeeping ---
+
+    @property
+    def paths(self) -> StoragePathUtility:
+        """Where things are."""
+        return self._paths
+
+    async def inspect_partition(self, partition: Partition) -> StoredPartition:
+        """Return the partition as `read_partition` does, and leave it where it is if it is damaged.
+
+        Raises:
+            DamagedObjectError: It does not read back as what was written.
+        """
+        return await self._load(partition, None)
+
+    async def inspect_metadata(self, partition: Partition) -> PartitionHead | None:
+        """Return what the partition's object says about itself, or None where there is none; decodes no row.
+
+        Raises:
+            DamagedObjectError: It does not say it in a form that can be read.
+        """
+
+        def head(found: StoredObject) -> PartitionHead | DamagedObjectError:
+            try:
+                return PartitionHead(self._layout.metadata(found), found.version)
+            except ValueError as error:
+                return DamagedObjectError(found, str(error))
+
+        path = self._paths.part_path(partition)
+        outcome = await self.read_object(path, head, mapped=self._layout.is_mapped)
+        if isinstance(outcome, DamagedObjectError):
+            raise outcome
+        return outcome
+
+    async def inspect_facts(self, series: Series) -> SeriesFacts | None:
+        """Return the facts as `read_facts` does, and leave them where they are if they are damaged.
+
+        Raises:
+            DamagedObjectError: They cannot be read.
+        """
+        found = await self.get_object(self._paths.facts_path(series))
+        if found is None:
+            return None
+        try:
+            return SeriesFacts.from_bytes(found.data.to_pybytes(), found.version)
+        except (ValueError, KeyError) as error:
+            raise DamagedObjectError(found, str(error)) from error
+
+    async def delete_partition(self, partition: Partition, version: str) -> None:
+        """Remove the partition with its entries. Those of a damaged one cannot be told from others and stay.
+
+        Raises:
+            VersionConflictError: The stored object is not of that *version* any more; nothing was removed.
+        """
+        found = await self.get_object(self._paths.part_path(partition))
+        if found is None or found.version != version or not await self.delete_object(found.path, version):
+            raise VersionConflictError(self._paths.part_path(partition))
+        with suppress(ValueError):
+            await self._tidy(await asyncio.to_thread(self._layout.entry_paths, partition, found, None))
+
+    async def delete_facts(self, series: Series) -> None:
+        """Remove the facts of a series, readable or not, if there are any.
+
+        Raises:
+            VersionConflictError: Somebody wrote them at the same time; nothing was removed.
+        """
+        path = self._paths.facts_path(series)
+        found = await self.get_object(path)
+        if found is not None and not await self.delete_object(path, found.version):
+            raise VersionConflictError(path)
 
     # --- The six verbs ---
 
@@ -214,9 +308,9 @@ class ObjectStorage(IRawDataStorage):
 
     async def check(self) -> None:
         """See `IRawDataStorage.check`."""
-        found = await self.get_object(_CHECK_PATH)
+        found = await self.get_object(CHECK_PATH)
         try:
-            await self.put_object(_CHECK_PATH, b"", None if found is None else found.version)
+            await self.put_object(CHECK_PATH, b"", None if found is None else found.version)
         except VersionConflictError:
             return  # Another process checks at the same time: storage can be written to.
 
@@ -228,12 +322,12 @@ class ObjectStorage(IRawDataStorage):
         """Read a partition; one that is damaged is set aside, and then is not there."""
         try:
             return await self._load(partition, wanted)
-        except _DamagedObjectError as damage:
+        except DamagedObjectError as damage:
             await self._set_aside(damage.found, damage.reason)
             return StoredPartition.empty(partition)
 
     async def _load(self, partition: Partition, wanted: _Wanted) -> StoredPartition:
-        """Read a partition as it is. Raises _DamagedObjectError where it is not what was written."""
+        """Read a partition as it is. Raises DamagedObjectError where it is not what was written."""
         suspected: str | None = None
         for _ in range(_READ_TRIES):
             attempt = await self._try_load(partition, wanted)
@@ -244,7 +338,7 @@ class ObjectStorage(IRawDataStorage):
                 return outcome
             # While we read, a writer may have committed, and removed entries that only the old version needs.
             if found.version == suspected:
-                raise _DamagedObjectError(found, str(outcome)) from outcome
+                raise DamagedObjectError(found, str(outcome)) from outcome
             suspected = found.version
         raise StorageUnavailableError(str(partition), f"it changed {_READ_TRIES} times while it was read")
 
@@ -309,8 +403,8 @@ class ObjectStorage(IRawDataStorage):
 
     async def _partitions(self, folder: str) -> list[Partition]:
         """Return the partitions that are committed under *folder*; those of one series oldest first."""
-        async with aclosing(self.list_objects(folder, with_entries=False)) as paths:
-            found = [self._paths.partition_of(path) async for path in paths]
+        async with aclosing(self.list_objects(folder, with_entries=False)) as objects:
+            found = [self._paths.partition_of(each.path) async for each in objects]
         return sorted((each for each in found if each is not None), key=lambda each: (each.year, each.month))
 
     async def _set_aside(self, found: StoredObject, reason: str) -> None:
@@ -324,13 +418,19 @@ class ObjectStorage(IRawDataStorage):
         await self.delete_object(found.path, found.version)
 
 
-class _DamagedObjectError(Exception):
-    """An object does not read back as what was written."""
+class DamagedObjectError(Exception):
+    """An object does not read back as what was written; `reason` says how that shows."""
 
     def __init__(self, found: StoredObject, reason: str) -> None:
         super().__init__(found.path, reason)
         self.found = found
         self.reason = reason
+
+
+async def _nothing() -> AsyncGenerator[ListedObject, None]:
+    nothing: tuple[ListedObject, ...] = ()
+    for each in nothing:
+        yield each
 
 
 def _by_partition(series: Series, entries: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:

@@ -50,6 +50,10 @@ class StoragePathUtility(ABC):
         """Tell whether there are entries in the folder at *path*, and nothing else of ours; see `EntryPaths`."""
         return False
 
+    def is_entry(self, path: str) -> bool:  # noqa: ARG002
+        """Tell whether *path* is that of an entry; none is in a layout without them."""
+        return False
+
     def _checked(self, partition: Partition, path: str) -> Partition | None:
         """Return *partition* if there is such a one, and *path* is the path of it."""
         if partition.series.timeframe is None or partition.year >= MAXYEAR or partition.month > _MONTHS:
@@ -156,6 +160,11 @@ class EntryPaths(StoragePathUtility):
         """See `StoragePathUtility.is_entry_folder`: the folder of a day."""
         keys = path.split("/")
         return len(keys) == 7 and keys[0] == self._ROOT and all(key.isdecimal() for key in keys[4:])
+
+    def is_entry(self, path: str) -> bool:
+        """See `StoragePathUtility.is_entry`."""
+        folder, _, name = path.rpartition("/")
+        return self.is_entry_folder(folder) and name.endswith(self._ENTRY_END) and self.entry_key(path).isdecimal()
 
     def entry_folder(self, series: Series, timestamp_ms: int) -> str:
         """Return the folder of the documents of the UTC day that holds *timestamp_ms*."""

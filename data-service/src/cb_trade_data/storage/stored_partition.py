@@ -60,6 +60,11 @@ class StoredPartition:
             return self.rows
         return slice_range(self.rows, wanted)
 
+    def since(self, start: datetime) -> StoredPartition:
+        """Return what is left once everything before *start*, an instant of the partition, is forgotten."""
+        kept = TimeRange(start, self.partition.range.end)
+        return replace(self, rows=self.rows_in(kept), coverage=Coverage(tuple(self.coverage.within(kept))))
+
     @property
     def oldest(self) -> datetime | None:
         """The time of the oldest row."""

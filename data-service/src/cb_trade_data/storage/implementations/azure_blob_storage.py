@@ -24,7 +24,7 @@ from azure.storage.blob.aio import BlobLeaseClient, BlobPrefix, ContainerClient
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
-from cb_trade_data.storage.object_storage import ObjectStorage
+from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
 
 # About three seconds until a place that does not answer is given up; the SDK's own defaults take 80.
 _CLIENT_OPTIONS: Final[dict[str, Any]] = {
@@ -136,24 +136,28 @@ class AzureBlobStorage(ObjectStorage):
 
         await _some_at_once(delete, paths)
 
-    async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[str, None]:
+    async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[ListedObject, None]:
         """See `ObjectStorage.list_objects`."""
         async with _translated_errors(folder):
             try:
                 if self._layout.has_entries and not with_entries:
-                    for name in await self._list_without_entries(folder):
-                        yield name
+                    for each in await self._list_without_entries(folder):
+                        yield each
                     return
-                async for name in self._container.list_blob_names(name_starts_with=f"{folder}/"):
-                    yield name
+                async for blob in self._container.list_blobs(name_starts_with=f"{folder}/" if folder else None):
+                    if not blob.name.startswith(f"{_LOCKS}/"):
+                        yield ListedObject(blob.name, blob.size)
             except ResourceNotFoundError:
                 return  # No container yet, so no objects.
 
-    async def delete_object(self, path: str, version: str) -> None:
+    async def delete_object(self, path: str, version: str) -> bool:
         """See `ObjectStorage.delete_object`."""
-        with suppress(ResourceModifiedError, ResourceNotFoundError):
+        try:
             async with _translated_errors(path):
                 await self._container.delete_blob(path, etag=version, match_condition=MatchConditions.IfNotModified)
+        except (ResourceModifiedError, ResourceNotFoundError):
+            return False
+        return True
 
     async def try_lock_object(self, path: str) -> PartitionLock | None:
         """See `ObjectStorage.try_lock_object`."""
@@ -182,17 +186,17 @@ class AzureBlobStorage(ObjectStorage):
         except ResourceNotFoundError:
             return None
 
-    async def _list_without_entries(self, folder: str) -> list[str]:
+    async def _list_without_entries(self, folder: str) -> list[ListedObject]:
         """List folder by folder, around those of entries: a month of minutes has as many as nine pages of a listing."""
-        names: list[str] = []
+        objects: list[ListedObject] = []
         folders = [folder]
         while folders:
             async for found in self._container.walk_blobs(name_starts_with=f"{folders.pop()}/", delimiter="/"):
                 if not isinstance(found, BlobPrefix):
-                    names.append(found.name)
+                    objects.append(ListedObject(found.name, found.size))
                 elif not self._paths.is_entry_folder(inner := found.name.removesuffix("/")):
                     folders.append(inner)
-        return sorted(names)
+        return sorted(objects, key=lambda each: each.path)
 
     async def _ensure_container(self) -> None:
         if self._is_container_known:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,7 +21,7 @@ from cb_trade_data.storage.implementations.file_lock import FileLock
 from cb_trade_data.storage.implementations.known_files import KnownFiles, content_version
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
-from cb_trade_data.storage.object_storage import ObjectStorage
+from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
 
 # Both start with a dot, so that no engine that opens the tree takes their content for data.
 _LOCKS: Final = ".locks"
@@ -30,6 +31,9 @@ _FILE_MODE: Final = 0o644
 # A lock is held for one write.
 _LOCK_WAIT_SECS: Final = 30.0
 _LOCK_POLL_SECS: Final = (0.002, 0.02)
+# Nothing takes so long to write: who has a temporary file of that age has died.
+_ABANDONED_AFTER_SECS: Final = 3600.0
+_LISTED_AT_ONCE: Final = 1_000
 
 T = TypeVar("T")
 
@@ -67,14 +71,19 @@ class LocalFileStorage(ObjectStorage):
         """See `ObjectStorage.delete_entries`."""
         await asyncio.to_thread(self._delete_entries, paths)
 
-    async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[str, None]:
+    async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[ListedObject, None]:
         """See `ObjectStorage.list_objects`."""
-        for path in await asyncio.to_thread(self._list, folder, with_entries):
-            yield path
+        async for each in self._walk(folder, _is_object, with_entries=with_entries):
+            yield each
 
-    async def delete_object(self, path: str, version: str) -> None:
+    async def list_abandoned(self, folder: str) -> AsyncGenerator[ListedObject, None]:
+        """See `ObjectStorage.list_abandoned`."""
+        async for each in self._walk(folder, _is_abandoned):
+            yield each
+
+    async def delete_object(self, path: str, version: str) -> bool:
         """See `ObjectStorage.delete_object`."""
-        await self._once_unlocked(lambda: self._delete(path, version), path)
+        return await self._once_unlocked(lambda: self._delete(path, version), path)
 
     async def try_lock_object(self, path: str) -> PartitionLock | None:
         """See `ObjectStorage.try_lock_object`."""
@@ -156,25 +165,46 @@ class LocalFileStorage(ObjectStorage):
         except OSError as error:
             raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
-    def _delete(self, path: str, version: str) -> None:
+    def _delete(self, path: str, version: str) -> bool:
         target = self._root / path
         with self._locked(path):
-            if self._current_version(path) == version:
-                self._files.forget(target)
-                target.unlink()
-                _sync_folder(target.parent)
+            if self._current_version(path) != version:
+                return False
+            self._files.forget(target)
+            target.unlink()
+            _sync_folder(target.parent)
+            return True
 
-    def _list(self, folder: str, with_entries: bool) -> list[str]:
-        found = []
+    async def _walk(
+        self, folder: str, is_wanted: Callable[[os.DirEntry[str]], bool], *, with_entries: bool = True
+    ) -> AsyncGenerator[ListedObject, None]:
+        files = self._listed(folder, is_wanted, with_entries)
         try:
-            for parent, folders, files in os.walk(self._root / folder, onerror=_raise_unless_missing):
-                path = Path(parent).relative_to(self._root).as_posix()
-                if not with_entries:
-                    folders[:] = [name for name in folders if not self._paths.is_entry_folder(f"{path}/{name}")]
-                found += [f"{path}/{name}" for name in files if not name.startswith(".")]
+            while batch := await asyncio.to_thread(lambda: list(islice(files, _LISTED_AT_ONCE))):
+                for each in batch:
+                    yield each
         except OSError as error:
             raise StorageUnavailableError(folder, error.strerror or type(error).__name__) from error
-        return sorted(found)
+
+    def _listed(
+        self, folder: str, is_wanted: Callable[[os.DirEntry[str]], bool], with_entries: bool
+    ) -> Iterator[ListedObject]:
+        """Yield what is under *folder*, sorted by path; knows no more at a time than the folders it is in."""
+        try:
+            with os.scandir(self._root / folder) as found:
+                # With its slash, a folder's name comes where the paths of its files do.
+                entries = sorted(found, key=lambda entry: f"{entry.name}/" if _is_folder(entry) else entry.name)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if _is_folder(entry):
+                if path != _LOCKS and (with_entries or not self._paths.is_entry_folder(path)):
+                    yield from self._listed(path, is_wanted, with_entries)
+                continue
+            with suppress(FileNotFoundError):  # One that is gone by now was never there.
+                if entry.is_file() and is_wanted(entry):
+                    yield ListedObject(path, entry.stat().st_size)
 
     def _current_version(self, path: str) -> str | None:
         try:
@@ -203,9 +233,17 @@ class _LockHeldError(Exception):
     """Another writer is at it."""
 
 
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _is_object(file: os.DirEntry[str]) -> bool:
+    return not file.name.startswith(".")
+
+
+def _is_abandoned(file: os.DirEntry[str]) -> bool:
+    is_old = time.time() - file.stat().st_mtime > _ABANDONED_AFTER_SECS
+    return file.name.startswith(_TEMPORARY_PREFIX) and is_old
 
 
 def _replace(target: Path, data: pa.Buffer | bytes) -> str:

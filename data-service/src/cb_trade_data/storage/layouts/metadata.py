@@ -58,6 +58,11 @@ class ObjectMetadata:
         """Describe *batches*: in time order, none empty."""
         return cls(coverage, tuple(_describe(batch) for batch in batches), entries)
 
+    @property
+    def rows(self) -> int:
+        """How many rows the object holds."""
+        return sum(batch.rows for batch in self.batches)
+
     def overlapping(self, wanted: TimeRange | None) -> range:
         """Return the numbers of the batches that may hold rows of *wanted*; of all batches for None."""
         if wanted is None:

@@ -1,0 +1,49 @@
+"""The part of a storage that somebody asks about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cb_trade_data.models.series import Kind, Series, check_symbol
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.path_utility import StoragePathUtility
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Everything of an exchange, of one of its symbols, or of one timeframe of that; without an exchange, everything.
+
+    Raises:
+        ValueError: A part is malformed, or given without the one above it.
+    """
+
+    exchange: str | None = None
+    symbol: str | None = None
+    timeframe: Timeframe | None = None
+
+    def __post_init__(self) -> None:
+        if (self.exchange is None and self.symbol is not None) or (self.symbol is None and self.timeframe is not None):
+            raise ValueError("a timeframe goes with a symbol, and a symbol with an exchange")
+        if self.exchange is not None:
+            Series(self.exchange, "any", Kind.TRADES, None)
+        if self.symbol is not None:
+            check_symbol(self.symbol)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether the whole storage is meant, with what belongs to no exchange."""
+        return self.exchange is None
+
+    def folders(self, paths: StoragePathUtility) -> list[str]:
+        """Return folders that hold all that is meant, and as little else as there is a folder for."""
+        if self.exchange is None:
+            return [""]
+        if self.symbol is None or self.timeframe is None:
+            return paths.exchange_folders(self.exchange)
+        return [paths.series_folder(Series(self.exchange, self.symbol, Kind.OHLCV, self.timeframe))]
+
+    def holds(self, series: Series | None) -> bool:
+        """Tell whether what belongs to *series* is meant; None for what lies in the folders and belongs to none."""
+        if self.symbol is None:
+            return True
+        return series is not None and series.symbol == self.symbol and self.timeframe in (None, series.timeframe)
