@@ -1,0 +1,149 @@
+"""`cb-trade storage delete`: rows and what is known about them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cb_trade_data.commands.opened_storage import run_with_storage
+from cb_trade_data.commands.options import parse_scope, parse_time
+from cb_trade_data.commands.terminal import counted, print_table, size_text
+
+if TYPE_CHECKING:
+    from cb_trade_data.models.series import Series
+    from cb_trade_data.storage.housekeeping.deletion import Deletion
+    from cb_trade_data.storage.housekeeping.scope import Scope
+    from cb_trade_data.storage.object_storage import ObjectStorage
+
+_EXIT_FAILURE: Final = 1
+
+
+def delete(
+    series: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option("--series", metavar="EXCHANGE SYMBOL TIMEFRAME", help="Only this series.", show_default=False),
+    ] = None,
+    exchange: Annotated[
+        str | None, typer.Option(metavar="EXCHANGE", help="Only this exchange.", show_default=False)
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=parse_time,
+            metavar="TIME",
+            help="Only bars that open before this: 2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; "
+            "without a zone UTC is meant.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete rows and what is known about them: whoever asks for them next has them fetched again.
+
+    Shows what it is about, and asks. At least one of --series, --exchange and --before is needed.
+
+    Example: cb-trade storage delete --series binance BTC/USDT 1m --before 2023-01-01
+    """
+    scope = _scope(series, exchange, before)
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise typer.BadParameter("there is nobody to ask: --yes deletes without asking, --dry-run shows what it would")
+    planned, name = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=True))
+    planned.print(err=not dry_run)
+    if dry_run or not planned.series:
+        typer.echo(f"{name}: {planned.summary('would be deleted')}")
+    else:
+        if not yes and not typer.confirm(
+            f"{name}: delete {planned.rows:,} rows and what is known about them?", err=True
+        ):
+            typer.echo("nothing was deleted", err=True)
+            raise typer.Exit(_EXIT_FAILURE)
+        done, _ = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=False))
+        typer.echo(f"{name}: {done.summary('deleted')}")
+        planned = done
+    for problem in planned.problems:
+        typer.echo(f"not deleted: {problem}", err=True)
+    if planned.problems:
+        raise typer.Exit(_EXIT_FAILURE)
+
+
+def _scope(series: tuple[str, str, str] | None, exchange: str | None, before: datetime | None) -> Scope:
+    from cb_trade_data.models.partition import EVER
+
+    if series is None and exchange is None and before is None:
+        raise typer.BadParameter("say what to delete: --series or --exchange, --before, or both")
+    if series is not None and exchange is not None:
+        raise typer.BadParameter("--series names its exchange: leave --exchange out")
+    if before is not None and not EVER.start < before <= EVER.end:
+        raise typer.BadParameter(f"--before is a time after {EVER.start:%Y} and up to {EVER.end:%Y}")
+    return parse_scope(*series) if series is not None else parse_scope(exchange)
+
+
+@dataclass
+class _Total:
+    """What is deleted of one series."""
+
+    rows: int = 0
+    size_bytes: int = 0
+    whole_partitions: int = 0
+    cut_partitions: int = 0
+
+
+@dataclass
+class _Deleted:
+    """What is deleted of each series, and what could not be deleted."""
+
+    series: dict[Series, _Total] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return sum(total.rows for total in self.series.values())
+
+    def add(self, deletion: Deletion) -> None:
+        if deletion.problem is not None:
+            self.problems.append(f"{deletion.partition}: {deletion.problem}")
+            return
+        total = self.series.setdefault(deletion.partition.series, _Total())
+        total.rows += deletion.rows
+        total.size_bytes += deletion.size_bytes
+        total.whole_partitions += deletion.is_whole
+        total.cut_partitions += not deletion.is_whole
+
+    def print(self, *, err: bool) -> None:
+        rows = [
+            (
+                str(series),
+                f"{total.rows:,}",
+                size_text(total.size_bytes),
+                f"{total.whole_partitions:,}",
+                f"{total.cut_partitions:,}",
+            )
+            for series, total in self.series.items()
+        ]
+        numbers = ("rows", "size", "whole partitions", "cut partitions")
+        print_table(("series", *numbers), rows, numbers=numbers, err=err)
+
+    def summary(self, what_happened: str) -> str:
+        if not self.series:
+            return "there is nothing to delete"
+        # Of a partition that is cut, only the rows' share in its size is known.
+        about = "about " if any(total.cut_partitions for total in self.series.values()) else ""
+        size = size_text(sum(total.size_bytes for total in self.series.values()))
+        return f"{counted(self.rows, 'row')} of {len(self.series):,} series, {about}{size}: {what_happened}"
+
+
+async def _delete(storage: ObjectStorage, *, scope: Scope, before: datetime | None, dry_run: bool) -> _Deleted:
+    from cb_trade_data.storage.housekeeping.deletion import delete as delete_rows
+
+    deleted = _Deleted()
+    async with aclosing(delete_rows(storage, scope, before, dry_run=dry_run)) as deletions:
+        async for deletion in deletions:
+            deleted.add(deletion)
+    return deleted
