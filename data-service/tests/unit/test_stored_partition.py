@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from unit_builders import assert_same_rows, minute, minute_bars, minutes, series, utc
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import assert_same_rows, minute, minute_bars, minute_numbers, minutes, quick, series, utc
 
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import partition_at
@@ -65,3 +67,31 @@ def test_rows_of_a_range_include_its_start_and_exclude_its_end():
 
 def test_the_newest_row_is_the_last_one():
     assert StoredPartition(PARTITION, minute_bars([0, 62])).newest == utc("2024-02-29T01:00")
+
+
+# --- Forgetting -------------------------------------------------------------------------------------------------------
+
+known_minutes = st.dictionaries(st.integers(0, 30), st.sampled_from([State.HELD, State.EMPTY, State.FAILED]))
+
+
+@quick()
+@given(known_minutes, st.data())
+def test_what_is_kept_since_an_instant_is_all_that_was_known_from_then_on(states, data):
+    have_rows = {number for number, state in states.items() if state is State.HELD and data.draw(st.booleans())}
+    stored = StoredPartition(
+        PARTITION,
+        minute_bars(sorted(have_rows)),
+        Coverage().with_segments(
+            Segment(minutes(number, number + 1), state, None if state is State.HELD else minute(99), reason=None)
+            for number, state in states.items()
+        ),
+        "v1",
+    )
+    start = data.draw(st.integers(0, 31))
+
+    kept = stored.since(minute(start))
+
+    assert_same_rows(kept.rows, minute_bars(sorted(number for number in have_rows if number >= start)))
+    known = {number: segment.state for segment in kept.coverage.segments for number in minute_numbers([segment.range])}
+    assert known == {number: state for number, state in states.items() if number >= start}
+    assert kept.version == "v1"

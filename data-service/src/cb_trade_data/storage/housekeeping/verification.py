@@ -153,12 +153,14 @@ class _SeriesSoFar:
         self._facts: SeriesFacts | None = None
         self._entries = 0
         self._rows = 0
+        self._is_whole = True
 
     def add(self, examined: Examined) -> None:
         self._first = min(filter(None, [self._first, examined.first]), default=None)
         self._facts = self._facts or examined.facts
         self._entries += examined.found.role is Role.ENTRY
         self._rows += examined.rows
+        self._is_whole &= all(finding.kind is not FindingKind.DAMAGED_PARTITION for finding in examined.findings)
 
     def findings(self, storage: ObjectStorage) -> Iterator[Finding]:
         if self.series is None:
@@ -170,7 +172,7 @@ class _SeriesSoFar:
                 storage.paths.facts_path(self.series),
                 f"listed at {listed_at.isoformat()}, first row at {self._first.isoformat()}",
             )
-        # Each row that was read has its entry; what is left was never committed, or its commit cannot be read.
-        if self._entries > self._rows:
+        # Each row that was read has its entry. What a commit names that cannot be read is not told from the rest.
+        if self._is_whole and self._entries > self._rows:
             count = self._entries - self._rows
             yield Finding(FindingKind.UNCOMMITTED_ENTRIES, storage.paths.series_folder(self.series), "", count)
