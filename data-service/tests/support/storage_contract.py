@@ -1076,8 +1076,8 @@ class JsonContract(StorageContract):
         await storage.write_facts(MINUTES, FACTS)
         around.write(f"{FOLDER}/29/_coverage.json", b"a stranger's")
 
-        everything = [path async for path in storage.list_objects("raw_data/binance")]
-        some = [path async for path in storage.list_objects("raw_data/binance", with_entries=False)]
+        everything = [each.path async for each in storage.list_objects("raw_data/binance")]
+        some = [each.path async for each in storage.list_objects("raw_data/binance", with_entries=False)]
 
         assert everything == around.paths()
         assert some == [

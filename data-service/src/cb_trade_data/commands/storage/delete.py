@@ -57,19 +57,22 @@ def delete(
     planned, name = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=True))
     planned.print(err=not dry_run)
     if dry_run or not planned.series:
-        typer.echo(f"{name}: {planned.summary('would be deleted')}")
-    else:
-        if not yes and not typer.confirm(
-            f"{name}: delete {planned.rows:,} rows and what is known about them?", err=True
-        ):
-            typer.echo("nothing was deleted", err=True)
-            raise typer.Exit(_EXIT_FAILURE)
-        done, _ = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=False))
-        typer.echo(f"{name}: {done.summary('deleted')}")
-        planned = done
-    for problem in planned.problems:
+        _tell(planned, name, "would be deleted")
+        return
+    question = f"{name}: delete {counted(planned.rows, 'row')} and what is known about the bars?"
+    if not yes and not typer.confirm(question, err=True):
+        typer.echo("nothing was deleted", err=True)
+        raise typer.Exit(_EXIT_FAILURE)
+    done, _ = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=False))
+    _tell(done, name, "deleted")
+
+
+def _tell(deleted: _Deleted, name: str, what_happened: str) -> None:
+    """Print the outcome. Raises typer.Exit where something could not be deleted."""
+    typer.echo(f"{name}: {deleted.summary(what_happened)}")
+    for problem in deleted.problems:
         typer.echo(f"not deleted: {problem}", err=True)
-    if planned.problems:
+    if deleted.problems:
         raise typer.Exit(_EXIT_FAILURE)
 
 
