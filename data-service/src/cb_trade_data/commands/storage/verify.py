@@ -31,9 +31,7 @@ def verify(
     Exits with 0 if it is sound, with 1 if there are problems. What merely takes up space is listed and is no problem.
     """
     scope = parse_scope(exchange, symbol, timeframe)
-    started = time.monotonic()
-    report, name = run_with_storage(lambda opened: _verify(opened, scope))
-    seconds = time.monotonic() - started
+    (report, seconds), name = run_with_storage(lambda opened: _verify(opened, scope))
     if as_json:
         print_json(_report_to_json(report, name, seconds))
     else:
@@ -42,18 +40,19 @@ def verify(
         raise typer.Exit(_EXIT_PROBLEMS)
 
 
-async def _verify(opened: ObjectStorage, scope: Scope) -> Report:
+async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, float]:
+    """Return what was found, and how many seconds that took."""
     from cb_trade_data.storage.housekeeping.verification import Examined, Report, count_partitions
     from cb_trade_data.storage.housekeeping.verification import verify as examine
 
-    report = Report()
+    report, started = Report(), time.monotonic()
     with progress_bar("verifying partitions", await count_partitions(opened, scope)) as advance:
         async with aclosing(examine(opened, scope)) as items:
             async for item in items:
                 report.add(item)
                 if isinstance(item, Examined) and item.found.partition is not None:
                     advance()
-    return report
+    return report, time.monotonic() - started
 
 
 def _print_report(report: Report, name: str, seconds: float) -> None:
