@@ -83,16 +83,16 @@ def overtaken(storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch, times: in
         What was read so far: "other", and "own" afterwards.
     """
     reads: list[str] = []
-    get_object = storage.get_object
+    read_object = storage.read_object
 
-    async def get(path: str, *, mapped: bool = False) -> StoredObject | None:
+    async def read(path: str, work: Callable[[StoredObject], object], *, mapped: bool = False) -> object:
         if len(reads) < times:
             reads.append("other")
-            return StoredObject(path, pa.py_buffer(b"of the past"), f"version {len(reads)}")
+            return work(StoredObject(path, pa.py_buffer(b"of the past"), f"version {len(reads)}"))
         reads.append("own")
-        return await get_object(path, mapped=mapped)
+        return await read_object(path, work, mapped=mapped)
 
-    monkeypatch.setattr(storage, "get_object", get)
+    monkeypatch.setattr(storage, "read_object", read)
     return reads
 
 
