@@ -16,6 +16,7 @@ from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.manager import HistoricalDataManagerImpl
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 
@@ -30,11 +31,13 @@ def minute(number: int) -> datetime:
 
 
 @asynccontextmanager
-async def service_over(exchange: FakeExchange, root: Path) -> AsyncIterator[HistoricalDataManagerImpl]:
+async def service_over(
+    exchange: FakeExchange, root: Path, lease_secs: float = LEASE_SECS
+) -> AsyncIterator[HistoricalDataManagerImpl]:
     """Run the main job over *exchange*, registered as `fake`, and the folder *root*."""
     registry = PluginRegistry()
     registry.register(exchange.facts, lambda: exchange)
-    storage = StorageManagerImpl(LocalFileStorage(root, ParquetLayout()))
+    storage = StorageManagerImpl(LocalFileStorage(root, ParquetLayout(), lease_secs))
     source = DataSourceConnectorImpl(registry)
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)

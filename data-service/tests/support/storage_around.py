@@ -22,7 +22,7 @@ from azure.storage.blob.aio import BlobClient
 from unit_builders import table
 
 from cb_trade_data.models.market import OHLCV_SCHEMA
-from cb_trade_data.storage.implementations.file_lock import LEASE_SECS
+from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS
 from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
 from cb_trade_data.storage.layouts.json import JsonLayout
@@ -97,7 +97,8 @@ class AroundFolder(Around):
 
     def expire_lock(self, path: str) -> None:
         long_ago = time.time() - LEASE_SECS - 1
-        os.utime(self._root / ".locks" / f"{path}.flight", (long_ago, long_ago))
+        (lock,) = (self._root / ".locks").glob(f"{path}.flight.*")
+        os.utime(lock, (long_ago, long_ago))
 
 
 class AroundContainer(Around):

@@ -194,6 +194,8 @@ class Flight:
         while True:
             if not self._wants:
                 self._give_up_calls()
+            if self._lock is not None and self._lock.is_lost:
+                await self._hand_over(self._lock)
             if self._next_window() is not None and not self._may_fetch and not await self._take_lock():
                 continue
             await self._launch()
@@ -240,11 +242,28 @@ class Flight:
     async def _read_again(self) -> None:
         stored = await self._storage.read(self._partition)
         if stored.version != self._stored.version:
-            self._stored = self._state = stored
+            self._stored, self._state = stored, stored.with_changes(self._changes)
             self._facts = await self._register.facts(self._partition.series)
-            for want in self._wants:
+            self._reopen()
+
+    async def _hand_over(self, lost: PartitionLock) -> None:
+        """After losing the lock: store what came in and queue again; whoever has it now may be fetching the same."""
+        _log.warning("flight.lock_lost", partition=str(self._partition))
+        self._lock, self._may_fetch = None, False
+        self._give_up_calls()
+        await lost.release()
+        if self._changes:
+            await self._commit()
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """Take over what others have stored; who wants a refresh, wants the exchange asked all the same."""
+        for want in self._wants:
+            if want.refresh and want.open is not None:
+                want.settle([] if self._facts.unlisted is None else [self._facts.unlisted])
+            else:
                 self._open(want)
-            self._announce()
+        self._announce()
 
     def _open(self, want: Want) -> None:
         """Find out what of *want* is missing."""

@@ -23,6 +23,14 @@ class PartitionLock(ABC):
     async def release(self) -> None:
         """Let somebody else have it; does nothing if it was lost meanwhile."""
 
+    @property
+    @abstractmethod
+    def is_lost(self) -> bool:
+        """Whether somebody else may have it by now, because it could not be renewed in time.
+
+        A lock that nobody took may be renewed later, and is then held again.
+        """
+
 
 class IRawDataStorage(ABC):
     """Where rows live: a place (local disk, a blob container) and a layout, with one behaviour for all of them.

@@ -22,6 +22,7 @@ from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob.aio import BlobLeaseClient, BlobPrefix, ContainerClient
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
+from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS, RenewedLock
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
@@ -40,8 +41,6 @@ T = TypeVar("T")
 
 _CONCURRENT_ENTRIES: Final = 32
 _LOCKS: Final = "_locks"
-_LEASE_SECS: Final = 15
-_RENEW_SECS: Final = 5.0
 
 
 def open_container(
@@ -168,7 +167,7 @@ class AzureBlobStorage(ObjectStorage):
             async with _translated_errors(name):
                 with suppress(ResourceExistsError):
                     await blob.upload_blob(b"", overwrite=False)
-                return BlobLock(await blob.acquire_lease(_LEASE_SECS))
+                return BlobLock(name, await blob.acquire_lease(LEASE_SECS))
         except (ResourceExistsError, ResourceModifiedError):
             return None  # Somebody has the lease; the SDK takes the HTTP 409 for an object that exists already.
 
@@ -213,24 +212,24 @@ class AzureBlobStorage(ObjectStorage):
         self._is_container_known = True
 
 
-class BlobLock(PartitionLock):
-    """A lease on a blob, renewed until it is released or lost."""
+class BlobLock(RenewedLock):
+    """A lease on a blob."""
 
-    def __init__(self, lease: BlobLeaseClient) -> None:
+    def __init__(self, name: str, lease: BlobLeaseClient, lease_secs: float = LEASE_SECS) -> None:
+        super().__init__(name, lease_secs)
         self._lease = lease
-        self._renewing = asyncio.create_task(self._renew())
 
-    async def release(self) -> None:
-        """See `PartitionLock.release`."""
-        self._renewing.cancel()
+    async def _renew(self) -> bool:
+        try:
+            async with _translated_errors(self._name):
+                await self._lease.renew()
+        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+            return False
+        return True
+
+    async def _end(self) -> None:
         with suppress(AzureError):
             await self._lease.release()
-
-    async def _renew(self) -> None:
-        with suppress(AzureError):  # Lost: somebody else may have it now, which only costs double work.
-            while True:
-                await asyncio.sleep(_RENEW_SECS)
-                await self._lease.renew()
 
 
 async def _some_at_once(work: Callable[[str], Awaitable[T]], paths: Sequence[str]) -> list[T]:

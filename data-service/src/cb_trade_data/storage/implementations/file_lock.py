@@ -1,4 +1,4 @@
-"""A partition's lock on a local disk: a locked file whose age tells whether its holder is alive."""
+"""A partition's lock on a local disk: numbered files, of which the newest is the lock."""
 
 from __future__ import annotations
 
@@ -6,72 +6,116 @@ import asyncio
 import fcntl
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-from cb_trade_data.storage.interfaces import PartitionLock
-
-# The same as a blob's lease: good for 15 s, renewed every 5 s.
-LEASE_SECS: Final = 15.0
-RENEW_SECS: Final = 5.0
+from cb_trade_data.errors import StorageUnavailableError
+from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS, RenewedLock
 
 
-class FileLock(PartitionLock):
-    """Held by `flock`, which the kernel ends with its holder, and renewed by touching the file.
+class FileLock(RenewedLock):
+    """Each file is held once, by whoever made it: with `flock`, which the kernel ends with its holder, and by its age.
 
-    A holder that is stopped but not dead keeps the kernel's lock; when it has not touched the file for the length of a
-    lease, the next taker puts a new file in its place. The old holder then wakes up with a lock on nothing, which hurts
-    nobody: what it writes still goes through the version check.
+    Whoever finds the newest file free, or not touched for the length of a lease, makes the one with the next number:
+    the step that of many only one can take, however long ago they looked. No file is ever held again, so one that was
+    seen to be over stays over. A holder that was stopped and wakes up finds a newer file than its own.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
+    def __init__(self, file: Path, descriptor: int, lease_secs: float) -> None:
+        super().__init__(str(file), lease_secs)
+        self._file = file
         self._descriptor = descriptor
-        self._renewing = asyncio.create_task(self._renew())
 
     @classmethod
-    async def try_take(cls, path: Path) -> FileLock | None:
-        """Take the lock if nobody alive has it. Raises OSError if the file cannot be made."""
-        descriptor = await asyncio.to_thread(_try_lock, path)
-        return None if descriptor is None else cls(path, descriptor)
+    async def try_take(cls, path: Path, lease_secs: float = LEASE_SECS) -> FileLock | None:
+        """Take the lock if nobody alive has it. Its files are *path* with numbers.
 
-    async def release(self) -> None:
-        """See `PartitionLock.release`."""
-        if self._renewing.cancel():
-            # The next taker makes a new, and therefore young, file: an old one might look abandoned to a third.
-            if _is_still_there(self._path, self._descriptor):
-                self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
+        Raises:
+            OSError: No file can be made there.
+        """
+        loop = asyncio.get_running_loop()
+        taking = loop.run_in_executor(None, _try_take, path, lease_secs)
+        try:
+            taken = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # The thread goes on, and what it takes nobody would renew or release.
+            taking.add_done_callback(_let_go)
+            raise
+        return None if taken is None else cls(*taken, lease_secs)
 
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECS)
-            os.utime(self._descriptor)
+    async def _renew(self) -> bool:
+        try:
+            return await asyncio.to_thread(self._touch)
+        except OSError as error:
+            raise StorageUnavailableError(self._name, error.strerror or type(error).__name__) from error
+
+    def _touch(self) -> bool:
+        try:
+            os.utime(self._file)
+            return _newest(self._file.with_suffix("")) == self._file
+        except FileNotFoundError:
+            return False
+
+    async def _end(self) -> None:
+        os.close(self._descriptor)
 
 
-def _try_lock(path: Path) -> int | None:
+def _try_take(path: Path, lease_secs: float) -> tuple[Path, int] | None:
+    """Return the file that is the lock now, and its descriptor; None if somebody has it or was quicker."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    newest = _newest(path)
+    if newest is not None and not _is_over(newest, lease_secs):
+        return None
+    mine = path.with_name(f"{path.name}.{1 if newest is None else _number(newest) + 1}")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        expired = time.time() - os.fstat(descriptor).st_mtime > LEASE_SECS
-        os.close(descriptor)
-        if expired:
-            with suppress(FileNotFoundError):
-                path.unlink()
-        return None  # The next try finds a new file.
-    os.utime(descriptor)
-    if not _is_still_there(path, descriptor):
+        descriptor = os.open(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        return None
+    # Not ours if somebody looked at it before it was locked, who makes the next one then; nor if what seemed to be the
+    # newest was an old one, whose successor has been removed.
+    if not _lock(descriptor, fcntl.LOCK_EX) or _newest(path) != mine:
         os.close(descriptor)
         return None
-    return descriptor
+    for file in _files(path):
+        if _number(file) < _number(mine):
+            file.unlink(missing_ok=True)
+    return mine, descriptor
 
 
-def _is_still_there(path: Path, descriptor: int) -> bool:
-    """Tell whether the file that was locked is the one that others will find."""
+def _is_over(file: Path, lease_secs: float) -> bool:
+    """Tell whether nobody holds *file*, or whoever does has stopped to live."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
+        return False  # There is a newer one.
+    try:
+        # A time far in the future is from before the clock was set back, and no sign of life either.
+        age_secs = abs(time.time() - os.fstat(descriptor).st_mtime)
+        return _lock(descriptor, fcntl.LOCK_SH) or age_secs > lease_secs
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, mode: int) -> bool:
+    """Lock the file for us, if nobody else has it locked."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    return True
+
+
+def _newest(path: Path) -> Path | None:
+    return max(_files(path), key=_number, default=None)
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in path.parent.iterdir() if file.stem == path.name and file.suffix[1:].isdecimal()]
+
+
+def _number(file: Path) -> int:
+    return int(file.suffix[1:])
+
+
+def _let_go(taking: asyncio.Future[tuple[Path, int] | None]) -> None:
+    if not taking.cancelled() and taking.exception() is None and (taken := taking.result()) is not None:
+        os.close(taken[1])

@@ -19,6 +19,7 @@ import pyarrow as pa
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.implementations.file_lock import FileLock
 from cb_trade_data.storage.implementations.known_files import KnownFiles, content_version
+from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
@@ -45,10 +46,11 @@ class LocalFileStorage(ObjectStorage):
     several processes on one machine; POSIX only.
     """
 
-    def __init__(self, root: Path, layout: Layout) -> None:
-        """*root* is made when first written to."""
+    def __init__(self, root: Path, layout: Layout, lease_secs: float = LEASE_SECS) -> None:
+        """*root* is made when first written to; partitions' locks end *lease_secs* after their last renewal."""
         super().__init__(layout)
         self._root = root
+        self._lease_secs = lease_secs
         self._files = KnownFiles()
 
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
@@ -88,7 +90,7 @@ class LocalFileStorage(ObjectStorage):
     async def try_lock_object(self, path: str) -> PartitionLock | None:
         """See `ObjectStorage.try_lock_object`."""
         try:
-            return await FileLock.try_take(self._root / _LOCKS / f"{path}.flight")
+            return await FileLock.try_take(self._root / _LOCKS / f"{path}.flight", self._lease_secs)
         except OSError as error:
             raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
