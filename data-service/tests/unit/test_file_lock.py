@@ -304,3 +304,21 @@ async def test_a_taker_who_was_stopped_while_several_others_came_and_went_takes_
     assert file_lock._try_take(path, LEASE_SECS) is None
     assert file_lock._newest(path) == later[-1][0]
     os.close(later[-1][1])
+
+
+async def test_no_file_is_held_twice(path, monkeypatch):
+    """Somebody may be about to take over a file for being old; held again, it would look old until it is touched."""
+    rivals: list[Path] = []
+
+    def rival() -> None:
+        file, descriptor = file_lock._try_take(path, LEASE_SECS)
+        rivals.append(file)
+        os.close(descriptor)
+
+    path.parent.mkdir()
+    at_step(monkeypatch, os, "open", rival)
+
+    assert file_lock._try_take(path, LEASE_SECS) is None
+    file, descriptor = file_lock._try_take(path, LEASE_SECS)
+    os.close(descriptor)
+    assert file not in rivals
