@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     STORAGE_UNAVAILABLE = "storage_unavailable"
     # Call us.
     CORRUPT_OBJECT = "corrupt_object"
+    NEWER_FORMAT = "newer_format"
     INTERNAL_ERROR = "internal_error"
     # Fix the settings.
     INVALID_SETTINGS = "invalid_settings"
@@ -239,6 +240,23 @@ class VersionConflictError(TemporaryError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} was changed by another writer", path=path)
+
+
+# --- Call us ---------------------------------------------------------------------------------------------------------
+
+
+class NewerFormatError(CbTradeError):
+    """A stored object was written by a later release: not ours to read, and nothing to write over."""
+
+    code = ErrorCode.NEWER_FORMAT
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} was written by a newer cb-trade, in format {found}; this one knows up to {known}: upgrade it",
+            path=path,
+            found=found,
+            known=known,
+        )
 
 
 # --- Fix the settings ------------------------------------------------------------------------------------------------

@@ -157,6 +157,10 @@ class Form(ABC):
         """Return all rows that are stored, in the order of their files' names."""
 
     @abstractmethod
+    def of_a_later_format(self, data: bytes) -> bytes:
+        """Return the committing object as a later release might write it: with other columns, or other words."""
+
+    @abstractmethod
     def objects(self, rows: int) -> int:
         """Return how many objects a partition of so many rows is."""
 
@@ -186,6 +190,11 @@ class ParquetForm(_HiveForm):
     def layout(self) -> Layout:
         return ParquetLayout()
 
+    def of_a_later_format(self, data: bytes) -> bytes:
+        sink = io.BytesIO()
+        pq.write_table(_later(self._table(data)), sink)
+        return sink.getvalue()
+
     def _table(self, data: bytes) -> pa.Table:
         return pq.ParquetFile(io.BytesIO(data)).read()
 
@@ -195,6 +204,13 @@ class ArrowForm(_HiveForm):
 
     def layout(self) -> Layout:
         return ArrowLayout()
+
+    def of_a_later_format(self, data: bytes) -> bytes:
+        rows = _later(self._table(data))
+        sink = io.BytesIO()
+        with pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        return sink.getvalue()
 
     def _table(self, data: bytes) -> pa.Table:
         return pa.ipc.open_file(io.BytesIO(data)).read_all()
@@ -216,5 +232,12 @@ class JsonForm(Form):
         ]
         return table([[document[name] for name in OHLCV_SCHEMA.names] for document in documents])
 
+    def of_a_later_format(self, data: bytes) -> bytes:
+        return orjson.dumps({"cb_trade.format": 2, "rows": orjson.loads(data)})
+
     def objects(self, rows: int) -> int:
         return rows + 1
+
+
+def _later(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns(["volume"]).replace_schema_metadata({b"cb_trade.format": b"2"})

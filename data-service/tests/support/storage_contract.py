@@ -15,7 +15,7 @@ from storage_around import Around, Form
 from structlog.testing import capture_logs
 from unit_builders import assert_same_rows, bars, epoch_ms, minute, minute_bars, minutes, series, span, table, utc
 
-from cb_trade_data.errors import ErrorCode, StorageUnavailableError, VersionConflictError
+from cb_trade_data.errors import ErrorCode, NewerFormatError, StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.market import OHLCV_SCHEMA, upsert
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
@@ -23,9 +23,10 @@ from cb_trade_data.storage import integrity
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.interfaces import IRawDataStorage
 from cb_trade_data.storage.layouts import StoredObject
+from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.object_storage import ObjectStorage
 from cb_trade_data.storage.series_facts import SeriesFacts
-from cb_trade_data.storage.stored_partition import StoredPartition
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 MINUTES = series()
 PARTITION = partition_at(MINUTES, minute(0))
@@ -579,7 +580,7 @@ class StorageContract:
         assert around.read(path) == good
         assert_same_rows((await twin.read_partition(PARTITION)).rows, minute_bars([0]))
 
-    @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"cb_trade.format": 2, "market_id": "BTCUSDT"}'])
+    @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"cb_trade.format": 1}'])
     async def test_damaged_facts_are_set_aside_and_can_be_written_anew(self, storage, around, data):
         await storage.write_facts(MINUTES, FACTS)
         path = around.path_of("/_series.json")
@@ -595,6 +596,58 @@ class StorageContract:
         assert storage.damaged_objects == 1
         await storage.write_facts(MINUTES, FACTS)
         assert replace(await storage.read_facts(MINUTES), version=None) == FACTS
+
+    # --- Objects of a later release ---
+
+    @pytest.mark.parametrize("verb", ["read_partition", "get_range", "get_latest_timestamp", "save_bulk_entries"])
+    async def test_a_partition_of_a_later_format_is_refused_and_left_alone(self, storage, around, verb):
+        """It is neither damage nor nothing: an older release beside a newer one, or after it, loses no rows."""
+        await write(storage, known(range(3)))
+        path = around.path_of(self.form.commit_end)
+        around.write(path, self.form.of_a_later_format(around.read(path)))
+        before = around.content()
+        arguments = {
+            "read_partition": (PARTITION,),
+            "get_range": (MINUTES, minutes(0, 9)),
+            "get_latest_timestamp": (MINUTES,),
+            "save_bulk_entries": (MINUTES, minute_bars([7])),
+        }
+
+        with pytest.raises(NewerFormatError, match=r"format 2.*upgrade") as refused:
+            await getattr(storage, verb)(*arguments[verb])
+
+        assert (refused.value.code, refused.value.details["path"]) == (ErrorCode.NEWER_FORMAT, path)
+        assert around.content() == before
+        assert storage.damaged_objects == 0
+        assert await storage.check_coin_exists("binance", "BTC/USDT")
+
+    async def test_a_partition_of_a_later_format_is_not_written_over(self, storage, twin, around):
+        """Nor by somebody who read it before it was upgraded."""
+        old = await write(storage, known(range(3)))
+        path = around.path_of(self.form.commit_end)
+        around.write(path, self.form.of_a_later_format(around.read(path)))
+        later = around.read(path)
+
+        for base in (old, EMPTY):
+            with pytest.raises(VersionConflictError):
+                await write(twin, known([7], base=base))
+            with pytest.raises(NewerFormatError):
+                await StorageManagerImpl(twin).commit(base, [Change(minute_bars([7]), (held(7, 8),))])
+
+        assert around.read(path) == later
+
+    async def test_facts_of_a_later_format_are_refused_and_left_alone(self, storage, around):
+        await storage.write_facts(MINUTES, FACTS)
+        path = around.path_of("/_series.json")
+        around.write(path, b'{"cb_trade.format": 2}')
+
+        with pytest.raises(NewerFormatError):
+            await storage.read_facts(MINUTES)
+        with pytest.raises(NewerFormatError):
+            await StorageManagerImpl(storage).commit_facts(MINUTES, FACTS)
+
+        assert around.content() == {path: b'{"cb_trade.format": 2}'}
+        assert storage.damaged_objects == 0
 
     # --- Parts and checksums ---
 

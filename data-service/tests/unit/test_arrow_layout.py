@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, table
 
+from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
@@ -124,8 +125,8 @@ def test_only_the_batches_that_are_wanted_are_decoded_and_all_of_the_coverage(wa
         assert_same_rows(stored.rows_in(wanted).combine_chunks(), slice_range(all_rows, wanted).combine_chunks())
 
 
-@pytest.mark.parametrize("version", [None, b"", b"0", b"2", b"1.0", b"10"])
-def test_another_format_version_is_refused(version):
+@pytest.mark.parametrize("version", [None, b"", b"0", b"-1", b"1.0", b"x"])
+def test_a_format_that_never_was_is_refused(version):
     metadata = {name: value for name, value in METADATA.items() if name != b"cb_trade.format"}
     metadata |= {} if version is None else {b"cb_trade.format": version}
 
@@ -176,3 +177,10 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
             wrong.append(place)
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("metadata", [METADATA | {b"cb_trade.checksum": b"0"}, {}], ids=["as today", "other metadata"])
+@pytest.mark.parametrize("columns", [STORED.rows.schema.names, ["timestamp"]], ids=["as today", "other columns"])
+def test_a_later_format_is_told_from_damage_whatever_it_holds(metadata, columns):
+    with pytest.raises(NewerFormatError):
+        decode(foreign(STORED.rows.select(columns), {**metadata, b"cb_trade.format": b"2"}))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, table, utc
 
+from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment, State
@@ -194,8 +195,8 @@ def test_what_is_no_commit_is_refused(commit):
         decode(commit)
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1", 10, [1]])
-def test_another_format_version_is_refused(version):
+@pytest.mark.parametrize("version", [None, 0, -1, 1.0, "1", True, [1]])
+def test_a_format_that_never_was_is_refused(version):
     with pytest.raises(ValueError, match="format"):
         decode(orjson.dumps(orjson.loads(COMMIT) | {"cb_trade.format": version}))
 
@@ -219,3 +220,9 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(damaged, bit
             wrong.append(place)
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("commit", [orjson.loads(COMMIT) | {"cb_trade.checksum": "0"}, {}], ids=["as today", "other"])
+def test_a_later_format_is_told_from_damage_whatever_it_holds(commit):
+    with pytest.raises(NewerFormatError):
+        decode(orjson.dumps(commit | {"cb_trade.format": 2}))

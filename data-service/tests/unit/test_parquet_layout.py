@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, table
 
+from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
@@ -159,13 +160,21 @@ def test_equal_partitions_are_equal_bytes():
 GOOD_METADATA = dict(pq.read_schema(io.BytesIO(DATA)).metadata)
 
 
-@pytest.mark.parametrize("version", [None, b"", b"0", b"2", b"1.0", b"10"])
-def test_another_format_version_is_refused(version):
+@pytest.mark.parametrize("version", [None, b"", b"0", b"-1", b"1.0", b"x"])
+def test_a_format_that_never_was_is_refused(version):
     metadata = {name: value for name, value in GOOD_METADATA.items() if name != FORMAT}
     metadata |= {} if version is None else {FORMAT: version}
 
     with pytest.raises(ValueError, match="format"):
         decode(foreign(STORED.rows, metadata))
+
+
+@pytest.mark.parametrize("version", [b"2", b"10"])
+@pytest.mark.parametrize("metadata", [GOOD_METADATA | {CHECKSUM: b"0"}, {}], ids=["as today", "other metadata"])
+@pytest.mark.parametrize("columns", [STORED.rows.schema.names, ["timestamp"]], ids=["as today", "other columns"])
+def test_a_later_format_is_told_from_damage_whatever_it_holds(version, metadata, columns):
+    with pytest.raises(NewerFormatError):
+        decode(foreign(STORED.rows.select(columns), {**metadata, FORMAT: version}))
 
 
 def test_a_file_that_is_not_ours_is_refused():

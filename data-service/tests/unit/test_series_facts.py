@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import instants, quick, span, utc
 
+from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.instants import EPOCH
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -105,7 +106,7 @@ to_the_millisecond = instants.map(lambda instant: instant.replace(microsecond=in
 def test_facts_survive_the_way_through_bytes(market_id, listed_at, checked_at):
     facts = SeriesFacts(market_id, listed_at, checked_at)
 
-    assert SeriesFacts.from_bytes(facts.to_bytes(), "v7") == replace(facts, version="v7")
+    assert SeriesFacts.from_bytes(facts.to_bytes(), "v7", "path") == replace(facts, version="v7")
 
 
 def test_the_object_is_json_that_others_can_read():
@@ -134,7 +135,8 @@ GOOD = orjson.loads(KNOWN.to_bytes())
         *(
             orjson.dumps(facts)
             for facts in (
-                GOOD | {"cb_trade.format": 2},
+                GOOD | {"cb_trade.format": 0},
+                GOOD | {"cb_trade.format": True},
                 GOOD | {"cb_trade.format": "1"},
                 GOOD | {"cb_trade.format": None},
                 {name: value for name, value in GOOD.items() if name != "market_id"},
@@ -149,4 +151,10 @@ GOOD = orjson.loads(KNOWN.to_bytes())
 )
 def test_what_is_no_facts_object_is_refused(data):
     with pytest.raises(ValueError):  # noqa: PT011 - many words, one kind
-        SeriesFacts.from_bytes(data, "v1")
+        SeriesFacts.from_bytes(data, "v1", "path")
+
+
+@pytest.mark.parametrize("facts", [GOOD | {"cb_trade.format": 2}, {"cb_trade.format": 7}])
+def test_facts_of_a_later_format_are_told_from_damage_whatever_they_hold(facts):
+    with pytest.raises(NewerFormatError):
+        SeriesFacts.from_bytes(orjson.dumps(facts), "v1", "path")

@@ -36,7 +36,8 @@ class IRawDataStorage(ABC):
     """Where rows live: a place (local disk, a blob container) and a layout, with one behaviour for all of them.
 
     Every method may raise `StorageUnavailableError`. An object that does not read back as what was written is set
-    aside, logged and counted, and then is not there: what it held is asked for again.
+    aside, logged and counted, and then is not there: what it held is asked for again. One that a later release wrote is
+    neither read nor touched: whatever needs it raises `NewerFormatError`.
     """
 
     @abstractmethod

@@ -215,7 +215,7 @@ class ObjectStorage(IRawDataStorage):
         if found is None:
             return None
         try:
-            return SeriesFacts.from_bytes(found.data.to_pybytes(), found.version)
+            return SeriesFacts.from_bytes(found.data.to_pybytes(), found.version, found.path)
         except (ValueError, KeyError) as error:
             raise DamagedObjectError(found, str(error)) from error
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.formats import FORMAT, FORMAT_KEY, reader_for
 
 _LISTING_RECHECK_AFTER: Final = timedelta(days=1)
 
@@ -69,7 +71,7 @@ class SeriesFacts:
         """Return the facts as the stored JSON object: times in epoch milliseconds."""
         return orjson.dumps(
             {
-                "cb_trade.format": 1,
+                FORMAT_KEY: FORMAT,
                 "market_id": self.market_id,
                 "listed_at": None if self.listed_at is None else to_ms(self.listed_at),
                 "listing_checked_at": None if self.listing_checked_at is None else to_ms(self.listing_checked_at),
@@ -78,22 +80,30 @@ class SeriesFacts:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes, version: str) -> SeriesFacts:
-        """Read back what `to_bytes` gave.
+    def from_bytes(cls, data: bytes, version: str, path: str) -> SeriesFacts:
+        """Read back what `to_bytes` gave, in this release or an earlier one; *path* is for the error.
 
         Raises:
-            ValueError: The object is not readable as facts of format 1.
+            NewerFormatError: The object is of a format that only later releases know.
+            ValueError: It is not readable as facts.
         """
         facts = orjson.loads(data)
-        if not isinstance(facts, dict) or facts.get("cb_trade.format") != 1:
-            raise ValueError("not a facts object of format 1")
-        try:
-            listed_at, checked_at = facts["listed_at"], facts["listing_checked_at"]
-            return cls(
-                str(facts["market_id"]),
-                None if listed_at is None else from_ms(listed_at),
-                None if checked_at is None else from_ms(checked_at),
-                version,
-            )
-        except (KeyError, TypeError, OverflowError) as error:
-            raise ValueError(f"not a facts object: {type(error).__name__}: {error}") from error
+        if not isinstance(facts, dict):
+            raise ValueError("not a facts object")  # noqa: TRY004 - to the reader, bytes of a wrong value
+        return reader_for(facts.get(FORMAT_KEY), _READERS, path)(facts, version)
+
+
+def _read_format_1(facts: dict[str, Any], version: str) -> SeriesFacts:
+    try:
+        listed_at, checked_at = facts["listed_at"], facts["listing_checked_at"]
+        return SeriesFacts(
+            str(facts["market_id"]),
+            None if listed_at is None else from_ms(listed_at),
+            None if checked_at is None else from_ms(checked_at),
+            version,
+        )
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"not a facts object: {type(error).__name__}: {error}") from error
+
+
+_READERS: Final[dict[int, Callable[[dict[str, Any], str], SeriesFacts]]] = {1: _read_format_1}

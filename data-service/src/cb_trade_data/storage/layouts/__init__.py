@@ -92,5 +92,6 @@ class Layout(Protocol):
             entries: Those of `entry_paths` that there are.
 
         Raises:
-            ValueError: The bytes are not of this layout and format, or not those that were written.
+            ValueError: The bytes are not of this layout, or not those that were written.
+            NewerFormatError: They are of a format that only later releases know.
         """

@@ -46,7 +46,7 @@ class ArrowLayout(RowsInside):
     def metadata(self, stored: StoredObject) -> ObjectMetadata:
         """See `Layout.metadata`."""
         try:
-            return ObjectMetadata.from_key_values(pa.ipc.open_file(stored.data).schema.metadata)
+            return ObjectMetadata.from_key_values(pa.ipc.open_file(stored.data).schema.metadata, stored.path)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
 
@@ -62,9 +62,9 @@ class ArrowLayout(RowsInside):
         schema = SCHEMAS[partition.series.kind]
         try:
             file = pa.ipc.open_file(stored.data)
+            metadata = ObjectMetadata.from_key_values(file.schema.metadata, stored.path)
             if not file.schema.equals(schema, check_metadata=False):
                 raise ValueError(f"columns {file.schema.names} are not those of {partition.series.kind}")
-            metadata = ObjectMetadata.from_key_values(file.schema.metadata)
             if file.num_record_batches != len(metadata.batches):
                 raise ValueError("the record batches are not those that the metadata lists")
             numbers = metadata.overlapping(wanted)

@@ -72,7 +72,8 @@ class JsonLayout:
             {
                 name.encode(): str(value).encode() if name.encode() == CHECKSUM_KEY else orjson.dumps(value)
                 for name, value in document.items()
-            }
+            },
+            stored.path,
         )
         if [len(names) for names in metadata.entries] != [batch.rows for batch in metadata.batches]:
             raise ValueError("the entries are not those of the days")

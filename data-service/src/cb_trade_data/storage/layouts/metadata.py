@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +13,10 @@ from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
+from cb_trade_data.storage.formats import FORMAT, FORMAT_KEY, reader_for
 from cb_trade_data.storage.integrity import Verified, bytes_checksum, rows_checksum
 
-FORMAT: Final = b"1"
-
-_FORMAT_KEY: Final = b"cb_trade.format"
+_FORMAT_KEY: Final = FORMAT_KEY.encode()
 _COVERAGE_KEY: Final = b"cb_trade.coverage"
 _BATCHES_KEY: Final = b"cb_trade.batches"
 _ENTRIES_KEY: Final = b"cb_trade.entries"
@@ -87,37 +86,48 @@ class ObjectMetadata:
 
     def to_key_values(self) -> dict[bytes, bytes]:
         """Return the metadata as an Arrow schema carries it."""
-        coverage = orjson.dumps([segment.to_json() for segment in self.coverage.segments])
-        batches = orjson.dumps([[entry.rows, entry.first_ms, entry.last_ms, entry.checksum] for entry in self.batches])
-        entries = orjson.dumps(self.entries) if self.entries else b""
-        return {
-            _FORMAT_KEY: FORMAT,
-            _COVERAGE_KEY: coverage,
-            _BATCHES_KEY: batches,
-            **({_ENTRIES_KEY: entries} if entries else {}),
-            CHECKSUM_KEY: bytes_checksum(coverage + batches + entries).encode(),
+        pairs = {
+            _FORMAT_KEY: b"%d" % FORMAT,
+            _COVERAGE_KEY: orjson.dumps([segment.to_json() for segment in self.coverage.segments]),
+            _BATCHES_KEY: orjson.dumps(
+                [[entry.rows, entry.first_ms, entry.last_ms, entry.checksum] for entry in self.batches]
+            ),
+            **({_ENTRIES_KEY: orjson.dumps(self.entries)} if self.entries else {}),
         }
+        return pairs | {CHECKSUM_KEY: _checksum(FORMAT, pairs)}
 
     @classmethod
-    def from_key_values(cls, pairs: Mapping[bytes, bytes] | None) -> ObjectMetadata:
-        """Read back what `to_key_values` gave.
+    def from_key_values(cls, pairs: Mapping[bytes, bytes] | None, path: str) -> ObjectMetadata:
+        """Read back what `to_key_values` gave, in this release or an earlier one. To be done first, see `reader_for`.
 
         Raises:
-            ValueError: It is of another format, or not what was written.
+            NewerFormatError: It is of a format that only later releases know.
+            ValueError: It is not what was written.
         """
         pairs = pairs or {}
-        if pairs.get(_FORMAT_KEY) != FORMAT:
-            raise ValueError(f"format {pairs.get(_FORMAT_KEY)!r} instead of {FORMAT!r}")
-        coverage, batches = pairs.get(_COVERAGE_KEY, b""), pairs.get(_BATCHES_KEY, b"")
-        entries = pairs.get(_ENTRIES_KEY, b"")
-        if pairs.get(CHECKSUM_KEY) != bytes_checksum(coverage + batches + entries).encode():
-            raise ValueError("the checksum of the metadata does not match it")
-        try:
-            index = tuple(BatchEntry(*entry) for entry in orjson.loads(batches))
-            names = tuple(tuple(map(str, batch)) for batch in orjson.loads(entries or b"[]"))
-        except TypeError as error:
-            raise ValueError(f"not an index of batches: {error}") from error
-        return cls(Coverage.from_json(orjson.loads(coverage)), index, names)
+        found = pairs.get(_FORMAT_KEY, b"")
+        if found != b"1" and pairs.get(CHECKSUM_KEY) == _checksum(1, pairs):
+            raise ValueError(f"the checksum is that of format 1, which calls itself {found!r}")
+        return reader_for(int(found) if found.isdigit() else found, _READERS, path)(pairs)
+
+
+def _checksum(written_format: int, pairs: Mapping[bytes, bytes]) -> bytes:
+    # Only format 1 leaves its own number out. All others must not: that is what tells an object of a later release from
+    # an older one with a flipped bit in its number.
+    number = b"" if written_format == 1 else b"%d" % written_format
+    content = (pairs.get(name, b"") for name in (_COVERAGE_KEY, _BATCHES_KEY, _ENTRIES_KEY))
+    return bytes_checksum(number + b"".join(content)).encode()
+
+
+def _read_format_1(pairs: Mapping[bytes, bytes]) -> ObjectMetadata:
+    if pairs.get(CHECKSUM_KEY) != _checksum(1, pairs):
+        raise ValueError("the checksum of the metadata does not match it")
+    try:
+        index = tuple(BatchEntry(*entry) for entry in orjson.loads(pairs[_BATCHES_KEY]))
+        names = tuple(tuple(map(str, batch)) for batch in orjson.loads(pairs.get(_ENTRIES_KEY, b"[]")))
+        return ObjectMetadata(Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])), index, names)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an index of batches: {error}") from error
 
 
 def sliced(rows: pa.Table, batch_rows: int) -> Iterator[pa.Table]:
@@ -129,3 +139,6 @@ def sliced(rows: pa.Table, batch_rows: int) -> Iterator[pa.Table]:
 def _describe(batch: pa.Table) -> BatchEntry:
     times = timestamps_ms(batch)
     return BatchEntry(batch.num_rows, int(times[0]), int(times[-1]), rows_checksum(batch))
+
+
+_READERS: Final[dict[int, Callable[[Mapping[bytes, bytes]], ObjectMetadata]]] = {1: _read_format_1}

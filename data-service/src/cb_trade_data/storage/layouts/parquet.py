@@ -54,7 +54,7 @@ class ParquetLayout(RowsInside):
     def metadata(self, stored: StoredObject) -> ObjectMetadata:
         """See `Layout.metadata`."""
         try:
-            return ObjectMetadata.from_key_values(pq.read_schema(pa.BufferReader(stored.data)).metadata)
+            return ObjectMetadata.from_key_values(pq.read_schema(pa.BufferReader(stored.data)).metadata, stored.path)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
 
@@ -70,9 +70,9 @@ class ParquetLayout(RowsInside):
         schema = SCHEMAS[partition.series.kind]
         try:
             file = pq.ParquetFile(pa.BufferReader(stored.data))
+            metadata = ObjectMetadata.from_key_values(file.schema_arrow.metadata, stored.path)
             if not file.schema_arrow.equals(schema, check_metadata=False):
                 raise ValueError(f"columns {file.schema_arrow.names} are not those of {partition.series.kind}")
-            metadata = ObjectMetadata.from_key_values(file.schema_arrow.metadata)
             # A file without rows has one group without rows.
             if file.num_row_groups != max(1, len(metadata.batches)):
                 raise ValueError("the row groups are not those that the metadata lists")
