@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import random
-import tempfile
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +27,7 @@ from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
 # Both start with a dot, so that no engine that opens the tree takes their content for data.
 _LOCKS: Final = ".locks"
 _TEMPORARY_PREFIX: Final = ".writing-"
+_TEMPORARY_BYTES: Final = 8
 
 _FILE_MODE: Final = 0o644
 # A lock is held for one write.
@@ -249,8 +250,9 @@ def _is_abandoned(file: os.DirEntry[str]) -> bool:
 
 
 def _replace(target: Path, data: pa.Buffer | bytes) -> str:
+    """Put *data* in the place of *target*. Only for who holds its lock: what a killed writer left is written over."""
     _make_folder(target.parent)
-    with _written(target.parent, data) as temporary:
+    with _written(target.with_name(_TEMPORARY_PREFIX + target.name), data) as temporary:
         temporary.replace(target)
     _sync_folder(target.parent)
     return content_version(data)
@@ -260,7 +262,7 @@ def _create(target: Path, data: bytes) -> bool:
     """Make the file, and tell whether it is there now with this content: not if there was another one."""
     with suppress(FileNotFoundError):
         return target.read_bytes() == data
-    with _written(target.parent, data) as temporary:
+    with _written(target.with_name(_TEMPORARY_PREFIX + secrets.token_hex(_TEMPORARY_BYTES)), data) as temporary:
         try:
             os.link(temporary, target)
         except FileExistsError:  # made by somebody else just now
@@ -269,10 +271,9 @@ def _create(target: Path, data: bytes) -> bool:
 
 
 @contextmanager
-def _written(folder: Path, data: pa.Buffer | bytes) -> Iterator[Path]:
+def _written(temporary: Path, data: pa.Buffer | bytes) -> Iterator[Path]:
     """Write *data* to a temporary file, which is on the disk then, and which goes if it still has that name."""
-    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=folder)
-    temporary = Path(name)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
