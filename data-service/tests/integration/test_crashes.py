@@ -14,7 +14,7 @@ from nursery import Child, Nursery, running_nursery
 
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 
-KILLS = 50
+KILLS = 40
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def nursery() -> Iterator[Nursery]:
         yield running
 
 
-@pytest.fixture(params=["parquet", "arrow"])
+@pytest.fixture(params=["parquet", "arrow", "json"])
 def layout(request) -> str:
     return request.param
 
@@ -113,6 +113,7 @@ async def test_after_a_kill_at_each_step_of_later_commits_they_are_there_or_not_
     ledger.acknowledge(started(nursery, ledger, count=15).wait())
     await ledger.check()
 
-    files = [file for file in tmp_path.rglob("*") if file.is_file() and ".locks" not in file.parts]
-    assert {file.name for file in files} == {f"part.{layout}", "_series.json"}
+    if layout != "json":  # whose entries are never written twice: what was begun there stays
+        files = [file for file in tmp_path.rglob("*") if file.is_file() and ".locks" not in file.parts]
+        assert {file.name for file in files} == {f"part.{layout}", "_series.json"}
     assert len(list((tmp_path / ".locks").rglob("*.flight.*"))) == len(PARTITIONS)

@@ -27,7 +27,7 @@ from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 LAYOUTS = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
-CHUNK_ROWS = {"parquet": 150, "arrow": 150, "json": 12}
+CHUNK_ROWS = {"parquet": 150, "arrow": 150, "json": 4}
 
 START = utc("2024-02-01")
 PARTITIONS = (partition_at(series("BTC/USDT", "1m"), START), partition_at(series("ETH/USDT:USDT", "1h"), START))

@@ -60,7 +60,7 @@ def partition_of(content):
 
 
 def test_there_are_files_of_every_layout_that_can_be_chosen():
-    assert {tree.name for tree in TREES} >= {"parquet", "arrow"}
+    assert {tree.name for tree in TREES} == {*LAYOUTS}
 
 
 async def test_every_row_and_every_state_is_read_as_it_was_written(storage, contents):
