@@ -1081,8 +1081,8 @@ class JsonContract(StorageContract):
         base = await write(storage, known([0]))
         get_object = storage.get_object
 
-        async def rotten(path: str, *, mapped: bool = False) -> StoredObject | None:
-            found = await get_object(path, mapped=mapped)
+        async def rotten(path: str) -> StoredObject | None:
+            found = await get_object(path)
             return found and replace(found, data=pa.py_buffer(b"garbage"))
 
         with monkeypatch.context() as patch:
