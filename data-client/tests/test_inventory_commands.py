@@ -226,7 +226,7 @@ def test_where_nothing_is_stored_the_hint_is_on_stderr(cb_trade, run_service):
 def test_on_a_terminal_a_long_reason_wraps_and_the_times_stay_whole(cb_trade, run_service, monkeypatch):
     failed = segment("2024-01-01T00:01", "2024-01-01T00:02", "failed", asked_at=ASKED, reason="word " * 40)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "95")
 
     result = cb_trade("coverage", *SERIES, service=run_service(segments=[failed]))
 
