@@ -30,9 +30,6 @@ class CountingStorage(StorageManagerImpl):
         self.reads.append((partition.year, partition.month))
         return await super().coverage(partition)
 
-    async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
-        raise AssertionError("a ledger needs no rows")
-
 
 @pytest.fixture
 def storage(tmp_path) -> CountingStorage:

@@ -51,7 +51,7 @@ class StorageManagerImpl(IStorageManager):
 
     async def coverage(self, partition: Partition) -> Coverage:
         """See `IStorageManager.coverage`."""
-        return (await self._storage.read_partition(partition, _BEFORE_ALL_ROWS)).coverage
+        return (await self.read(partition, _BEFORE_ALL_ROWS)).coverage
 
     async def list_series(self, exchange: str | None = None) -> list[Series]:
         """See `IStorageManager.list_series`."""
