@@ -25,7 +25,21 @@ def coverages(draw: st.DrawFn) -> Coverage:
 
 
 ranges = st.lists(st.integers(0, 40), min_size=2, max_size=2, unique=True).map(lambda ends: minutes(*sorted(ends)))
-listings = st.none() | st.integers(-2, 45).map(lambda first: TimeRange(EVER.start, minute(first)))
+
+
+@st.composite
+def absence_pairs(draw) -> tuple[Segment, ...]:
+    """Draw when the exchange began to have bars, and when it ceased, each of them known or not."""
+    first, last = sorted(draw(st.lists(st.integers(-2, 45), min_size=2, max_size=2, unique=True)))
+    found = []
+    if draw(st.booleans()):
+        found.append(Segment(TimeRange(EVER.start, minute(first)), State.UNLISTED))
+    if draw(st.booleans()):
+        found.append(Segment(TimeRange(minute(last), EVER.end), State.DELISTED))
+    return tuple(found)
+
+
+absences = absence_pairs()
 
 
 def held(first: int, end: int) -> Segment:
@@ -47,34 +61,34 @@ def assert_tiled(wanted: TimeRange, segments: list[Segment]) -> None:
 
 
 @quick(300)
-@given(ranges, coverages(), listings)
-def test_segments_tile_the_range(wanted, coverage, before_listing):
+@given(ranges, coverages(), absences)
+def test_segments_tile_the_range(wanted, coverage, absent):
     """No overlap, no hole: nothing is left unexplained."""
-    assert_tiled(wanted, list(tiles(wanted, coverage, before_listing)))
+    assert_tiled(wanted, list(tiles(wanted, coverage, absent)))
 
 
 @quick(300)
-@given(ranges, coverages(), listings)
-def test_each_instant_is_told_as_it_is_known(wanted, coverage, before_listing):
-    for segment in tiles(wanted, coverage, before_listing):
+@given(ranges, coverages(), absences)
+def test_each_instant_is_told_as_it_is_known(wanted, coverage, absent):
+    for segment in tiles(wanted, coverage, absent):
         known = [each for each in coverage.segments if each.range.intersect(segment.range)]
         match segment.state:
-            case State.UNLISTED:
-                assert before_listing is not None
-                assert segment.range.end <= before_listing.end
+            case State.UNLISTED | State.DELISTED:
+                [source] = [each for each in absent if each.state is segment.state]
+                assert segment.range.intersect(source.range) == segment.range
             case State.UNKNOWN:
                 assert known == []
             case _:
                 [source] = known
                 assert (source.state, source.asked_at, source.asks) == (segment.state, segment.asked_at, segment.asks)
-        if segment.state is not State.UNLISTED and before_listing is not None:
-            assert segment.range.start >= before_listing.end
+        if segment.state not in {State.UNLISTED, State.DELISTED}:
+            assert not any(segment.range.intersect(each.range) for each in absent)
 
 
 def test_what_coverage_does_not_mention_is_unknown():
     coverage = Coverage((held(2, 4), held(6, 8)))
 
-    assert list(tiles(minutes(0, 10), coverage, None)) == [
+    assert list(tiles(minutes(0, 10), coverage, ())) == [
         unknown(0, 2),
         held(2, 4),
         unknown(4, 6),
@@ -86,7 +100,8 @@ def test_what_coverage_does_not_mention_is_unknown():
 def test_before_the_listing_it_does_not_matter_what_was_stored():
     coverage = Coverage((Segment(minutes(0, 6), State.EMPTY, minute(9), 1), held(6, 8)))
 
-    assert list(tiles(minutes(0, 8), coverage, TimeRange(EVER.start, minute(6)))) == [unlisted(0, 6), held(6, 8)]
+    before = Segment(TimeRange(EVER.start, minute(6)), State.UNLISTED)
+    assert list(tiles(minutes(0, 8), coverage, [before])) == [unlisted(0, 6), held(6, 8)]
 
 
 def written(parts: list[list[Segment]], limit: int = 100) -> LedgerPage:
@@ -132,10 +147,10 @@ def test_a_ledger_is_full_once_it_has_seen_where_the_next_page_begins():
 
 
 @quick(200)
-@given(coverages(), listings, st.integers(1, 6), st.sets(st.integers(1, 39), max_size=4))
-def test_pages_of_any_size_put_together_are_the_whole(coverage, before_listing, limit, borders):
+@given(coverages(), absences, st.integers(1, 6), st.sets(st.integers(1, 39), max_size=4))
+def test_pages_of_any_size_put_together_are_the_whole(coverage, absent, limit, borders):
     """Wherever the partitions meet."""
-    whole = written([list(tiles(minutes(0, 40), coverage, before_listing))])
+    whole = written([list(tiles(minutes(0, 40), coverage, absent))])
     edges = [minute(0), *(minute(border) for border in sorted(borders)), minute(40)]
     parts = [TimeRange(start, end) for start, end in pairwise(edges)]
     found: list[Segment] = []
@@ -144,7 +159,7 @@ def test_pages_of_any_size_put_together_are_the_whole(coverage, before_listing, 
         ledger = LedgerWriter(limit)
         for part in parts:
             if (shared := part.intersect(rest)) is not None and not ledger.is_full:
-                ledger.add(tiles(shared, coverage, before_listing))
+                ledger.add(tiles(shared, coverage, absent))
         page = ledger.page(rest)
         assert 1 <= len(page.segments) <= limit
         assert_tiled(page.range, list(page.segments))
@@ -157,11 +172,11 @@ def test_pages_of_any_size_put_together_are_the_whole(coverage, before_listing, 
 
 
 @quick(200)
-@given(ranges, coverages(), listings)
-def test_what_is_expected_is_what_may_be_there_and_what_is_held_is_a_part_of_it(wanted, coverage, before_listing):
-    page = written([list(tiles(wanted, coverage, before_listing))])
+@given(ranges, coverages(), absences)
+def test_what_is_expected_is_what_may_be_there_and_what_is_held_is_a_part_of_it(wanted, coverage, absent):
+    page = written([list(tiles(wanted, coverage, absent))])
 
-    listed = list(subtract([wanted], [] if before_listing is None else [before_listing]))
+    listed = list(subtract([wanted], [each.range for each in absent]))
     assert page.bars_expected(MINUTE) == sum(MINUTE.bars_in(part) for part in listed)
     stored = subtract(listed, subtract([wanted], coverage.ranges(State.HELD)))
     assert page.bars_held(MINUTE) == sum(MINUTE.bars_in(part) for part in stored)
@@ -174,6 +189,6 @@ def test_an_empty_page_expects_nothing():
     assert (page.bars_expected(MINUTE), page.bars_held(MINUTE)) == (0, 0)
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.UNLISTED])
+@pytest.mark.parametrize("state", [state for state in State if state not in {State.UNLISTED, State.DELISTED}])
 def test_all_that_was_listed_is_expected_whatever_became_of_it(state):
     assert LedgerPage(minutes(0, 5), (Segment(minutes(0, 5), state),), is_last=True).bars_expected(MINUTE) == 5

@@ -29,7 +29,7 @@ GRIDS = [
 
 
 def plan(wanted: TimeRange, *segments: Segment, **changes) -> list[TimeRange]:
-    arguments = {"unlisted": None, "now": NOW, "failures_since": NOW} | changes
+    arguments = {"now": NOW, "failures_since": NOW} | changes
     return list(missing(wanted, Coverage(segments), **arguments))
 
 
@@ -61,11 +61,17 @@ def test_a_failure_is_missing_for_who_comes_after_it():
     assert plan(minutes(2, 4), segment, failures_since=NOW + timedelta(milliseconds=1)) == [minutes(2, 4)]
 
 
+def test_what_lies_after_delisting_is_never_asked_for_either():
+    delisted = [minutes(-10, 2), minutes(6, 90)]
+
+    assert plan(minutes(0, 9), absent=delisted) == plan(minutes(0, 9), absent=delisted, refresh=True) == [minutes(2, 6)]
+
+
 def test_what_lies_before_listing_is_never_asked_for_not_even_on_refresh():
     unlisted = TimeRange(utc("1970-01-01"), minute(5))
 
-    assert plan(minutes(0, 9), unlisted=unlisted) == [minutes(5, 9)]
-    assert plan(minutes(0, 9), Segment(minutes(0, 9), State.HELD), unlisted=unlisted, refresh=True) == [minutes(5, 9)]
+    assert plan(minutes(0, 9), absent=[unlisted]) == [minutes(5, 9)]
+    assert plan(minutes(0, 9), Segment(minutes(0, 9), State.HELD), absent=[unlisted], refresh=True) == [minutes(5, 9)]
 
 
 def test_a_refresh_asks_for_everything_again():
@@ -88,7 +94,7 @@ def test_missing_is_exactly_what_is_neither_settled_nor_unlisted(settled, unsett
     facts.sort(key=lambda segment: segment.range.start)
     unlisted = minutes(-10, listed)
 
-    gaps = plan(minutes(first, first + length), *facts, unlisted=unlisted)
+    gaps = plan(minutes(first, first + length), *facts, absent=[unlisted])
 
     wanted = {number for number in range(first, first + length) if number >= listed}
     assert minute_numbers(gaps) == sorted(wanted - {*minute_numbers(settled)})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +12,9 @@ from unit_builders import instants, quick, span, utc
 
 from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.instants import EPOCH
+from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.series_facts import SeriesFacts
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -21,20 +24,29 @@ CHECKED = utc("2024-02-29T12:00")
 UNKNOWN = SeriesFacts("BTCUSDT")
 KNOWN = SeriesFacts("BTCUSDT", LISTED, CHECKED)
 NONE_AT_ALL = SeriesFacts("BTCUSDT", None, CHECKED)
+DELISTED = utc("2023-06-01")
+GONE = replace(KNOWN, delisted_at=DELISTED)
 
 
-def test_unlisted_is_all_time_before_the_first_bar():
-    assert KNOWN.unlisted == TimeRange(EPOCH, LISTED)
+def test_all_time_before_the_first_bar_is_unlisted_and_all_time_after_the_last_one_delisted():
+    unlisted = Segment(TimeRange(EPOCH, LISTED), State.UNLISTED)
+    delisted = Segment(TimeRange(DELISTED, EVER.end), State.DELISTED)
+
+    assert KNOWN.absences == (unlisted,)
+    assert GONE.absences == (unlisted, delisted)
+    assert GONE.absent == [unlisted.range, delisted.range]
+    assert GONE.absence_at(LISTED - MILLISECOND) == unlisted
+    assert GONE.absence_at(LISTED) is GONE.absence_at(DELISTED - MILLISECOND) is None
+    assert GONE.absence_at(DELISTED) == delisted
 
 
 def test_nothing_is_known_to_be_unlisted_until_the_first_bar_is_known():
-    assert UNKNOWN.unlisted is None
-    assert NONE_AT_ALL.unlisted is None
+    assert UNKNOWN.absences == NONE_AT_ALL.absences == ()
 
 
 def test_a_series_that_is_as_old_as_time_was_never_unlisted():
-    assert replace(KNOWN, listed_at=EPOCH).unlisted is None
-    assert replace(KNOWN, listed_at=utc("1969-12-29")).unlisted is None  # the week that holds the epoch
+    assert replace(KNOWN, listed_at=EPOCH).absences == ()
+    assert replace(KNOWN, listed_at=utc("1969-12-29")).absences == ()  # the week that holds the epoch
 
 
 @pytest.mark.parametrize(
@@ -49,6 +61,18 @@ def test_a_series_that_is_as_old_as_time_was_never_unlisted():
 )
 def test_the_listed_part_of_a_range_begins_with_the_first_bar(wanted, listed):
     assert KNOWN.listed_part(wanted) == listed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [
+        (span("2020-01-01", "2024-01-01"), TimeRange(LISTED, DELISTED)),
+        (span("2023-01-01", "2023-06-02"), span("2023-01-01", "2023-06-01")),
+        (span("2023-06-01", "2023-06-02"), None),
+    ],
+)
+def test_the_listed_part_of_a_range_ends_with_the_last_bar(wanted, listed):
+    assert GONE.listed_part(wanted) == listed
 
 
 @pytest.mark.parametrize("facts", [UNKNOWN, NONE_AT_ALL])
@@ -84,7 +108,7 @@ LATER = CHECKED + MILLISECOND
 def test_of_two_look_ups_the_later_one_counts(ours, stored, listed_at, checked_at):
     merged = replace(ours, version="old").merged(replace(stored, version="new"))
 
-    assert merged == SeriesFacts("BTCUSDT", listed_at, checked_at, "new")
+    assert merged == SeriesFacts("BTCUSDT", listed_at, checked_at, version="new")
 
 
 def test_facts_that_were_deleted_meanwhile_are_written_anew():
@@ -94,17 +118,18 @@ def test_facts_that_were_deleted_meanwhile_are_written_anew():
 def test_a_look_up_is_remembered_with_its_date_and_the_rest_stays():
     facts = SeriesFacts("BTCUSDT", version="v1").with_listing(LISTED, CHECKED)
 
-    assert facts == SeriesFacts("BTCUSDT", LISTED, CHECKED, "v1")
-    assert facts.with_listing(None, CHECKED + MILLISECOND) == SeriesFacts("BTCUSDT", None, CHECKED + MILLISECOND, "v1")
+    assert facts == SeriesFacts("BTCUSDT", LISTED, CHECKED, version="v1")
+    later = CHECKED + MILLISECOND
+    assert facts.with_listing(None, later) == SeriesFacts("BTCUSDT", None, later, version="v1")
 
 
 to_the_millisecond = instants.map(lambda instant: instant.replace(microsecond=instant.microsecond // 1000 * 1000))
 
 
 @quick()
-@given(st.text(max_size=20), st.none() | to_the_millisecond, st.none() | to_the_millisecond)
-def test_facts_survive_the_way_through_bytes(market_id, listed_at, checked_at):
-    facts = SeriesFacts(market_id, listed_at, checked_at)
+@given(st.text(max_size=20), st.tuples(*[st.none() | to_the_millisecond] * 3))
+def test_facts_survive_the_way_through_bytes(market_id, times):
+    facts = SeriesFacts(market_id, *times)
 
     assert SeriesFacts.from_bytes(facts.to_bytes(), "v7", "path") == replace(facts, version="v7")
 
@@ -115,6 +140,8 @@ def test_the_object_is_json_that_others_can_read():
         "market_id": "BTCUSDT",
         "listed_at": 1_597_125_600_000,
         "listing_checked_at": 1_709_208_000_000,
+        "delisted_at": None,
+        "cb_trade.checksum": "41edf6a2bc59200b",
     }
 
 
@@ -154,7 +181,16 @@ def test_what_is_no_facts_object_is_refused(data):
         SeriesFacts.from_bytes(data, "v1", "path")
 
 
-@pytest.mark.parametrize("facts", [GOOD | {"cb_trade.format": 2}, {"cb_trade.format": 7}])
+def test_no_bit_that_flips_goes_unnoticed_unless_it_changes_nothing():
+    """Spaces between the words may become other spaces."""
+    for number in range(len(KNOWN.to_bytes()) * 8):
+        data = bytearray(KNOWN.to_bytes())
+        data[number // 8] ^= 1 << number % 8
+        with suppress(ValueError):
+            assert SeriesFacts.from_bytes(bytes(data), "v1", "path") == replace(KNOWN, version="v1")
+
+
+@pytest.mark.parametrize("facts", [GOOD | {"cb_trade.format": 2, "more": 1}, {"cb_trade.format": 7}])
 def test_facts_of_a_later_format_are_told_from_damage_whatever_they_hold(facts):
     with pytest.raises(NewerFormatError):
         SeriesFacts.from_bytes(orjson.dumps(facts), "v1", "path")

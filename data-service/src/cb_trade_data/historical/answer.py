@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
@@ -63,11 +64,11 @@ class Answer:
         """
         rest = self._bars
         while rest is not None:
-            # What lies before listing is passed over in one step, and a flight may have found out about it just now.
-            if (listed := self._facts.listed_part(rest)) != rest:
-                unlisted = TimeRange(rest.start, rest.end if listed is None else listed.start)
-                self.receipt.enter([Segment(unlisted, State.UNLISTED)])
-                rest = listed
+            # Years before listing are passed over in one step; a flight may have found out about them just now.
+            if (absence := self._facts.absence_at(rest.start)) is not None:
+                end = min(absence.range.end, rest.end)
+                self.receipt.enter([replace(absence, range=TimeRange(rest.start, end))])
+                rest = TimeRange(end, rest.end) if end < rest.end else None
                 continue
             partition, part = next(partitions_of(self._series, rest))
             async with aclosing(self._deliver(partition, part)) as batches:
@@ -81,7 +82,7 @@ class Answer:
         gaps = missing(
             part,
             stored.coverage,
-            unlisted=self._facts.unlisted,
+            absent=self._facts.absent,
             now=now,
             failures_since=now,
             refresh=self._refresh,
@@ -116,10 +117,7 @@ class Answer:
             self.receipt.exchange_calls += want.calls
 
     def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
-        """Enter what is known of *part*; what lies before listing is derived, whatever was once written there."""
+        """Enter what is known of *part*; absences are derived from the facts, whatever was once written there."""
+        known = coverage.under(self._facts.absences).within(part)
         listed = self._facts.listed_part(part)
-        if listed is None or listed.start > part.start:
-            end = part.end if listed is None else listed.start
-            self.receipt.enter([Segment(TimeRange(part.start, end), State.UNLISTED)])
-        if listed is not None:
-            self.receipt.enter(coverage.within(listed), Coverage(tuple(failures)).within(listed))
+        self.receipt.enter(known, () if listed is None else Coverage(tuple(failures)).within(listed))

@@ -260,7 +260,7 @@ class Flight:
         """Take over what others have stored; who wants a refresh, wants the exchange asked all the same."""
         for want in self._wants:
             if want.refresh and want.open is not None:
-                want.settle([] if self._facts.unlisted is None else [self._facts.unlisted])
+                want.settle(self._facts.absent)
             else:
                 self._open(want)
         self._announce()
@@ -271,7 +271,7 @@ class Flight:
             missing(
                 want.range,
                 self._state.coverage,
-                unlisted=self._facts.unlisted,
+                absent=self._facts.absent,
                 now=self._source.known_now(self._exchange.id) or want.since,
                 failures_since=want.since,
                 refresh=want.refresh,
@@ -350,9 +350,9 @@ class Flight:
             self._facts = await self._register.look_up_listing(
                 self._partition.series, now, known_bar=self._state.oldest
             )
-        if (unlisted := self._facts.unlisted) is not None:
+        if self._facts.absent:
             for want in self._wants:
-                want.settle([unlisted])
+                want.settle(self._facts.absent)
         elif self._facts.listing_checked_at == now:
             # It said just now that it has no bar at all, which answers the other pages as well.
             wanted = self._wanted(self._partition.range)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Coverage, Segment, State, joined
+
+_ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
 
 
 @dataclass(frozen=True)
@@ -31,29 +34,23 @@ class LedgerPage:
         return cls(None, (), is_last=True)
 
     def bars_expected(self, grid: Timeframe) -> int:
-        """Return how many bars there may be: all of the grid but those before the listing."""
-        return sum(grid.bars_in(segment.range) for segment in self.segments if segment.state is not State.UNLISTED)
+        """Return how many bars there may be: all of the grid from listing to delisting."""
+        return sum(grid.bars_in(segment.range) for segment in self.segments if segment.state not in _ABSENT)
 
     def bars_held(self, grid: Timeframe) -> int:
         """Return how many of those bars are settled by rows, the genuine holes between them included."""
         return sum(grid.bars_in(segment.range) for segment in self.segments if segment.state is State.HELD)
 
 
-def tiles(wanted: TimeRange, coverage: Coverage, unlisted: TimeRange | None) -> Iterator[Segment]:
+def tiles(wanted: TimeRange, coverage: Coverage, absences: Sequence[Segment]) -> Iterator[Segment]:
     """Yield segments that tile *wanted*, oldest first: what coverage does not mention is `unknown`.
 
     Args:
         coverage: What is stored of the time around *wanted*.
-        unlisted: The time before the exchange's first bar, where that is known; it counts, whatever is stored there.
+        absences: Where the exchange cannot have a bar; that counts, whatever is stored there.
     """
-    shared = None if unlisted is None else unlisted.intersect(wanted)
-    if shared is not None:
-        yield Segment(shared, State.UNLISTED)
-        if shared.end == wanted.end:
-            return
-        wanted = TimeRange(shared.end, wanted.end)
     cursor = wanted.start
-    for segment in coverage.within(wanted):
+    for segment in coverage.under(absences).within(wanted):
         if cursor < segment.range.start:
             yield Segment(TimeRange(cursor, segment.range.start), State.UNKNOWN)
         yield segment

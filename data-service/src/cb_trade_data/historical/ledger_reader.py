@@ -28,15 +28,15 @@ async def read_ledger(
         limit: The most segments.
     """
     facts = await storage.facts(series)
-    unlisted = None if facts is None else facts.unlisted
+    absences = () if facts is None else facts.absences
     ledger, stored, reads = LedgerWriter(limit), set(partitions), 0
     for partition, part in partitions_of(series, bars):
         coverage = Coverage()
-        if partition in stored and (unlisted is None or unlisted.end < part.end):
+        if partition in stored and (facts is None or facts.listed_part(part) is not None):
             if reads == _PARTITIONS_PER_PAGE:
                 break
             coverage, reads = await storage.coverage(partition), reads + 1
-        ledger.add(tiles(part, coverage, unlisted))
+        ledger.add(tiles(part, coverage, absences))
         if ledger.is_full:
             break
     return ledger.page(bars)

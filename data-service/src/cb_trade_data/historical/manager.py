@@ -60,7 +60,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if not await self._is_settled_by_own_clock(series, wanted, facts, refresh=refresh):
             await self._source.now(series.exchange)
         now = self._refuse_future(series, wanted.start)
-        if facts.listed_part(wanted) != wanted:
+        if facts.listed_at is not None and wanted.start < facts.listed_at:
             facts = await self._register.recheck_listing(series, facts, now, force=refresh)
         return Answer(
             series,
@@ -89,9 +89,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         limit = self._source.facts(series.exchange).page_limit_bars
         for partition, part in partitions_of(series, bars):
             stored = await self._storage.read(partition)
-            open_parts = list(
-                missing(part, stored.coverage, unlisted=None, now=now, failures_since=now, refresh=refresh)
-            )
+            open_parts = list(missing(part, stored.coverage, now=now, failures_since=now, refresh=refresh))
             rows += stored.rows_in(part).num_rows
             calls += sum(1 for _ in pages(open_parts, series.grid, limit))
             gaps += open_parts
@@ -145,7 +143,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
         stored = await self._storage.read_if_possible(partition_at(series, newest.start))
         now = self._local_now()
-        return not any(missing(newest, stored.coverage, unlisted=facts.unlisted, now=now, failures_since=now))
+        return not any(missing(newest, stored.coverage, absent=facts.absent, now=now, failures_since=now))
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""

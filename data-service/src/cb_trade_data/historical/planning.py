@@ -31,7 +31,7 @@ def missing(
     wanted: TimeRange,
     coverage: Coverage,
     *,
-    unlisted: TimeRange | None,
+    absent: Iterable[TimeRange] = (),
     now: datetime,
     failures_since: datetime,
     refresh: bool = False,
@@ -41,15 +41,13 @@ def missing(
     Args:
         wanted: A part of one partition, with edges on the grid.
         coverage: What is known of that partition.
-        unlisted: The time before the exchange's first bar, where that is known.
+        absent: Where there cannot be a bar: before the exchange's first one and after its last one.
         now: The present, for the re-check schedule of empty answers.
         failures_since: Failures before this instant are tried again, later ones count as answers.
         refresh: Ask again about everything, whatever is known.
     """
     settled = [] if refresh else list(coverage.settled(now, failures_since))
-    if unlisted is not None:
-        settled.append(unlisted)
-    return subtract([wanted], settled)
+    return subtract([wanted], [*settled, *absent])
 
 
 def pages(gaps: Iterable[TimeRange], grid: Timeframe, page_limit_bars: int) -> Iterator[TimeRange]:

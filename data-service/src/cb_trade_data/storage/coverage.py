@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.partition import EVER
+from cb_trade_data.models.time_range import TimeRange, subtract
 
 # How long an empty answer is believed: some venues publish quiet minutes late, none of them for ever.
 _BELIEVED_AFTER_ONE: Final = timedelta(hours=1)
@@ -134,6 +135,16 @@ class Coverage:
         for new in news:
             segments = list(_overlay(segments, new))
         return Coverage(tuple(segments))
+
+    def under(self, absences: Sequence[Segment]) -> Coverage:
+        """Return the coverage with *absences*, which count whatever else was once written there.
+
+        Args:
+            absences: Disjoint, oldest first.
+        """
+        elsewhere = subtract([EVER], [absence.range for absence in absences])
+        rest = (segment for part in elsewhere for segment in self.within(part))
+        return Coverage(tuple(sorted([*absences, *rest], key=lambda segment: segment.range.start)))
 
     def within(self, wanted: TimeRange) -> Iterator[Segment]:
         """Yield the segments inside *wanted*, cut to it, oldest first."""

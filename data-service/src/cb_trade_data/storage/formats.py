@@ -11,6 +11,7 @@ from cb_trade_data.errors import NewerFormatError
 FORMAT: Final = 1
 
 FORMAT_KEY: Final = "cb_trade.format"
+CHECKSUM_KEY: Final = "cb_trade.checksum"
 
 Reader = TypeVar("Reader", bound=Callable[..., Any])
 
