@@ -161,6 +161,16 @@ async def test_what_a_crashed_writer_left_behind_is_no_object(storage, root):
     assert await storage.list_coins("binance") == ["BTC/USDT"]
 
 
+async def test_a_listing_is_sorted_by_path_not_folder_by_folder(storage, root):
+    """As that of a container is; `-` and `.` come before `/`, digits after it."""
+    paths = ["a-b.txt", "a.txt", "a/x", "a/y/z", "a0.txt"]
+    for path in reversed(paths):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"12")
+
+    assert [(each.path, each.size_bytes) async for each in storage.list_objects("")] == [(path, 2) for path in paths]
+
+
 async def test_lock_files_are_no_objects(storage, root):
     """Engines that open the tree pass over what starts with a dot."""
     await storage.save_bulk_entries(series(), minute_bars([0]))
