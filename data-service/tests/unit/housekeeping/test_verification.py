@@ -107,7 +107,7 @@ async def test_rows_that_make_no_sense_are_found_although_their_checksums_match(
     assert report.findings[0].count == 2
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"cb_trade.format": 2, "market_id": "BTCUSDT"}'])
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff"])
 async def test_damaged_facts_are_found_and_left_as_they_are(storage, fresh, around, data):
     await some_tree(storage)
     path = around.path_of("/_series.json")
@@ -115,6 +115,17 @@ async def test_damaged_facts_are_found_and_left_as_they_are(storage, fresh, arou
 
     assert found(await verified(fresh)) == [(FindingKind.DAMAGED_FACTS, path)]
     assert around.read(path) == data
+
+
+async def test_what_a_newer_release_wrote_is_a_finding_and_the_rest_is_proved_all_the_same(storage, fresh, around):
+    await some_tree(storage)
+    path = around.path_of("/_series.json")
+    around.write(path, b'{"cb_trade.format": 2, "market_id": "BTCUSDT"}')
+
+    report = await verified(fresh)
+
+    assert found(report) == [(FindingKind.NEWER_FORMAT, path)]
+    assert (report.problems, report.partitions, report.rows) == (1, 4, 7)
 
 
 async def test_rows_before_the_listing_are_found(storage, fresh, around):

@@ -25,6 +25,7 @@ class FindingKind(StrEnum):
     COVERAGE_OUT_OF_ORDER = "coverage_out_of_order"
     COVERAGE_OUTSIDE_PARTITION = "coverage_outside_partition"
     ROWS_BEFORE_LISTING = "rows_before_listing"
+    NEWER_FORMAT = "newer_format"
     # Leftovers: they take space and hurt nobody.
     SET_ASIDE = "set_aside"
     FOREIGN = "foreign"
@@ -51,6 +52,7 @@ _LEFTOVERS: Final = {
 _ADVICE: Final = dict.fromkeys(FindingKind, _FETCH_AGAIN) | {
     FindingKind.DAMAGED_PARTITION: _NEXT_REQUEST,
     FindingKind.DAMAGED_FACTS: "the service sets them aside and looks them up again at the next request for the series",
+    FindingKind.NEWER_FORMAT: "a newer cb-trade wrote it: upgrade this one, which can neither read nor prove it",
     FindingKind.ROWS_BEFORE_LISTING: "`cb-trade fetch --refresh` a bar before that date: it is looked up again",
     FindingKind.SET_ASIDE: _LOOK,
     FindingKind.FOREIGN: "nothing reads it: if another layout or program put it there, it is theirs to use or delete",

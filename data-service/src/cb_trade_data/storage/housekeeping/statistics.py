@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.instants import from_ms
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.coverage import State
@@ -65,7 +66,7 @@ class SeriesStatistics:
 class _Read:
     found: FoundObject
     metadata: ObjectMetadata | None = None
-    is_damaged: bool = False
+    is_unreadable: bool = False
 
 
 async def statistics(storage: ObjectStorage, scope: Scope) -> AsyncGenerator[SeriesStatistics, None]:
@@ -93,13 +94,13 @@ async def _read(storage: ObjectStorage, found: FoundObject) -> _Read:
         return _Read(found)
     try:
         head = await storage.inspect_metadata(found.partition)
-    except DamagedObjectError:
-        return _Read(found, is_damaged=True)
+    except (DamagedObjectError, NewerFormatError):
+        return _Read(found, is_unreadable=True)
     return _Read(found, None if head is None else head.metadata)
 
 
 def _count(statistics: SeriesStatistics, read: _Read) -> None:
     statistics.size_bytes += read.found.size_bytes
-    statistics.unreadable_partitions += read.is_damaged
+    statistics.unreadable_partitions += read.is_unreadable
     if read.metadata is not None:
         statistics.add(read.metadata)

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.housekeeping.findings import Finding, FindingKind
@@ -24,6 +25,8 @@ from cb_trade_data.storage.series_facts import SeriesFacts
 # Enough to hide a blob's latency; each holds a decoded partition, a few megabytes.
 _READ_AT_ONCE: Final = 8
 _LISTED_FINDINGS_MAX: Final = 1_000
+# Of such a partition it is not known which entries are its own.
+_UNREADABLE: Final = {FindingKind.DAMAGED_PARTITION, FindingKind.NEWER_FORMAT}
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,13 @@ async def verify(storage: ObjectStorage, scope: Scope) -> AsyncGenerator[Examine
 
 
 async def _examine(storage: ObjectStorage, found: FoundObject) -> Examined:
+    try:
+        return await _looked_at(storage, found)
+    except NewerFormatError as error:
+        return Examined(found, findings=(Finding(FindingKind.NEWER_FORMAT, found.path, str(error)),))
+
+
+async def _looked_at(storage: ObjectStorage, found: FoundObject) -> Examined:
     match found:
         case FoundObject(role=Role.PARTITION, partition=Partition() as partition):
             return await _examine_partition(storage, found, partition)
@@ -160,7 +170,7 @@ class _SeriesSoFar:
         self._facts = self._facts or examined.facts
         self._entries += examined.found.role is Role.ENTRY
         self._rows += examined.rows
-        self._is_whole &= all(finding.kind is not FindingKind.DAMAGED_PARTITION for finding in examined.findings)
+        self._is_whole &= not _UNREADABLE.intersection(finding.kind for finding in examined.findings)
 
     def findings(self, storage: ObjectStorage) -> Iterator[Finding]:
         if self.series is None:
