@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import uuid4
 
 import numpy as np
@@ -54,23 +53,6 @@ async def test_cold_warm_and_after_a_restart(simulator, storage, timeframe):
     np.testing.assert_array_equal(part.rows, some)
     assert calls == 1 + PAGES[timeframe]
     assert simulator.calls.total == 0
-
-
-async def test_two_services_share_one_fetch(simulator, storage, timeframe):
-    async with (
-        running_service(storage, simulator.base_url) as one,
-        running_service(storage, simulator.base_url) as other,
-        one.client() as first,
-        other.client() as second,
-    ):
-        replies = await asyncio.gather(
-            first.history(START, END, timeframe=timeframe), second.history(START, END, timeframe=timeframe)
-        )
-
-    truth = simulator.candles("BTC/USDT", timeframe, START, END)
-    for reply in replies:
-        np.testing.assert_array_equal(reply.rows, truth)
-    assert simulator.calls.by_endpoint["klines"] == PAGES[timeframe]
 
 
 async def test_readers_beside_a_refresh_get_the_old_rows_or_the_new_ones_and_fetch_none(simulator, storage, timeframe):

@@ -1,4 +1,4 @@
-"""Two service processes over one storage: no lost rows, no double fetch."""
+"""Two services over one storage: no lost rows, no double fetch. As processes: `test_service_processes.py`."""
 
 from __future__ import annotations
 
@@ -25,22 +25,6 @@ async def test_the_same_cold_range_asked_of_both_at_once_is_fetched_once(simulat
         np.testing.assert_array_equal(reply.rows, truth)
     assert simulator.calls.by_endpoint["klines"] == PAGES
     assert sum(reply.last["rows_from_exchange"] for reply in replies) == len(truth)
-
-
-async def test_overlapping_ranges_asked_of_both_lose_nothing(simulator, tmp_path):
-    ranges = [(START, at("2024-01-04")), (at("2024-01-02"), END)]
-    async with (
-        running_service(tmp_path, simulator.base_url) as one,
-        running_service(tmp_path, simulator.base_url) as other,
-        one.client() as first,
-        other.client() as second,
-    ):
-        await asyncio.gather(first.history(*ranges[0]), second.history(*ranges[1]))
-        simulator.calls.reset()
-        reply = await first.history(START, END)
-
-    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", START, END))
-    assert simulator.calls.total == 0
 
 
 async def test_one_streams_what_the_other_has_stored_while_that_one_still_fetches(simulator, tmp_path):

@@ -1,0 +1,71 @@
+"""The service as a process of its own: `cb-trade serve`, in a child of a nursery."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from nursery import Child, Nursery
+from service_harness import SECRET, RunningService
+
+from cb_trade_data import commands, server  # noqa: F401 - imported once, in the nursery, for all children
+
+MODULES = ("real_service", "cb_trade_data.storage.implementations.azure_blob_storage", "crashing_writer")
+
+
+def serve(environment: dict[str, str]) -> None:
+    """Be the service, until a signal ends it."""
+    os.environ.update(environment)
+    commands.serve(host=None, port=0)
+
+
+class ServiceProcess(RunningService):
+    """A service that can be stopped, continued and killed."""
+
+    def __init__(self, child: Child, port: int) -> None:
+        super().__init__(port)
+        self._child = child
+        self.pid = child.pid
+
+    def stop(self) -> None:
+        self._child.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._child.send_signal(signal.SIGCONT)
+
+    async def kill(self) -> None:
+        await asyncio.to_thread(self._child.kill)
+
+    async def end(self) -> None:
+        """Ask it to end, as the operator does, and wait for that."""
+        self._child.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(self._child.wait)
+
+
+async def started(nursery: Nursery, environment: dict[str, str], exchange_url: str) -> ServiceProcess:
+    """Start a service with its storage set up by *environment* and its Binance at *exchange_url*."""
+    settings = {
+        "CB_TRADE_AUTH__SECRET": SECRET,
+        "CB_TRADE_EXCHANGES__BINANCE__BASE_URL": exchange_url,
+        "CB_TRADE_LOG_LEVEL": "warning",
+    }
+    child = nursery.spawn("real_service:serve", environment=settings | environment)
+    line = (await asyncio.to_thread(child.said.readline)).decode()
+    if "listening on" not in line:
+        raise RuntimeError(f"the service did not start: {line!r}")
+    return ServiceProcess(child, int(line.rsplit(":", 1)[1]))
+
+
+@asynccontextmanager
+async def service_process(
+    nursery: Nursery, environment: dict[str, str], exchange_url: str
+) -> AsyncIterator[ServiceProcess]:
+    """Run a service that ends with the context."""
+    service = await started(nursery, environment, exchange_url)
+    try:
+        yield service
+    finally:
+        await service.end()
