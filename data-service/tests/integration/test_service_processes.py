@@ -151,7 +151,7 @@ async def test_one_that_was_stopped_with_the_lock_in_its_hands_wakes_up_and_over
 async def test_a_service_that_is_killed_again_and_again_finishes_its_history_and_fetches_little_twice(
     nursery, simulator, place
 ):
-    """Killed with pages that it has not stored yet, and right after it has: only what is not stored is fetched again."""
+    """Killed with pages that it has not stored yet, and right after: only what is not stored is fetched again."""
     fortnight = at("2024-01-01"), at("2024-01-15")
     pages, answered, under_way = 21, 4, 4
     for is_stored in (False, True, True):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 PROGRAM = Path(__file__).parents[1] / "azurite" / "node_modules" / ".bin" / "azurite-blob"
@@ -44,3 +45,21 @@ def running_azurite() -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate()
+
+
+def account_url(connection_string: str) -> str:
+    """Return the address of the account."""
+    return connection_string.split("BlobEndpoint=")[1].rstrip(";")
+
+
+def shared_access_signature(container: str, *rights: str) -> str:
+    """Return a SAS for an hour that gives these rights (`read`, `write`, …) on the container, and no others."""
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    return generate_container_sas(
+        _ACCOUNT,
+        container,
+        account_key=_KEY,
+        permission=ContainerSasPermissions(**dict.fromkeys(rights, True)),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import compress
 from typing import Any, Final, TypeVar
@@ -27,37 +28,64 @@ from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
 
-# About three seconds until a place that does not answer is given up; the SDK's own defaults take 80.
-_CLIENT_OPTIONS: Final[dict[str, Any]] = {
-    "retry_total": 3,
-    "initial_backoff": 0.2,
-    "increment_base": 1,
-    "random_jitter_range": 0.2,
-    "connection_timeout": 5,
-    "read_timeout": 30,
-}
-
 T = TypeVar("T")
 
 _CONCURRENT_ENTRIES: Final = 32
 _LOCKS: Final = "_locks"
+_NO_CONTAINER: Final = {"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an endpoint gets to answer; the SDK's own defaults take 80 s to notice a dead one.
+
+    Attributes:
+        tries: How often one call is tried.
+        pause_secs: The pause before the second try; the third waits a second longer.
+        connect_secs: How long a connection may take.
+        read_secs: How long it may stay silent when an answer is due.
+    """
+
+    tries: int = 3
+    pause_secs: float = 0.2
+    connect_secs: float = 2.0
+    read_secs: float = 10.0
+
+    def options(self) -> dict[str, Any]:
+        """Return this as the SDK's clients take it."""
+        return {
+            "retry_total": self.tries - 1,
+            "initial_backoff": self.pause_secs,
+            "increment_base": 1,
+            "random_jitter_range": self.pause_secs,
+            "connection_timeout": self.connect_secs,
+            "read_timeout": self.read_secs,
+        }
+
+
+_PATIENCE: Final = Patience()
 
 
 def open_container(
-    name: str, *, connection_string: str | None = None, account_url: str | None = None
+    name: str,
+    *,
+    connection_string: str | None = None,
+    account_url: str | None = None,
+    patience: Patience = _PATIENCE,
 ) -> ContainerClient:
     """Return the client of a container, with timeouts and retries of ours; nothing is called yet.
 
     Args:
         connection_string: Of the account, with its key or a SAS; or
         account_url: of the account. With a SAS as its query that is used, else `DefaultAzureCredential` signs in.
+        patience: How long it gets to answer.
     """
     if connection_string is not None:
-        return ContainerClient.from_connection_string(connection_string, name, **_CLIENT_OPTIONS)
+        return ContainerClient.from_connection_string(connection_string, name, **patience.options())
     if account_url is None:
         raise ValueError("a container is reached by a connection string or an account URL")
     credential = None if "?" in account_url else DefaultAzureCredential()
-    return ContainerClient(account_url, name, credential=credential, **_CLIENT_OPTIONS)
+    return ContainerClient(account_url, name, credential=credential, **patience.options())
 
 
 class AzureBlobStorage(ObjectStorage):
@@ -90,7 +118,7 @@ class AzureBlobStorage(ObjectStorage):
                 "match_condition": MatchConditions.IfNotModified,
             }
         try:
-            async with _translated_errors(path):
+            async with self._writing(path):
                 blob = self._container.get_blob_client(path)
                 written = await blob.upload_blob(bytes(data), **condition)
         except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
@@ -164,9 +192,12 @@ class AzureBlobStorage(ObjectStorage):
         name = f"{_LOCKS}/{path}"
         blob = self._container.get_blob_client(name)
         try:
-            async with _translated_errors(name):
-                with suppress(ResourceExistsError):
+            async with self._writing(name):
+                try:
                     await blob.upload_blob(b"", overwrite=False)
+                except ResourceExistsError as error:
+                    if _code(error) in _NO_CONTAINER:
+                        raise
                 return BlobLock(name, await blob.acquire_lease(LEASE_SECS))
         except (ResourceExistsError, ResourceModifiedError):
             return None  # Somebody has the lease; the SDK takes the HTTP 409 for an object that exists already.
@@ -196,6 +227,18 @@ class AzureBlobStorage(ObjectStorage):
                 elif not self._paths.is_entry_folder(inner := found.name.removesuffix("/")):
                     folders.append(inner)
         return sorted(objects, key=lambda each: each.path)
+
+    @asynccontextmanager
+    async def _writing(self, path: str) -> AsyncIterator[None]:
+        """Make the SDK's errors ours, as `_translated_errors` does; without a container no object is as expected."""
+        try:
+            async with _translated_errors(path):
+                yield
+        except (ResourceExistsError, ResourceNotFoundError) as error:
+            if _code(error) not in _NO_CONTAINER:
+                raise
+            self._is_container_known = False
+            raise StorageUnavailableError(path, f"no container, and none could be made: {_code(error)}") from error
 
     async def _ensure_container(self) -> None:
         if self._is_container_known:
@@ -259,6 +302,16 @@ async def _translated_errors(path: str) -> AsyncIterator[None]:
     except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
         raise
     except AzureError as error:
-        # Not the SDK's text, which holds addresses, and in them perhaps a signature.
-        status = getattr(error, "status_code", None)
-        raise StorageUnavailableError(path, type(error).__name__ + (f", HTTP {status}" if status else "")) from error
+        raise StorageUnavailableError(path, _reason(error)) from error
+
+
+def _reason(error: AzureError) -> str:
+    """Return what happened, without the SDK's text, which holds addresses, and in them perhaps a signature."""
+    status, code = getattr(error, "status_code", None), _code(error)
+    return type(error).__name__ + (f", HTTP {status}" if status else "") + (f" {code}" if code else "")
+
+
+def _code(error: AzureError) -> str | None:
+    """Return the service's own name for what happened."""
+    code: str | None = getattr(error, "error_code", None)
+    return code
