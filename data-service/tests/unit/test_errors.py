@@ -17,6 +17,7 @@ from cb_trade_data.errors import (
     ForbiddenError,
     InvalidSettingsError,
     MessageError,
+    NewerFormatError,
     RangeInFutureError,
     RequestError,
     StorageUnavailableError,
@@ -58,6 +59,7 @@ EXAMPLES = [
     ExchangeUnavailableError("binance", "503", timedelta(seconds=3)),
     StorageUnavailableError("ohlcv/part.parquet", "disk full"),
     VersionConflictError("ohlcv/part.parquet"),
+    NewerFormatError("ohlcv/part.parquet", 2, 1),
     InvalidSettingsError(["CB_TRADE_PORT: no number", "CB_TRADE_PRT is no setting"], [".env"]),
 ]
 

@@ -350,10 +350,9 @@ class Flight:
             self._facts = await self._register.look_up_listing(
                 self._partition.series, now, known_bar=self._state.oldest
             )
-        if self._facts.absent:
-            for want in self._wants:
-                want.settle(self._facts.absent)
-        elif self._facts.listing_checked_at == now:
+        for want in self._wants:
+            want.settle(self._facts.absent)
+        if self._facts.listed_at is None and self._facts.listing_checked_at == now:
             # It said just now that it has no bar at all, which answers the other pages as well.
             wanted = self._wanted(self._partition.range)
             self._apply(self._without_rows(Segment(part, State.EMPTY, now, asks=1) for part in wanted), wanted)
