@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import resource
 import urllib.error
 import urllib.request
@@ -17,8 +19,10 @@ from azurite import account_url, shared_access_signature
 from nursery import running_nursery
 from real_service import MODULES, service_process
 from service_harness import RunningService, at, historical, running_service
+from structlog.testing import capture_logs
 
 from cb_trade_data.config import AzureSettings, StorageSettings
+from cb_trade_simulator.faults import RowsFault
 
 DAY = at("2024-01-01"), at("2024-01-02")
 
@@ -107,3 +111,108 @@ async def test_a_disk_without_room_costs_the_client_nothing_shows_in_health_and_
     assert accepted == (200, "ok")
     assert simulator.calls.total == 0
     assert [file.name for file in tmp_path.rglob(".writing-*")] == []
+
+
+async def test_a_folder_without_rights_costs_the_client_nothing_and_shows_in_health(
+    client, service, simulator, monkeypatch
+):
+    real = os.open
+
+    def denied(path, flags, *arguments, **options):
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", denied)
+        refused = await client.history(*DAY)
+        health = await readiness(service)
+    accepted = await client.history(*DAY)
+    simulator.calls.reset()
+    warm = await client.history(*DAY)
+
+    for reply in (refused, accepted, warm):
+        np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+    assert health[0] == 503
+    assert "Permission denied" in health[1]
+    assert simulator.calls.total == 0
+
+
+@pytest.mark.parametrize("thing", ["a folder", "a link to nowhere", "a link to itself", "a link to another disk"])
+async def test_something_else_in_the_place_of_a_partition_costs_the_client_nothing_and_is_not_destroyed(
+    client, simulator, tmp_path, thing
+):
+    await client.history(at("2024-02-01"), at("2024-02-02"))
+    (february,) = tmp_path.rglob("part.parquet")
+    january = february.parents[1] / "month=01" / "part.parquet"
+    january.parent.mkdir()
+    match thing:
+        case "a folder":
+            january.mkdir()
+            (january / "notes.txt").write_text("mine")
+        case "a link to nowhere":
+            january.symlink_to(tmp_path / "nowhere")
+        case "a link to itself":
+            january.symlink_to(january)
+        case _:
+            await client.history(at("2024-03-01"), at("2024-03-02"))
+            (tmp_path / "other").mkdir()
+            january.unlink(missing_ok=True)
+            moved = february.rename(tmp_path / "other" / "part.parquet")
+            february.symlink_to(moved)
+
+    replies = [await client.history(*DAY) for _ in range(2)]
+    held = await client.history(at("2024-02-01"), at("2024-02-02"))
+
+    for reply in replies:
+        np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *DAY))
+    assert held.last["exchange_calls"] == 0
+    if thing == "a folder":
+        assert (january / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "data" / "_damaged").exists()
+
+
+async def test_foreign_files_anywhere_in_the_tree_are_left_alone(client, simulator, tmp_path):
+    await client.history(*DAY)
+    root = tmp_path / "data"
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    strangers = [folder / name for folder in folders for name in ("notes.txt", ".hidden", "part.parquet.bak", "x=1")]
+    for file in strangers:
+        file.write_text("mine")
+    simulator.calls.reset()
+
+    warm = await client.history(*DAY)
+    more = await client.history(DAY[0], at("2024-01-03"))
+
+    for reply in (warm, more):
+        assert reply.last["gaps"] == []
+    assert simulator.calls.by_endpoint["klines"] == 2
+    assert {file.read_text() for file in strangers} == {"mine"}
+
+
+async def test_rows_that_cannot_be_true_are_gaps_and_the_next_request_mends_them(client, simulator):
+    """Out of order, no numbers, two tales of one minute: the rest of the page is good."""
+
+    def spoil(rows: list) -> list:
+        nan, other = [*rows[3]], [*rows[5]]
+        nan[4] = "NaN"
+        other[5] = "123.0"
+        return [*reversed(rows[:3]), nan, *rows[4:], other]
+
+    hour = DAY[0], at("2024-01-01T01:00")
+    simulator.inject(RowsFault(spoil), endpoint="klines", times=1)
+    with capture_logs() as logs:
+        spoiled = await client.history(*hour)
+    mended = await client.history(*hour)
+    simulator.calls.reset()
+    warm = await client.history(*hour)
+
+    truth = simulator.candles("BTC/USDT", "1m", *hour)
+    np.testing.assert_array_equal(spoiled.rows, np.delete(truth, [3, 5]))
+    assert [gap["state"] for gap in spoiled.last["gaps"]] == ["failed", "failed"]
+    (findings,) = [line for line in logs if line["event"] == "page.findings"]
+    assert (findings["not_a_number"], findings["conflict"]) == (1, 2)
+    assert findings["unsorted"] > 0
+    for reply in (mended, warm):
+        np.testing.assert_array_equal(reply.rows, truth)
+    assert simulator.calls.total == 0
