@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import structlog
 from unit_builders import bars, series, utc
 
 from cb_trade_data.models.partition import Partition, partition_at
@@ -130,6 +131,7 @@ def write(root: str, layout: str, first: int, count: int, die_at_step: int | Non
         die_at_step: Where given, the process kills itself before it opens, renames, removes or syncs for the time of
             that number, counted from the first commit on.
     """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what it says are numbers alone
     asyncio.run(_write(Path(root), layout, first, count, die_at_step))
 
 

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from nursery import Child, Nursery
 from service_harness import SECRET, RunningService
 
-from cb_trade_data import commands, server  # noqa: F401 - imported once, in the nursery, for all children
+from cb_trade_data import server  # noqa: F401 - imported once, in the nursery, for all children
+from cb_trade_data.commands.serve import serve as serve_command
 
 MODULES = ("real_service", "cb_trade_data.storage.implementations.azure_blob_storage", "crashing_writer")
 
@@ -19,7 +20,7 @@ MODULES = ("real_service", "cb_trade_data.storage.implementations.azure_blob_sto
 def serve(environment: dict[str, str]) -> None:
     """Be the service, until a signal ends it."""
     os.environ.update(environment)
-    commands.serve(host=None, port=0)
+    serve_command(host=None, port=0)
 
 
 class ServiceProcess(RunningService):
@@ -55,6 +56,7 @@ async def started(nursery: Nursery, environment: dict[str, str], exchange_url: s
     child = nursery.spawn("real_service:serve", environment=settings | environment)
     line = (await asyncio.to_thread(child.said.readline)).decode()
     if "listening on" not in line:
+        await asyncio.to_thread(child.kill)
         raise RuntimeError(f"the service did not start: {line!r}")
     return ServiceProcess(child, int(line.rsplit(":", 1)[1]))
 
