@@ -114,6 +114,7 @@ def test_errors_are_grouped_by_what_a_handler_would_do():
         ForbiddenError,
         TemporaryError,
         InvalidSettingsError,
+        NewerFormatError,
     )
 
     for example in EXAMPLES:
