@@ -19,6 +19,7 @@ from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts.json import JsonLayout
+from cb_trade_data.storage.object_storage import Content
 from cb_trade_data.storage.stored_partition import Change
 
 PARTITION = partition_at(series(), minute(0))
@@ -36,10 +37,10 @@ class TroubledStorage(LocalFileStorage):
     before_commit: Callable[[], Awaitable[None]] | None = None
     after_commit: Callable[[], Awaitable[None]] | None = None
 
-    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
+    async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         if self.before_commit is not None:
             await self.before_commit()
-        version = await super().put_object(path, data, expected_version)
+        version = await super().put_object(path, content, expected_version)
         if self.after_commit is not None:
             await self.after_commit()
         return version

@@ -48,6 +48,7 @@ _FIRST_BATCH: Final = 0
 _LAST_BATCH: Final = -1
 
 T = TypeVar("T")
+Content: TypeAlias = pa.Buffer | bytes | Callable[[], pa.Buffer | bytes]
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,11 @@ class ObjectStorage(IRawDataStorage):
         """
 
     @abstractmethod
-    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
+    async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """Replace the object whole if its version is still *expected_version* (None: if there is none).
+
+        Args:
+            content: The bytes, or what makes them: called off the event loop.
 
         Returns:
             The new version.
@@ -144,8 +148,8 @@ class ObjectStorage(IRawDataStorage):
     async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
         """See `IRawDataStorage.write_partition`."""
         plan = await self._write_entries(stored, fresh) if self._layout.has_entries else EntryPlan()
-        data = await asyncio.to_thread(self._layout.encode, stored, plan.paths)
-        version = await self.put_object(self._paths.part_path(stored.partition), data, stored.version)
+        path = self._paths.part_path(stored.partition)
+        version = await self.put_object(path, lambda: self._layout.encode(stored, plan.paths), stored.version)
         await self._tidy(plan.superseded)
         return replace(stored, version=version)
 

@@ -26,7 +26,7 @@ from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS, RenewedLock
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
-from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
+from cb_trade_data.storage.object_storage import Content, ListedObject, ObjectStorage
 
 T = TypeVar("T")
 
@@ -107,9 +107,10 @@ class AzureBlobStorage(ObjectStorage):
             return None
         return await asyncio.to_thread(work, StoredObject(path, pa.py_buffer(data), download.properties.etag))
 
-    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
+    async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
         await self._ensure_container()
+        data = await asyncio.to_thread(content) if callable(content) else content
         condition: dict[str, Any] = {"overwrite": False}
         if expected_version is not None:
             condition = {

@@ -22,7 +22,7 @@ from cb_trade_data.storage.implementations.known_files import KnownFiles, conten
 from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
-from cb_trade_data.storage.object_storage import ListedObject, ObjectStorage
+from cb_trade_data.storage.object_storage import Content, ListedObject, ObjectStorage
 
 # Both start with a dot, so that no engine that opens the tree takes their content for data.
 _LOCKS: Final = ".locks"
@@ -58,9 +58,9 @@ class LocalFileStorage(ObjectStorage):
         """See `ObjectStorage.read_object`."""
         return await asyncio.to_thread(self._work_on, path, work, mapped)
 
-    async def put_object(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
+    async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
-        return await self._once_unlocked(lambda: self._put(path, data, expected_version), path)
+        return await self._once_unlocked(lambda: self._put(path, content, expected_version), path)
 
     async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         """See `ObjectStorage.get_entries`."""
@@ -125,8 +125,9 @@ class LocalFileStorage(ObjectStorage):
             except OSError as error:
                 raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
-    def _put(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
+    def _put(self, path: str, content: Content, expected_version: str | None) -> str:
         target = self._root / path
+        data = content() if callable(content) else content
         with self._locked(path):
             if self._current_version(path) != expected_version:
                 raise VersionConflictError(path)
