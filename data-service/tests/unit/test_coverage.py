@@ -344,3 +344,32 @@ def test_json_leaves_out_the_facts_that_do_not_apply():
 def test_the_states_are_spelled_as_the_contract_spells_them():
     stored = {"held", "empty", "unlisted", "delisted", "unavailable", "failed"}
     assert {state.value for state in State} == stored | {"unknown"}
+
+
+# --- Clocks that were wrong ---
+
+
+@pytest.mark.parametrize("asks", [1, 2])
+def test_an_empty_answer_from_a_clock_far_ahead_is_asked_about_again_and_gives_way(asks):
+    wrong = empty(0, 5, minute(0) + timedelta(days=400), asks)
+    now = minute(10)
+
+    assert not wrong.settles(now, now)
+    again = Coverage((wrong,)).with_segments([empty(0, 5, now)])
+
+    assert again == Coverage((empty(0, 5, now, asks),))
+    assert again.segments[0].settles(now + MILLISECOND, now)
+
+
+def test_an_empty_answer_from_a_clock_a_little_ahead_counts():
+    segment = empty(0, 5, minute(10))
+
+    assert segment.settles(minute(8), minute(8))
+    assert Coverage((segment,)).with_segments([empty(0, 5, minute(8))]) == Coverage((segment,))
+
+
+@pytest.mark.parametrize(("ahead", "settles"), [(0, True), (5, True), (11, False), (10**6, False)])
+def test_a_failure_from_a_clock_far_ahead_keeps_nobody_from_asking(ahead, settles):
+    now = minute(0)
+
+    assert failed(0, 5, minute(ahead)).settles(now, now) is settles

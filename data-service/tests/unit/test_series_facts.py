@@ -194,3 +194,11 @@ def test_no_bit_that_flips_goes_unnoticed_unless_it_changes_nothing():
 def test_facts_of_a_later_format_are_told_from_damage_whatever_they_hold(facts):
     with pytest.raises(NewerFormatError):
         SeriesFacts.from_bytes(orjson.dumps(facts), "v1", "path")
+
+
+def test_a_listing_that_was_checked_by_a_clock_far_ahead_is_checked_again():
+    checked_at = utc("2034-01-01")
+    facts = SeriesFacts("BTCUSDT").with_listing(utc("2017-08-17"), checked_at)
+
+    assert facts.listing_is_due(utc("2024-01-01"))
+    assert not facts.listing_is_due(checked_at - timedelta(hours=1))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from structlog.testing import capture_logs
 from unit_builders import assert_same_rows, minute, minute_bars, minutes, series, utc
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
@@ -108,6 +109,23 @@ async def test_rows_that_came_again_as_they_are_stored_are_no_news(manager, stor
     await manager.commit(base, [held(0, 2), held(2, 3, price=700)])
 
     assert_same_rows(storage.fresh.combine_chunks(), minute_bars([2], price=700))
+
+
+async def test_rows_that_come_again_with_other_values_are_counted_and_the_last_ones_count(manager, other):
+    """By whomever the first ones were stored; what comes again as it was is no news."""
+    base = await manager.commit(EMPTY, [held(0, 3)])
+    await other.save_bulk_entries(SERIES, minute_bars([10, 11]))
+    assert manager.restated_rows == 0
+
+    with capture_logs() as logs:
+        base = await manager.commit(base, [held(1, 4), held(2, 3, price=700), held(11, 13, price=700)])
+        await manager.commit(base, [held(0, 4), held(2, 3, price=700)])
+
+    assert manager.restated_rows == 2
+    assert [line["rows"] for line in logs if line["event"] == "storage.restated"] == [2]
+    stored = await other.read_partition(PARTITION)
+    parts = [minute_bars([0, 1]), minute_bars([2], 700.0), minute_bars([3, 10]), minute_bars([11, 12], 700.0)]
+    assert_same_rows(stored.rows.combine_chunks(), pa.concat_tables(parts).combine_chunks())
 
 
 async def test_what_another_writer_stored_meanwhile_is_kept(manager, storage, other):

@@ -56,6 +56,11 @@ def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
     return fresh.filter(pa.array(~is_same))
 
 
+def count_shared_times(rows: pa.Table, others: pa.Table) -> int:
+    """Return of how many times both have a row."""
+    return int(np.count_nonzero(np.isin(timestamps_ms(rows), timestamps_ms(others), assume_unique=True)))
+
+
 def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     values = np.asarray(column.to_numpy())
     return values.view(np.int64) if values.dtype.kind == "f" else values

@@ -18,6 +18,10 @@ _BELIEVED_AFTER_TWO: Final = timedelta(days=7)
 _ASKS_UNTIL_FINAL: Final = 3
 # Two answers closer together than this are one piece of evidence.
 _INDEPENDENT_AFTER: Final = timedelta(minutes=30)
+# Clocks differ a little: a failure may be dated this far ahead. An empty answer, whose date counts for longer, is taken
+# for the word of a clock that was wrong when it is dated further ahead than a day; then it proves nothing.
+_FAILED_AHEAD_AT_MOST: Final = timedelta(minutes=10)
+_EMPTY_AHEAD_AT_MOST: Final = timedelta(days=1)
 
 
 class State(StrEnum):
@@ -61,8 +65,10 @@ class Segment:
         if self.state is State.UNKNOWN:
             return False
         if self.state is State.FAILED:
-            return self.asked_at is not None and self.asked_at >= failures_since
-        return self.believed_until is None or now < self.believed_until
+            return self.asked_at is not None and failures_since <= self.asked_at <= now + _FAILED_AHEAD_AT_MOST
+        if self.believed_until is None or self.asked_at is None:
+            return True
+        return self.asked_at - _EMPTY_AHEAD_AT_MOST <= now < self.believed_until
 
     @property
     def believed_until(self) -> datetime | None:
@@ -193,7 +199,8 @@ def _resolve(old: Segment, new: Segment) -> Segment:
     if new.state is State.HELD or old.asked_at is None or new.asked_at is None:
         return new
     is_independent = new.asked_at >= old.asked_at + _INDEPENDENT_AFTER
-    if old.state is State.EMPTY and new.state is State.EMPTY and not is_independent:
+    is_believable = old.asked_at <= new.asked_at + _EMPTY_AHEAD_AT_MOST
+    if old.state is State.EMPTY and new.state is State.EMPTY and not is_independent and is_believable:
         return old
     # A failed re-check does not take back the empty answers there were before it.
     return replace(new, asks=old.asks + new.asks if is_independent else max(old.asks, new.asks))

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from cb_trade_data.errors import CbTradeError, StorageUnavailableError, VersionConflictError
-from cb_trade_data.models.market import differing
+from cb_trade_data.models.market import count_shared_times, differing
 from cb_trade_data.models.partition import EVER, Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -37,6 +37,7 @@ class StorageManagerImpl(IStorageManager):
         self._read_problem: str | None = None
         self.failed_writes = 0
         self.failed_reads = 0
+        self.restated_rows = 0
 
     async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read`."""
@@ -68,10 +69,13 @@ class StorageManagerImpl(IStorageManager):
             for _ in range(_MAX_RACES):
                 try:
                     fresh = differing(news, base.rows)
-                    return await self._storage.write_partition(base.with_changes(changes), fresh)
+                    stored = await self._storage.write_partition(base.with_changes(changes), fresh)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(base.partition))
                     base = await self._storage.read_partition(base.partition)
+                    continue
+                self._count_restated(count_shared_times(fresh, base.rows), base.partition)
+                return stored
             raise StorageUnavailableError(str(base.partition), f"lost {_MAX_RACES} races for it in a row")
 
     async def facts(self, series: Series) -> SeriesFacts | None:
@@ -119,6 +123,12 @@ class StorageManagerImpl(IStorageManager):
     def problem(self) -> str | None:
         """See `IStorageManager.problem`."""
         return self._write_problem or self._read_problem
+
+    def _count_restated(self, rows: int, partition: Partition) -> None:
+        """Note that rows which were stored already came with other values: the last ones count."""
+        if rows:
+            self.restated_rows += rows
+            _log.warning("storage.restated", partition=str(partition), rows=rows, restated_rows=self.restated_rows)
 
     @contextmanager
     def _noting_failed_writes(self) -> Iterator[None]:

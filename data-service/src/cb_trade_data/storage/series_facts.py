@@ -63,8 +63,11 @@ class SeriesFacts:
         return next((each for each in self.absences if each.range.start <= instant < each.range.end), None)
 
     def listing_is_due(self, now: datetime) -> bool:
-        """Tell whether the exchange may be asked for its first bar: never asked, or not for a day."""
-        return self.listing_checked_at is None or now >= self.listing_checked_at + _LISTING_RECHECK_AFTER
+        """Tell whether the exchange may be asked for its first bar: never asked, or not for a day.
+
+        A date that is a day ahead was written by a clock that was wrong.
+        """
+        return self.listing_checked_at is None or abs(now - self.listing_checked_at) >= _LISTING_RECHECK_AFTER
 
     def with_listing(self, listed_at: datetime | None, checked_at: datetime) -> SeriesFacts:
         """Return the facts after the exchange was asked for its first bar."""
