@@ -4,6 +4,7 @@ writes cannot cover for each other."""
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import time
@@ -54,6 +55,10 @@ class Around(ABC):
     def expire_lock(self, path: str) -> None:
         """Make the held lock of the partition at *path* look as if its holder had stopped to renew it."""
 
+    def is_being_written(self, path: str) -> bool:
+        """Tell whether somebody is within a write of the object that other writers have to wait for."""
+        return False
+
     def path_of(self, end: str) -> str:
         """Return the one path that ends like this, what was set aside left out."""
         (path,) = [path for path in self.paths() if path.endswith(end) and not path.startswith("_damaged/")]
@@ -99,6 +104,14 @@ class AroundFolder(Around):
         long_ago = time.time() - LEASE_SECS - 1
         (lock,) = (self._root / ".locks").glob(f"{path}.flight.*")
         os.utime(lock, (long_ago, long_ago))
+
+    def is_being_written(self, path: str) -> bool:
+        with (self._root / ".locks" / f"{path}.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 class AroundContainer(Around):
