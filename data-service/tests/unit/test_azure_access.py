@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -162,7 +163,7 @@ async def test_an_endpoint_that_is_not_there_is_unavailable():
     async with endpoint(is_silent=False) as (url, _):
         pass
     async with closing(
-        AzureBlobStorage(open_container("data", account_url=url, patience=QUICK), ParquetLayout())
+        AzureBlobStorage(open_container("data", account_url=url, patience=replace(QUICK, tries=1)), ParquetLayout())
     ) as storage:
         for attempt in (storage.read_partition(PARTITION), storage.check(), storage.try_lock(PARTITION)):
             with pytest.raises(StorageUnavailableError):

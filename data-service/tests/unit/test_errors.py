@@ -58,7 +58,6 @@ EXAMPLES = [
     TooManyRequestsError(256),
     ExchangeUnavailableError("binance", "503", timedelta(seconds=3)),
     StorageUnavailableError("ohlcv/part.parquet", "disk full"),
-    NewerFormatError("ohlcv/part.parquet", 3, 1),
     VersionConflictError("ohlcv/part.parquet"),
     NewerFormatError("ohlcv/part.parquet", 2, 1),
     InvalidSettingsError(["CB_TRADE_PORT: no number", "CB_TRADE_PRT is no setting"], [".env"]),
@@ -114,7 +113,6 @@ def test_errors_are_grouped_by_what_a_handler_would_do():
         AuthenticationError,
         ForbiddenError,
         TemporaryError,
-        NewerFormatError,
         InvalidSettingsError,
         NewerFormatError,
     )
