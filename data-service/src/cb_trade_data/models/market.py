@@ -47,6 +47,8 @@ def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
     if fresh.num_rows == 0 or rows.num_rows == 0:
         return fresh
     times, fresh_times = timestamps_ms(rows), timestamps_ms(fresh)
+    if fresh_times[0] > times[-1]:
+        return fresh
     places = np.minimum(np.searchsorted(times, fresh_times), rows.num_rows - 1)
     first = int(places[0])
     rows, places = rows.slice(first, int(places[-1]) - first + 1), places - first
