@@ -53,7 +53,7 @@ class KnownFiles:
     def version(self, path: Path) -> str:
         """Return the version of the file. Raises OSError if it cannot be read."""
         known = self._find(path, _signature(path.stat()))
-        return self.read(path)[1] if known is None else known.version
+        return self.read(path, mapped=True)[1] if known is None else known.version
 
     def read(self, path: Path, *, mapped: bool = False) -> tuple[pa.Buffer, str]:
         """Return the content of the file and its version. Raises OSError if it cannot be read."""
