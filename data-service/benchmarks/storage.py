@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import uvloop
 from _market import DAY_ROWS, SERIES, START, days, minutes, touched
 from _report import machine, table, write
 
@@ -84,7 +85,7 @@ class Ours(Contender):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._storage = LocalFileStorage(folder, self.layout())
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # as the service runs
 
     def write(self, rows: pa.Table) -> None:
         self._runner.run(self._storage.save_bulk_entries(SERIES, rows))

@@ -26,6 +26,10 @@ class TimeRange:
     def __str__(self) -> str:
         return f"[{self.start.isoformat()}, {self.end.isoformat()})"
 
+    def covers(self, other: TimeRange) -> bool:
+        """Tell whether all of *other* lies inside."""
+        return self.start <= other.start and other.end <= self.end
+
     def intersect(self, other: TimeRange) -> TimeRange | None:
         """Return what both ranges share, or None where they only touch or lie apart."""
         start, end = max(self.start, other.start), min(self.end, other.end)

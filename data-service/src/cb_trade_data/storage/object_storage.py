@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
 CHECK_PATH: Final = "_check"
-_CONCURRENT_READS = 2
+_CONCURRENT_READS = 4
 
 # A read that meets a commit starts again; so many in a row mean that something else is wrong.
 _READ_TRIES: Final = 10
@@ -77,6 +78,7 @@ class ObjectStorage(IRawDataStorage):
         self._layout = layout
         self._paths = layout.paths
         self._verified = Verified()
+        self._views: WeakKeyDictionary[StoredObject, StoredPartition] = WeakKeyDictionary()
         self._damaged_objects = 0
 
     # --- What a place supplies ---
@@ -369,10 +371,19 @@ class ObjectStorage(IRawDataStorage):
         self, partition: Partition, found: StoredObject, entries: Mapping[str, bytes], wanted: _Wanted
     ) -> StoredPartition | ValueError:
         """Return what *found* commits, or why that cannot be what was written."""
+        if (known := self._views.get(found)) is not None:
+            return known
         try:
-            return self._layout.decode(partition, found, entries, self._part(found, wanted), self._verified)
+            part = self._part(found, wanted)
+            if part is not None and part.covers(partition.range):
+                part = None
+            stored = self._layout.decode(partition, found, entries, part, self._verified)
         except ValueError as error:
             return error
+        if part is None and self._layout.is_zero_copy:
+            # Views of the object's bytes, kept for as long as the place keeps the object.
+            self._views[found] = stored
+        return stored
 
     def _part(self, found: StoredObject, wanted: _Wanted) -> TimeRange | None:
         if not isinstance(wanted, int):

@@ -56,7 +56,7 @@ class StoredPartition:
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""
-        if wanted.start <= self.partition.range.start and self.partition.range.end <= wanted.end:
+        if wanted.covers(self.partition.range):
             return self.rows
         return slice_range(self.rows, wanted)
 

@@ -52,7 +52,7 @@ class LocalFileStorage(ObjectStorage):
         super().__init__(layout)
         self._root = root
         self._lease_secs = lease_secs
-        self._files = KnownFiles()
+        self._files = KnownFiles(root)
 
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
         """See `ObjectStorage.read_object`."""
@@ -104,8 +104,7 @@ class LocalFileStorage(ObjectStorage):
 
     def _get(self, path: str, mapped: bool) -> StoredObject | None:
         try:
-            data, version = self._files.read(self._root / path, mapped=mapped)
-            return StoredObject(path, data, version)
+            return self._files.read(path, mapped=mapped)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -131,7 +130,7 @@ class LocalFileStorage(ObjectStorage):
         with self._locked(path):
             if self._current_version(path) != expected_version:
                 raise VersionConflictError(path)
-            self._files.forget(target)
+            self._files.forget(path)
             return _replace(target, data)
 
     def _get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
@@ -174,7 +173,7 @@ class LocalFileStorage(ObjectStorage):
         with self._locked(path):
             if self._current_version(path) != version:
                 return False
-            self._files.forget(target)
+            self._files.forget(path)
             target.unlink()
             _sync_folder(target.parent)
             return True
@@ -212,7 +211,7 @@ class LocalFileStorage(ObjectStorage):
 
     def _current_version(self, path: str) -> str | None:
         try:
-            return self._files.version(self._root / path)
+            return self._files.version(path)
         except FileNotFoundError:
             return None
 

@@ -17,9 +17,9 @@ from cb_trade_data.storage.path_utility import StoragePathUtility
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredObject:
-    """The bytes of one version of one object."""
+    """The bytes of one version of one object. A place may keep it for the next read: the same one, not an equal one."""
 
     path: str
     data: pa.Buffer
@@ -41,6 +41,10 @@ class Layout(Protocol):
     @property
     def is_mapped(self) -> bool:
         """Whether decoded rows point into the object's bytes, so that mapping a file saves reading it."""
+
+    @property
+    def is_zero_copy(self) -> bool:
+        """Whether decoding copies nothing, so that what was decoded costs nothing to keep beside the object."""
 
     @property
     def has_entries(self) -> bool:

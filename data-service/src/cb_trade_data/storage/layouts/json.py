@@ -31,6 +31,7 @@ class JsonLayout:
 
     paths = EntryPaths()
     is_mapped = False
+    is_zero_copy = False
     has_entries = True
 
     def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:

@@ -29,6 +29,7 @@ class ParquetLayout(RowsInside):
     suffix = "parquet"
     paths = HivePaths(suffix)
     is_mapped = True
+    is_zero_copy = False
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
@@ -39,7 +40,7 @@ class ParquetLayout(RowsInside):
             sink,
             row_group_size=_ROW_GROUP_ROWS,
             # Rows of prices repeat each other's bytes as they stand: split by byte, or in dictionaries, they take more
-            # room, and zstd makes them a fifth smaller for five times the time to read.
+            # room, and zstd makes them a fifth smaller for three times the time to read.
             compression="lz4",
             use_dictionary=False,
             column_encoding={
