@@ -19,7 +19,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,12 +54,12 @@ class Contender(ABC):
         self.folder = folder
 
     @abstractmethod
-    def write(self, rows: pa.Table) -> None: ...
+    async def write(self, rows: pa.Table) -> None: ...
 
     @abstractmethod
-    def read(self, wanted: TimeRange) -> pa.Table: ...
+    async def read(self, wanted: TimeRange) -> pa.Table: ...
 
-    def append(self, rows: pa.Table) -> None:
+    async def append(self, rows: pa.Table) -> None:
         """Add a day; not every contender does."""
         raise NotImplementedError
 
@@ -85,16 +85,15 @@ class Ours(Contender):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._storage = LocalFileStorage(folder, self.layout())
-        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # as the service runs
 
-    def write(self, rows: pa.Table) -> None:
-        self._runner.run(self._storage.save_bulk_entries(SERIES, rows))
+    async def write(self, rows: pa.Table) -> None:
+        await self._storage.save_bulk_entries(SERIES, rows)
 
-    def read(self, wanted: TimeRange) -> pa.Table:
-        return self._runner.run(self._storage.get_range(SERIES, wanted))
+    async def read(self, wanted: TimeRange) -> pa.Table:
+        return await self._storage.get_range(SERIES, wanted)
 
-    def append(self, rows: pa.Table) -> None:
-        self.write(rows)
+    async def append(self, rows: pa.Table) -> None:
+        await self.write(rows)
 
 
 class OursArrow(Ours):
@@ -114,24 +113,24 @@ class ArcticDb(Contender):
         super().__init__(folder)
         self._library = arcticdb.Arctic(f"lmdb://{folder}?map_size=2GB").get_library("bench", create_if_missing=True)
 
-    def write(self, rows: pa.Table) -> None:
+    async def write(self, rows: pa.Table) -> None:
         self._library.write("series", _frame(rows))
 
-    def read(self, wanted: TimeRange) -> pa.Table:
+    async def read(self, wanted: TimeRange) -> pa.Table:
         import pandas as pd
 
         last = pd.Timestamp(wanted.end).tz_localize(None) - pd.Timedelta(nanoseconds=1)
         span = (pd.Timestamp(wanted.start).tz_localize(None), last)
         return self._library.read("series", date_range=span, output_format="pyarrow").data
 
-    def append(self, rows: pa.Table) -> None:
+    async def append(self, rows: pa.Table) -> None:
         self._library.append("series", _frame(rows))
 
 
 class PlainParquet(OursParquet):
     """`pyarrow.parquet` reading whole the files that our Parquet layout wrote; a day costs its month."""
 
-    def read(self, wanted: TimeRange) -> pa.Table:
+    async def read(self, wanted: TimeRange) -> pa.Table:
         parts = [self._month(partition, part) for partition, part in partitions_of(SERIES, wanted)]
         return pa.concat_tables(parts)
 
@@ -146,7 +145,7 @@ class PlainParquet(OursParquet):
 class NaiveParquet(PlainParquet):
     """The same months written by `pyarrow.parquet` with nothing but `compression="zstd"`: what files are without us."""
 
-    def write(self, rows: pa.Table) -> None:
+    async def write(self, rows: pa.Table) -> None:
         whole = TimeRange(START, days(rows.num_rows // DAY_ROWS).start)
         first = 0
         for partition, part in partitions_of(SERIES, whole):
@@ -159,7 +158,7 @@ class NaiveParquet(PlainParquet):
 class PlainIpc(OursArrow):
     """`pyarrow.ipc` mapping the files that our Arrow layout wrote, without a check: the limit of this machine."""
 
-    def read(self, wanted: TimeRange) -> pa.Table:
+    async def read(self, wanted: TimeRange) -> pa.Table:
         parts = []
         for partition, part in partitions_of(SERIES, wanted):
             with pa.memory_map(str(self.folder / ArrowLayout.paths.part_path(partition))) as source:
@@ -200,23 +199,23 @@ def _rows_in(part: TimeRange) -> int:
 # --- A contender's own process ---
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+async def _timed(work: Awaitable[Any]) -> tuple[float, Any]:
     begun = time.perf_counter()
-    result = work()
+    result = await work
     return (time.perf_counter() - begun) * 1e3, result
 
 
-def _measure(contender: Contender, truth: pa.Table, history_days: int, seed: int) -> dict[str, Any]:
+async def _measure(contender: Contender, truth: pa.Table, history_days: int, seed: int) -> dict[str, Any]:
     """Return the samples of one process, in milliseconds."""
     whole = TimeRange(START, days(history_days).start)
     expected = touched(truth.slice(0, history_days * DAY_ROWS))
 
-    def read(wanted: TimeRange) -> list[float]:
-        return touched(contender.read(wanted))
+    async def read(wanted: TimeRange) -> list[float]:
+        return touched(await contender.read(wanted))
 
     full_ms = []
     for _ in range(_FULL_READS):
-        elapsed_ms, sums = _timed(lambda: read(whole))
+        elapsed_ms, sums = await _timed(read(whole))
         _compare(sums, expected)
         full_ms.append(elapsed_ms)
 
@@ -224,7 +223,7 @@ def _measure(contender: Contender, truth: pa.Table, history_days: int, seed: int
     day_ms = []
     for _ in range(_DAY_READS):
         day = chosen.randrange(history_days)
-        elapsed_ms, sums = _timed(lambda day=day: read(days(day)))
+        elapsed_ms, sums = await _timed(read(days(day)))
         _compare(sums, touched(truth.slice(day * DAY_ROWS, DAY_ROWS)))
         day_ms.append(elapsed_ms)
 
@@ -232,14 +231,14 @@ def _measure(contender: Contender, truth: pa.Table, history_days: int, seed: int
     samples: dict[str, Any] = {"first_full": full_ms[:1], "full": full_ms[1:], "day": day_ms[1:]}
     samples["bytes_per_bar"] = [contender.size_bytes() / (history_days * DAY_ROWS)]
     if contender.can_append():
-        samples["append"] = _append(contender, truth, history_days)
-        _compare(read(TimeRange(START, days(history_days + _APPENDED_DAYS).start)), touched(truth))
+        samples["append"] = await _append(contender, truth, history_days)
+        _compare(await read(TimeRange(START, days(history_days + _APPENDED_DAYS).start)), touched(truth))
     return samples
 
 
-def _append(contender: Contender, truth: pa.Table, history_days: int) -> list[float]:
+async def _append(contender: Contender, truth: pa.Table, history_days: int) -> list[float]:
     return [
-        _timed(lambda day=day: contender.append(truth.slice(day * DAY_ROWS, DAY_ROWS)))[0]
+        (await _timed(contender.append(truth.slice(day * DAY_ROWS, DAY_ROWS))))[0]
         for day in range(history_days, history_days + _APPENDED_DAYS)
     ]
 
@@ -250,7 +249,7 @@ def _compare(sums: list[float], expected: list[float]) -> None:
         sys.exit(f"a contender answered something else: {sums} instead of {expected}")
 
 
-def _child(arguments: argparse.Namespace) -> None:
+async def _child(arguments: argparse.Namespace) -> None:
     work = Path(arguments.work)
     truth = pa.ipc.open_file(pa.memory_map(str(work / "truth.arrow"))).read_all()
     # Arrow loads pandas when it first makes a timestamp of a value: not in anybody's time.
@@ -258,16 +257,16 @@ def _child(arguments: argparse.Namespace) -> None:
     contender = CONTENDERS[arguments.contender](work / arguments.store)
     history = arguments.days
     if arguments.do == "write":
-        elapsed_ms, _ = _timed(lambda: contender.write(truth.slice(0, history * DAY_ROWS)))
+        elapsed_ms, _ = await _timed(contender.write(truth.slice(0, history * DAY_ROWS)))
         print(json.dumps({"write": [elapsed_ms]}))
     elif arguments.do == "append":
         offset = truth.num_rows - (history + _APPENDED_DAYS) * DAY_ROWS
         recent = truth.slice(offset)
-        contender.write(recent.slice(0, history * DAY_ROWS))
-        time.sleep(_SETTLE_SECS)
-        print(json.dumps({"append_short": _append(contender, recent, history)}))
+        await contender.write(recent.slice(0, history * DAY_ROWS))
+        await asyncio.sleep(_SETTLE_SECS)
+        print(json.dumps({"append_short": await _append(contender, recent, history)}))
     else:
-        print(json.dumps(_measure(contender, truth, history, arguments.seed)))
+        print(json.dumps(await _measure(contender, truth, history, arguments.seed)))
 
 
 # --- The run ---
@@ -377,7 +376,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contender:
-        _child(arguments)
+        # As the service runs.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_child(arguments))
         return
     with tempfile.TemporaryDirectory(prefix="cb-trade-bench-") as work:
         samples = _run(arguments.days, arguments.rounds, Path(work))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,9 @@ class ParquetLayout(RowsInside):
     paths = HivePaths(suffix)
     is_mapped = True
     is_zero_copy = False
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[StoredObject, tuple[pq.FileMetaData, ObjectMetadata]] = WeakKeyDictionary()
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
@@ -68,15 +72,8 @@ class ParquetLayout(RowsInside):
         verified: Verified,
     ) -> StoredPartition:
         """See `Layout.decode`."""
-        schema = SCHEMAS[partition.series.kind]
         try:
-            file = pq.ParquetFile(pa.BufferReader(stored.data))
-            metadata = ObjectMetadata.from_key_values(file.schema_arrow.metadata, stored.path)
-            if not file.schema_arrow.equals(schema, check_metadata=False):
-                raise ValueError(f"columns {file.schema_arrow.names} are not those of {partition.series.kind}")
-            # A file without rows has one group without rows.
-            if file.num_row_groups != max(1, len(metadata.batches)):
-                raise ValueError("the row groups are not those that the metadata lists")
+            file, metadata = self._open(partition, stored)
             numbers = metadata.overlapping(wanted)
             # One thread: a group takes less than a millisecond, and many requests decode at once.
             rows = file.read_row_groups(numbers, use_threads=False).replace_schema_metadata(None)
@@ -84,3 +81,17 @@ class ParquetLayout(RowsInside):
             raise ValueError(str(error)) from error
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
         return StoredPartition(partition, rows, metadata.coverage, stored.version)
+
+    def _open(self, partition: Partition, stored: StoredObject) -> tuple[pq.ParquetFile, ObjectMetadata]:
+        """Return the file, and what it says about itself: looked into once while the place keeps the object."""
+        if (known := self._known.get(stored)) is not None:
+            return pq.ParquetFile(pa.BufferReader(stored.data), metadata=known[0]), known[1]
+        file = pq.ParquetFile(pa.BufferReader(stored.data))
+        metadata = ObjectMetadata.from_key_values(file.schema_arrow.metadata, stored.path)
+        if not file.schema_arrow.equals(SCHEMAS[partition.series.kind], check_metadata=False):
+            raise ValueError(f"columns {file.schema_arrow.names} are not those of {partition.series.kind}")
+        # A file without rows has one group without rows.
+        if file.num_row_groups != max(1, len(metadata.batches)):
+            raise ValueError("the row groups are not those that the metadata lists")
+        self._known[stored] = (file.metadata, metadata)
+        return file, metadata
