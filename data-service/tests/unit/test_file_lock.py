@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -247,7 +248,10 @@ def at_step(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, rival: Ca
     monkeypatch.setattr(owner, name, rival_first)
 
 
-@pytest.mark.parametrize("step", [(os, "open"), (Path, "iterdir"), (file_lock, "_lock")], ids=lambda step: step[1])
+STEPS = [(os, "open"), (Path, "iterdir"), (fcntl, "flock"), (os, "link"), (Path, "unlink")]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
 @pytest.mark.parametrize("before", ["nobody", "a killed holder", "a stopped holder", "a stopped holder that awakes"])
 async def test_however_two_takers_meet_at_most_one_gets_the_lock_and_nobody_takes_it_from_the_quicker(
     path, monkeypatch, step, before
@@ -288,22 +292,70 @@ async def test_a_taker_who_was_stopped_while_several_others_came_and_went_takes_
     first = await FileLock.try_take(path)
     await first.release()
     later: list[tuple[Path, int]] = []
-    real = os.open
 
-    def stopped_before_making(file, flags, *arguments):
-        if flags & os.O_CREAT:
-            monkeypatch.undo()
-            for _ in range(3):
-                later.append(file_lock._try_take(path, LEASE_SECS))
-                os.close(later[-1][1])
+    def others() -> None:
+        for _ in range(3):
             later.append(file_lock._try_take(path, LEASE_SECS))
-        return real(file, flags, *arguments)
+            os.close(later[-1][1])
+        later.append(file_lock._try_take(path, LEASE_SECS))
 
-    monkeypatch.setattr(os, "open", stopped_before_making)
+    at_step(monkeypatch, file_lock, "_make_locked", others)
 
     assert file_lock._try_take(path, LEASE_SECS) is None
     assert file_lock._newest(path) == later[-1][0]
     os.close(later[-1][1])
+
+
+def test_a_lock_that_is_being_taken_looks_free_to_nobody(path, monkeypatch):
+    """Seen between being made and being locked, it would be taken over by one who acts only when it is held."""
+    may_make = [threading.Event(), threading.Event()]
+    reached = [threading.Event(), threading.Event()]
+    taken: list[tuple[Path, int] | None] = [None, None]
+    real_flock, real_make = fcntl.flock, file_lock._make_locked
+
+    def number() -> int:
+        return int(threading.current_thread().name)
+
+    def flock(descriptor: int, mode: int) -> None:
+        if mode & fcntl.LOCK_EX:
+            stop_at(number())
+        real_flock(descriptor, mode)
+
+    def make(*arguments: Path) -> int | None:
+        if number() == 1:
+            stop_at(1)
+        return real_make(*arguments)
+
+    def stop_at(taker: int) -> None:
+        reached[taker].set()
+        may_make[taker].wait()
+
+    def take() -> None:
+        taken[number()] = file_lock._try_take(path, LEASE_SECS)
+        reached[number()].set()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(file_lock, "_make_locked", make)
+    takers = [threading.Thread(target=take, name=str(taker)) for taker in range(2)]
+    for taker in range(2):  # The second looks when the first is about to lock its file ...
+        takers[taker].start()
+        reached[taker].wait()
+    for taker in range(2):  # ... and acts when the first has the lock.
+        may_make[taker].set()
+        takers[taker].join()
+
+    assert [each is not None for each in taken].count(True) == 1
+    os.close(next(each for each in taken if each is not None)[1])
+
+
+async def test_what_a_taker_left_when_it_was_killed_goes_with_the_next_take(path):
+    path.parent.mkdir()
+    path.with_name(".part.flight.0123456789abcdef").touch()
+
+    lock = await FileLock.try_take(path)
+
+    assert list(path.parent.iterdir()) == [newest(path)]
+    await lock.release()
 
 
 async def test_no_file_is_held_twice(path, monkeypatch):

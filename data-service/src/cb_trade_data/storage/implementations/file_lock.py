@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import secrets
 import time
 from pathlib import Path
+from typing import Final
 
 from cb_trade_data.errors import StorageUnavailableError
 from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS, RenewedLock
+
+_PRIVATE_NAME_BYTES: Final = 8
 
 
 class FileLock(RenewedLock):
     """Each file is held once, by whoever made it: with `flock`, which the kernel ends with its holder, and by its age.
 
     Whoever finds the newest file free, or not touched for the length of a lease, makes the one with the next number:
-    the step that of many only one can take, however long ago they looked. No file is ever held again, so one that was
-    seen to be over stays over. A holder that was stopped and wakes up finds a newer file than its own.
+    the step that of many only one can take, however long ago they looked. It is locked before it gets its number, so
+    that nobody sees it free; and no file is ever held again, so one that was seen to be over stays over. A holder that
+    was stopped and wakes up finds a newer file than its own.
     """
 
     def __init__(self, file: Path, descriptor: int, lease_secs: float) -> None:
@@ -66,19 +71,34 @@ def _try_take(path: Path, lease_secs: float) -> tuple[Path, int] | None:
     if newest is not None and not _is_over(newest, lease_secs):
         return None
     mine = path.with_name(f"{path.name}.{1 if newest is None else _number(newest) + 1}")
-    try:
-        descriptor = os.open(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    except FileExistsError:
+    descriptor = _make_locked(mine, path)
+    if descriptor is None:
         return None
-    # Not ours if somebody looked at it before it was locked, who makes the next one then; nor if what seemed to be the
-    # newest was an old one, whose successor has been removed.
-    if not _lock(descriptor, fcntl.LOCK_EX) or _newest(path) != mine:
+    # Not ours if what seemed to be the newest was an old one, whose successor has been removed.
+    if _newest(path) != mine:
         os.close(descriptor)
         return None
-    for file in _files(path):
-        if _number(file) < _number(mine):
-            file.unlink(missing_ok=True)
+    for file in [file for file in _files(path) if _number(file) < _number(mine)] + _private_files(path):
+        file.unlink(missing_ok=True)
     return mine, descriptor
+
+
+def _make_locked(file: Path, path: Path) -> int | None:
+    """Make *file*, locked from the start, and return its descriptor; None if somebody was quicker."""
+    private = path.with_name(f".{path.name}.{secrets.token_hex(_PRIVATE_NAME_BYTES)}")
+    descriptor = os.open(private, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.link(private, file)
+    except OSError as error:
+        os.close(descriptor)
+        # Somebody has the number, or has the lock and tidied up.
+        if isinstance(error, (FileExistsError, FileNotFoundError)):
+            return None
+        raise
+    finally:
+        private.unlink(missing_ok=True)
+    return descriptor
 
 
 def _is_over(file: Path, lease_secs: float) -> bool:
@@ -90,15 +110,15 @@ def _is_over(file: Path, lease_secs: float) -> bool:
     try:
         # A time far in the future is from before the clock was set back, and no sign of life either.
         age_secs = abs(time.time() - os.fstat(descriptor).st_mtime)
-        return _lock(descriptor, fcntl.LOCK_SH) or age_secs > lease_secs
+        return _is_free(descriptor) or age_secs > lease_secs
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, mode: int) -> bool:
-    """Lock the file for us, if nobody else has it locked."""
+def _is_free(descriptor: int) -> bool:
+    """Tell whether nobody has the file locked."""
     try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -110,6 +130,11 @@ def _newest(path: Path) -> Path | None:
 
 def _files(path: Path) -> list[Path]:
     return [file for file in path.parent.iterdir() if file.stem == path.name and file.suffix[1:].isdecimal()]
+
+
+def _private_files(path: Path) -> list[Path]:
+    """Return what takers are about to give a number, or were when they were killed."""
+    return [file for file in path.parent.iterdir() if file.name.startswith(f".{path.name}.")]
 
 
 def _number(file: Path) -> int:
