@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,23 @@ async def test_a_holder_renews_its_lock(path):
 
     assert await FileLock.try_take(path) is None
     await lock.release()
+
+
+async def test_locks_are_taken_and_renewed_while_every_thread_of_the_pool_is_busy(path):
+    """Writes of large partitions can keep them for longer than a lease."""
+    may_end = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asyncio.get_running_loop().set_default_executor(pool)
+        busy = asyncio.create_task(asyncio.to_thread(may_end.wait))
+        try:
+            lock = await FileLock.try_take(path, lease_secs=0.1)
+            age(path, LEASE_SECS + 1)
+
+            await eventually(lambda: time.time() - newest(path).stat().st_mtime < LEASE_SECS)
+        finally:
+            may_end.set()
+            await busy
+        await lock.release()
 
 
 async def test_who_lost_the_lock_releases_nobody_elses(path):

@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,35 @@ async def test_documents_reach_the_disk_before_their_names_and_their_names_befor
 
     documents = ["fsync", "link", "fsync", "link", "sync folder"]
     assert steps == [*documents, "fsync", "replace", "sync folder"]
+
+
+@pytest.mark.parametrize("verb", ["put", "get", "delete"])
+async def test_others_get_the_thread_between_the_documents_of_a_large_partition(root, verb):
+    """One thread stands for a pool in which every other is taken by such a partition, too."""
+    storage = LocalFileStorage(root, JsonLayout())
+    entries = {f"folder/{number}.json": b"{}" for number in range(300)}
+    if verb != "put":
+        await storage.put_entries(entries)
+    steps: list[str] = []
+    work = {
+        "put": lambda: storage.put_entries(entries),
+        "get": lambda: storage.get_entries(list(entries)),
+        "delete": lambda: storage.delete_entries(list(entries)),
+    }[verb]
+
+    async def entries_first() -> None:
+        await work()
+        steps.append("entries")
+
+    async def then_another() -> None:
+        await asyncio.to_thread(lambda: None)
+        steps.append("another")
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asyncio.get_running_loop().set_default_executor(pool)
+        await asyncio.gather(entries_first(), then_another())
+
+    assert steps == ["another", "entries"]
 
 
 async def test_what_a_crashed_writer_left_behind_is_no_object(storage, root):

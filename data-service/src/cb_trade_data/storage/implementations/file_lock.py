@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,9 @@ from cb_trade_data.errors import StorageUnavailableError
 from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS, RenewedLock
 
 _PRIVATE_NAME_BYTES: Final = 8
+
+# Of their own: behind reads and writes, whose threads may all be busy for long, a renewal could come too late.
+_threads: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="locks")
 
 
 class FileLock(RenewedLock):
@@ -38,7 +42,7 @@ class FileLock(RenewedLock):
             OSError: No file can be made there.
         """
         loop = asyncio.get_running_loop()
-        taking = loop.run_in_executor(None, _try_take, path, lease_secs)
+        taking = loop.run_in_executor(_threads, _try_take, path, lease_secs)
         try:
             taken = await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -49,7 +53,7 @@ class FileLock(RenewedLock):
 
     async def _renew(self) -> bool:
         try:
-            return await asyncio.to_thread(self._touch)
+            return await asyncio.get_running_loop().run_in_executor(_threads, self._touch)
         except OSError as error:
             raise StorageUnavailableError(self._name, error.strerror or type(error).__name__) from error
 

@@ -36,6 +36,8 @@ _LOCK_POLL_SECS: Final = (0.002, 0.02)
 # Nothing takes so long to write: who has a temporary file of that age has died.
 _ABANDONED_AFTER_SECS: Final = 3600.0
 _LISTED_AT_ONCE: Final = 1_000
+# A partition may have tens of thousands of entries, each with an fsync. Between slices others get their turns.
+_ENTRIES_AT_ONCE: Final = 100
 
 T = TypeVar("T")
 
@@ -64,15 +66,22 @@ class LocalFileStorage(ObjectStorage):
 
     async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         """See `ObjectStorage.get_entries`."""
-        return await asyncio.to_thread(self._get_entries, paths)
+        found: dict[str, bytes] = {}
+        for some in _slices(paths):
+            found |= await asyncio.to_thread(self._get_entries, some)
+        return found
 
     async def put_entries(self, entries: Mapping[str, bytes]) -> list[str]:
         """See `ObjectStorage.put_entries`."""
-        return await asyncio.to_thread(self._put_entries, entries)
+        occupied: list[str] = []
+        for some in _slices(list(entries)):
+            occupied += await asyncio.to_thread(self._put_entries, {path: entries[path] for path in some})
+        return occupied
 
     async def delete_entries(self, paths: Sequence[str]) -> None:
         """See `ObjectStorage.delete_entries`."""
-        await asyncio.to_thread(self._delete_entries, paths)
+        for some in _slices(paths):
+            await asyncio.to_thread(self._delete_entries, some)
 
     async def list_objects(self, folder: str, *, with_entries: bool = True) -> AsyncGenerator[ListedObject, None]:
         """See `ObjectStorage.list_objects`."""
@@ -234,6 +243,10 @@ class LocalFileStorage(ObjectStorage):
 
 class _LockHeldError(Exception):
     """Another writer is at it."""
+
+
+def _slices(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (paths[first : first + _ENTRIES_AT_ONCE] for first in range(0, len(paths), _ENTRIES_AT_ONCE))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
