@@ -59,6 +59,18 @@ def test_what_it_does_not_know_is_refused_with_the_help(arguments: list[str], co
     assert refused.stdout == ""
 
 
+def test_continuous_integration_tells_its_commands_that_nothing_may_be_left_out(tmp_path: Path):
+    (tmp_path / ".ci").mkdir()
+    script = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / "platform.sh").write_text('#!/bin/sh\necho "$1: CI=$CI"\n')
+    (tmp_path / "platform.sh").chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+
+    done = subprocess.run([script], capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+
+    assert done.stdout.splitlines() == ["demo: CI=1", "test: CI=1"]
+
+
 def test_the_status_of_a_service_never_started_is_not_running(copied_root: Path):
     status = platform_sh("status", root=copied_root)
 
