@@ -111,6 +111,23 @@ def test_of_two_look_ups_the_later_one_counts(ours, stored, listed_at, checked_a
     assert merged == SeriesFacts("BTCUSDT", listed_at, checked_at, version="new")
 
 
+@pytest.mark.parametrize("looked_up", [CHECKED - MILLISECOND, CHECKED, LATER])
+def test_a_delisting_that_either_knows_of_outlives_a_look_at_the_listing(looked_up):
+    looked = UNKNOWN.with_listing(LISTED, looked_up)
+    checked_at = max(looked_up, CHECKED)
+
+    for ours, stored in ((looked, GONE), (GONE, looked)):
+        merged = ours.merged(replace(stored, version="new"))
+        assert merged == SeriesFacts("BTCUSDT", LISTED, checked_at, DELISTED, version="new")
+
+
+def test_facts_are_newer_by_a_later_look_or_else_by_a_delisting():
+    assert replace(KNOWN, listing_checked_at=LATER).is_newer_than(GONE)
+    assert GONE.is_newer_than(KNOWN)
+    assert not KNOWN.is_newer_than(GONE)
+    assert not GONE.is_newer_than(GONE)
+
+
 def test_facts_that_were_deleted_meanwhile_are_written_anew():
     assert replace(KNOWN, version="old").merged(None) == KNOWN
 

@@ -74,17 +74,22 @@ class SeriesFacts:
         return replace(self, listed_at=listed_at, listing_checked_at=checked_at)
 
     def is_newer_than(self, other: SeriesFacts) -> bool:
-        """Tell whether the listing was looked up later than for *other*."""
-        never = EVER.start
-        return (self.listing_checked_at or never) > (other.listing_checked_at or never)
+        """Tell whether the listing was checked later than for *other*, or as late and a delisting is news."""
+        return (self._checked_at, self.delisted_at is not None) > (other._checked_at, other.delisted_at is not None)
 
     def merged(self, other: SeriesFacts | None) -> SeriesFacts:
-        """Return these facts on top of *other*, which was stored meanwhile: of two listings the later look counts."""
+        """Return these facts on top of *other*, which was stored meanwhile.
+
+        Of two listings the later look counts; a delisting that either knows of is kept.
+        """
         if other is None:
             return replace(self, version=None)
-        if other.is_newer_than(self):
-            return other
-        return replace(self, version=other.version)
+        later, earlier = (other, self) if other._checked_at > self._checked_at else (self, other)
+        return replace(later, delisted_at=later.delisted_at or earlier.delisted_at, version=other.version)
+
+    @property
+    def _checked_at(self) -> datetime:
+        return self.listing_checked_at or EVER.start
 
     def to_bytes(self) -> bytes:
         """Return the facts as the stored JSON object: times in epoch milliseconds, and a checksum over all the rest."""
