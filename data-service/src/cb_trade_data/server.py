@@ -22,6 +22,13 @@ _PING_TIMEOUT_SECS: Final = 120.0
 _MESSAGE_MAX_BYTES: Final = 1024 * 1024
 _DRAIN_SECS: Final = 10
 
+# From which level on others may log, however much we do. At debug, all of these print headers and whole answers:
+# tokens, and what our own lines say better. The second kind does so at info: several lines for each request to storage.
+_TALKATIVE: Final = {
+    logging.INFO: ("uvicorn.error", "uvicorn.access", "websockets", "ccxt", "aiohttp"),
+    logging.WARNING: ("azure", "msal", "urllib3"),
+}
+
 
 def run(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM. Prints `listening on http://HOST:PORT` to stdout once requests are accepted."""
@@ -75,9 +82,9 @@ def configure_log(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # At debug, these print headers and whole answers: tokens, and what our own lines say better.
-    for talkative in ("uvicorn.error", "uvicorn.access", "websockets", "ccxt", "aiohttp"):
-        logging.getLogger(talkative).setLevel(max(logging.INFO, logging.getLevelName(level.upper())))
+    for least, names in _TALKATIVE.items():
+        for name in names:
+            logging.getLogger(name).setLevel(max(least, logging.getLevelName(level.upper())))
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
