@@ -9,6 +9,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import BlobLeaseClient as SyncLeaseClient
 from azure.storage.blob import ContainerClient
@@ -168,6 +170,54 @@ async def test_an_endpoint_that_is_not_there_is_unavailable():
         for attempt in (storage.read_partition(PARTITION), storage.check(), storage.try_lock(PARTITION)):
             with pytest.raises(StorageUnavailableError):
                 await attempt
+
+
+# --- Refusals ---
+
+
+@asynccontextmanager
+async def refusing_with_409(code: str) -> AsyncIterator[tuple[AzureBlobStorage, list[str]]]:
+    """A storage whose service is there, takes what is read or written for a conflict of that name, and counts."""
+    asked: list[str] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        if request.query.get("restype") == "container" and request.method == "PUT":
+            return web.Response(status=201)
+        asked.append(request.method)
+        return web.Response(status=409, headers={"x-ms-error-code": code})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    async with TestServer(app) as server:
+        opened = open_container(
+            "data", account_url=f"{server.make_url('/account')}?sig=secret", patience=Patience(tries=1)
+        )
+        async with closing(AzureBlobStorage(opened, ParquetLayout())) as storage:
+            yield storage, asked
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda storage: storage.read_partition(PARTITION),
+        lambda storage: storage.list_series(),
+        lambda storage: storage.write_partition(known([0]), minute_bars([0])),
+        lambda storage: storage.delete_object("part", "version"),
+        lambda storage: storage.try_lock(PARTITION),
+        lambda storage: storage.get_entries(["entry"]),
+        lambda storage: storage.put_entries({"entry": b"{}"}),
+        lambda storage: storage.delete_entries(["entry"]),
+    ],
+    ids=["read", "list", "write", "delete", "lock", "get entries", "put entries", "delete entries"],
+)
+@pytest.mark.parametrize("code", ["BlobArchived", "ContainerDisabled", "BlobImmutableDueToPolicy"])
+async def test_a_conflict_that_is_nobody_elses_write_is_unavailable_storage_at_once(use, code):
+    """Taken for a lost race, it would be tried again and again."""
+    async with refusing_with_409(code) as (storage, asked):
+        with pytest.raises(StorageUnavailableError, match=code):
+            await use(storage)
+
+    assert len(asked) == 1
 
 
 def test_a_dead_endpoint_is_noticed_within_a_few_seconds():

@@ -32,7 +32,19 @@ T = TypeVar("T")
 
 _CONCURRENT_ENTRIES: Final = 32
 _LOCKS: Final = "_locks"
+_NOT_AS_EXPECTED: Final = (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError)
 _NO_CONTAINER: Final = {"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"}
+
+# The HTTP 409s that say that somebody was quicker. Every other one is a refusal: of an archived blob, by a policy.
+_SOMEBODY_WAS_QUICKER: Final = {
+    "BlobAlreadyExists",
+    "ContainerAlreadyExists",
+    "LeaseAlreadyPresent",
+    "LeaseIdMismatchWithLeaseOperation",
+    "LeaseIsBreakingAndCannotBeAcquired",
+    "LeaseIsBrokenAndCannotBeRenewed",
+    "LeaseNotPresentWithLeaseOperation",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ class AzureBlobStorage(ObjectStorage):
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:  # noqa: ARG002 - nothing to map
         """See `ObjectStorage.read_object`."""
         try:
-            async with _translated_errors(path):
+            async with _translated_errors(path, ResourceNotFoundError):
                 download = await self._container.download_blob(path)
                 data = await download.readall()
         except ResourceNotFoundError:
@@ -119,10 +131,10 @@ class AzureBlobStorage(ObjectStorage):
                 "match_condition": MatchConditions.IfNotModified,
             }
         try:
-            async with self._writing(path):
+            async with _translated_errors(path, *_NOT_AS_EXPECTED), self._writing(path):
                 blob = self._container.get_blob_client(path)
                 written = await blob.upload_blob(bytes(data), **condition)
-        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+        except _NOT_AS_EXPECTED as error:
             raise VersionConflictError(path) from error
         return str(written["etag"])
 
@@ -136,13 +148,11 @@ class AzureBlobStorage(ObjectStorage):
 
         async def is_occupied(path: str) -> bool:
             try:
-                async with _translated_errors(path):
+                async with _translated_errors(path, ResourceExistsError), self._writing(path):
                     await self._container.get_blob_client(path).upload_blob(entries[path], overwrite=False)
             except ResourceExistsError:
                 # Perhaps by ourselves: the SDK repeats an upload of which it did not hear back.
                 return await self._entry(path) != entries[path]
-            except ResourceNotFoundError as error:
-                raise StorageUnavailableError(path, "the container is gone") from error
             return False
 
         if entries:
@@ -154,13 +164,9 @@ class AzureBlobStorage(ObjectStorage):
         """See `ObjectStorage.delete_entries`."""
 
         async def delete(path: str) -> None:
-            try:
-                async with _translated_errors(path):
+            with suppress(ResourceNotFoundError):
+                async with _translated_errors(path, ResourceNotFoundError):
                     await self._container.delete_blob(path)
-            except ResourceNotFoundError:
-                pass
-            except (ResourceExistsError, ResourceModifiedError) as error:
-                raise StorageUnavailableError(path, "somebody has a lease on it") from error
 
         await _some_at_once(delete, paths)
 
@@ -181,7 +187,7 @@ class AzureBlobStorage(ObjectStorage):
     async def delete_object(self, path: str, version: str) -> bool:
         """See `ObjectStorage.delete_object`."""
         try:
-            async with _translated_errors(path):
+            async with _translated_errors(path, ResourceModifiedError, ResourceNotFoundError):
                 await self._container.delete_blob(path, etag=version, match_condition=MatchConditions.IfNotModified)
         except (ResourceModifiedError, ResourceNotFoundError):
             return False
@@ -193,14 +199,12 @@ class AzureBlobStorage(ObjectStorage):
         name = f"{_LOCKS}/{path}"
         blob = self._container.get_blob_client(name)
         try:
-            async with self._writing(name):
-                try:
+            with suppress(ResourceExistsError):
+                async with _translated_errors(name, ResourceExistsError), self._writing(name):
                     await blob.upload_blob(b"", overwrite=False)
-                except ResourceExistsError as error:
-                    if _code(error) in _NO_CONTAINER:
-                        raise
+            async with _translated_errors(name, ResourceExistsError), self._writing(name):
                 return BlobLock(name, await blob.acquire_lease(LEASE_SECS))
-        except (ResourceExistsError, ResourceModifiedError):
+        except ResourceExistsError:
             return None  # Somebody has the lease; the SDK takes the HTTP 409 for an object that exists already.
 
     async def close(self) -> None:
@@ -211,7 +215,7 @@ class AzureBlobStorage(ObjectStorage):
 
     async def _entry(self, path: str) -> bytes | None:
         try:
-            async with _translated_errors(path):
+            async with _translated_errors(path, ResourceNotFoundError):
                 download = await self._container.download_blob(path)
                 return bytes(await download.readall())
         except ResourceNotFoundError:
@@ -231,11 +235,10 @@ class AzureBlobStorage(ObjectStorage):
 
     @asynccontextmanager
     async def _writing(self, path: str) -> AsyncIterator[None]:
-        """Make the SDK's errors ours, as `_translated_errors` does; without a container no object is as expected."""
+        """Without a container no object is as expected: say so, and try to make it the next time."""
         try:
-            async with _translated_errors(path):
-                yield
-        except (ResourceExistsError, ResourceNotFoundError) as error:
+            yield
+        except AzureError as error:
             if _code(error) not in _NO_CONTAINER:
                 raise
             self._is_container_known = False
@@ -247,11 +250,10 @@ class AzureBlobStorage(ObjectStorage):
         async with _translated_errors(self._container.container_name):
             try:
                 await self._container.create_container()
-            except ResourceExistsError:
-                pass
             except HttpResponseError as error:
                 # Whoever may only read and write objects finds the container made by somebody else.
-                if error.status_code != HTTPStatus.FORBIDDEN:
+                is_there = _code(error) == "ContainerAlreadyExists"
+                if not is_there and error.status_code != HTTPStatus.FORBIDDEN:
                     raise
         self._is_container_known = True
 
@@ -265,9 +267,9 @@ class BlobLock(RenewedLock):
 
     async def _renew(self) -> bool:
         try:
-            async with _translated_errors(self._name):
+            async with _translated_errors(self._name, *_NOT_AS_EXPECTED):
                 await self._lease.renew()
-        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+        except _NOT_AS_EXPECTED:
             return False
         return True
 
@@ -296,13 +298,14 @@ async def _some_at_once(work: Callable[[str], Awaitable[T]], paths: Sequence[str
 
 
 @asynccontextmanager
-async def _translated_errors(path: str) -> AsyncIterator[None]:
-    """Make the SDK's errors ours, except the three that mean that an object is, or is not, what was expected."""
+async def _translated_errors(path: str, *expected: type[AzureError]) -> AsyncIterator[None]:
+    """Make the SDK's errors ours, except those *expected* ones that tell what is, or is not, there."""
     try:
         yield
-    except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
-        raise
     except AzureError as error:
+        is_refusal = isinstance(error, ResourceExistsError) and _code(error) not in _SOMEBODY_WAS_QUICKER
+        if isinstance(error, expected) and not is_refusal:
+            raise
         raise StorageUnavailableError(path, _reason(error)) from error
 
 
