@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import io
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from service_harness import eventually
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
 from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract, known, write
 from unit_builders import minute_bars, minutes, series
@@ -149,6 +151,34 @@ async def test_documents_reach_the_disk_before_their_names_and_their_names_befor
 
     documents = ["fsync", "link", "fsync", "link", "sync folder"]
     assert steps == [*documents, "fsync", "replace", "sync folder"]
+
+
+async def test_a_writer_makes_its_content_once_however_often_it_looks_whether_it_may_write(storage, root):
+    """Encoding a partition takes much longer than the look."""
+    await storage.put_object("facts", b"old", None)
+    version = (await storage.get_object("facts")).version
+    made: list[bytes] = []
+    looks = 0
+    real_put = storage._put
+
+    def content() -> bytes:
+        made.append(b"new")
+        return made[-1]
+
+    def put(*arguments: object) -> str:
+        nonlocal looks
+        looks += 1
+        return real_put(*arguments)
+
+    storage._put = put
+    with (root / ".locks" / "facts.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writing = asyncio.create_task(storage.put_object("facts", content, version))
+        await eventually(lambda: looks >= 3)
+    await writing
+
+    assert made == [b"new"]
+    assert (root / "facts").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("verb", ["put", "get", "delete"])

@@ -62,7 +62,8 @@ class LocalFileStorage(ObjectStorage):
 
     async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
-        return await self._once_unlocked(lambda: self._put(path, content, expected_version), path)
+        data = await asyncio.to_thread(content) if callable(content) else content
+        return await self._once_unlocked(lambda: self._put(path, data, expected_version), path)
 
     async def get_entries(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         """See `ObjectStorage.get_entries`."""
@@ -133,9 +134,8 @@ class LocalFileStorage(ObjectStorage):
             except OSError as error:
                 raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
 
-    def _put(self, path: str, content: Content, expected_version: str | None) -> str:
+    def _put(self, path: str, data: pa.Buffer | bytes, expected_version: str | None) -> str:
         target = self._root / path
-        data = content() if callable(content) else content
         with self._locked(path):
             if self._current_version(path) != expected_version:
                 raise VersionConflictError(path)
