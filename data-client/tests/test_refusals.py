@@ -45,6 +45,8 @@ async def fetch_all(service, start, end):
         ("empty_range", RequestError),
         ("range_in_future", RequestError),
         ("range_too_large", RequestError),
+        ("unknown_path", RequestError),
+        ("method_not_allowed", RequestError),
         ("forbidden", ForbiddenError),
         ("too_many_requests", ServiceUnavailableError),
         ("quota_exceeded", ServiceUnavailableError),

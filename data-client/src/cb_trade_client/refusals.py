@@ -38,6 +38,8 @@ _CLASS_OF_CODE: Mapping[str, type[CbTradeError]] = {
             "empty_range",
             "range_in_future",
             "range_too_large",
+            "unknown_path",
+            "method_not_allowed",
         ],
         RequestError,
     ),

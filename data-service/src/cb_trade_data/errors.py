@@ -28,6 +28,8 @@ class ErrorCode(StrEnum):
     EMPTY_RANGE = "empty_range"
     RANGE_IN_FUTURE = "range_in_future"
     RANGE_TOO_LARGE = "range_too_large"
+    UNKNOWN_PATH = "unknown_path"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     # Log in, or ask for more rights.
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a code, not a secret
     TOKEN_INVALID = "token_invalid"  # noqa: S105
@@ -148,6 +150,24 @@ class RangeInFutureError(RequestError):
         )
 
 
+class UnknownPathError(RequestError):
+    """Nothing is answered at that address."""
+
+    code = ErrorCode.UNKNOWN_PATH
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"nothing is at {path} here; /docs lists what is", path=path)
+
+
+class MethodNotAllowedError(RequestError):
+    """Something is at that address, and answers to other methods."""
+
+    code = ErrorCode.METHOD_NOT_ALLOWED
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"{path} does not answer to {method}", method=method, path=path)
+
+
 # --- Log in, or ask for more rights ----------------------------------------------------------------------------------
 
 
@@ -230,7 +250,7 @@ class StorageUnavailableError(TemporaryError):
     code = ErrorCode.STORAGE_UNAVAILABLE
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"storage failed at {path}: {reason}", path=path, reason=reason)
+        super().__init__(f"storage failed at {path or 'its root'}: {reason}", path=path, reason=reason)
 
 
 class VersionConflictError(TemporaryError):

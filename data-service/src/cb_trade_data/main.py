@@ -8,9 +8,11 @@ from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.health import health_router
+from cb_trade_data.api.http import refuse_what_no_route_answers
 from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.module import AuthenticationModuleImpl
@@ -55,6 +57,7 @@ def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> Fa
         await storage.close()
 
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
+    app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
     app.include_router(health_router(storage, source))
     app.include_router(v1_router(auth, manager, source))
     app.include_router(websocket_router(auth, manager, limits or ConnectionLimits(), utc_now))

@@ -97,6 +97,10 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
         ("series", {"limit": 0}, "invalid_value", "limit"),
         ("series", {"limit": 1001}, "invalid_value", "limit"),
         ("series", {"limit": "many"}, "invalid_value", "limit"),
+        ("series", {"limit": "1_0"}, "invalid_value", "limit"),
+        ("series", {"limit": " 10"}, "invalid_value", "limit"),
+        ("series", {"limit": "10.0"}, "invalid_value", "limit"),
+        ("series", {"limit": "9" * 5_000}, "invalid_value", "limit"),
         ("series", {"exchange": "binnance"}, "unknown_exchange", None),
         ("series", {"exchange": ".."}, "unknown_exchange", None),
         ("series", {"symbol": "BTC\n"}, "invalid_value", "symbol"),
@@ -113,6 +117,7 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
         ("coverage", BARS | {"start_time": "yesterday"}, "invalid_value", "start_time"),
         ("coverage", BARS | {"end_time": "-1"}, "invalid_value", "end_time"),
         ("coverage", BARS | {"end_time": "9" * 30}, "invalid_value", "end_time"),
+        ("coverage", BARS | {"end_time": "9" * 5_000}, "invalid_value", "end_time"),
         ("coverage", BARS | {"limit": 1001}, "invalid_value", "limit"),
         ("coverage", BARS | {"start_time": 2, "end_time": 1}, "empty_range", None),
         ("coverage", BARS | {"start_time": 1, "end_time": 1}, "empty_range", None),
@@ -125,6 +130,27 @@ async def test_a_bad_question_is_refused_with_the_code_of_the_socket(get, path, 
     assert (status, refusal["code"]) == (400, code)
     assert refusal["details"].get("field") == field
     assert not refusal["retryable"]
+    assert not any(word in refusal["message"] for word in ("Value error", "sys."))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "allow"),
+    [
+        ("GET", "/v1/candles", 404, "unknown_path", None),
+        ("GET", "/v1", 404, "unknown_path", None),
+        ("GET", "/metric", 404, "unknown_path", None),
+        ("POST", "/v1/series", 405, "method_not_allowed", "GET"),
+        ("DELETE", "/health/ready", 405, "method_not_allowed", "GET"),
+    ],
+)
+async def test_what_no_route_answers_is_refused_in_the_same_words(service, session, method, path, status, code, allow):
+    async with session.request(method, f"{service.http_url}{path}") as response:
+        refusal = await response.json()
+
+    assert (response.status, refusal["code"], refusal["retryable"]) == (status, code, False)
+    assert set(refusal) == {"code", "message", "retryable", "retry_after_ms", "details"}
+    assert refusal["details"]["path"] == path
+    assert response.headers.get("Allow") == allow
 
 
 async def test_a_field_given_twice_is_refused(service, session):

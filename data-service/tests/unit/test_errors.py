@@ -17,6 +17,7 @@ from cb_trade_data.errors import (
     ForbiddenError,
     InvalidSettingsError,
     MessageError,
+    MethodNotAllowedError,
     NewerFormatError,
     RangeInFutureError,
     RequestError,
@@ -27,6 +28,7 @@ from cb_trade_data.errors import (
     TokenMissingError,
     TooManyRequestsError,
     UnknownExchangeError,
+    UnknownPathError,
     UnknownSymbolError,
     UnknownTimeframeError,
     UnsupportedKindError,
@@ -51,6 +53,8 @@ EXAMPLES = [
     UnsupportedKindError("binance", "trades"),
     EmptyRangeError(utc("2024-01-02"), utc("2024-01-01")),
     RangeInFutureError(utc("2124-01-01"), utc("2024-01-01T00:00:00.5")),
+    UnknownPathError("/v1/candles"),
+    MethodNotAllowedError("POST", "/v1/series"),
     TokenMissingError(),
     TokenInvalidError("Signature verification failed"),
     TokenExpiredError(),
@@ -138,6 +142,10 @@ def test_the_instants_of_a_range_error_are_iso_with_a_zone():
         "start_time": "2024-01-02T00:00:00+00:00",
         "end_time": "2024-01-01T00:00:00+00:00",
     }
+
+
+def test_a_failure_of_the_whole_storage_names_a_place_too():
+    assert str(StorageUnavailableError("", "Not a directory")) == "storage failed at its root: Not a directory"
 
 
 def test_bad_settings_are_told_one_to_a_line():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from cb_trade_data.api.incoming import invalid_fields
 from cb_trade_data.api.outgoing import error_facts
@@ -22,13 +25,17 @@ from cb_trade_data.errors import (
     ErrorCode,
     ForbiddenError,
     MessageError,
+    MethodNotAllowedError,
     RequestError,
     TemporaryError,
+    UnknownPathError,
 )
 
 _log = structlog.get_logger(__name__)
 
 _STATUSES: Final[tuple[tuple[type[CbTradeError], int], ...]] = (
+    (UnknownPathError, 404),
+    (MethodNotAllowedError, 405),
     (RequestError, 400),
     (AuthenticationError, 401),
     (ForbiddenError, 403),
@@ -67,6 +74,21 @@ def refusal(error: CbTradeError) -> JSONResponse:
     """Return *error* as an HTTP answer."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     return JSONResponse(error_facts(error), status, _challenge(error))
+
+
+async def refuse_what_no_route_answers(request: Request, error: Exception) -> Response:
+    """Return the framework's own *error* (no such path, or not by this method) in the words of all refusals."""
+    if not isinstance(error, HTTPException):
+        raise error
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            answer = refusal(UnknownPathError(request.url.path))
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            answer = refusal(MethodNotAllowedError(request.method, request.url.path))
+        case _:
+            return await http_exception_handler(request, error)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _challenge(error: CbTradeError) -> dict[str, str]:

@@ -94,7 +94,7 @@ def invalid_fields(found: Sequence[Mapping[str, Any]], *, place: int = 0) -> Mes
         {
             "code": _CODES.get(details["type"], ErrorCode.INVALID_VALUE),
             "field": ".".join(str(part) for part in details["loc"][place : place + 1])[:_SHOWN_MAX_CHARACTERS],
-            "problem": details["msg"],
+            "problem": details["msg"].removeprefix("Value error, "),
         }
         for details in found
     ]

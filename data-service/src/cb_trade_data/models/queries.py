@@ -21,12 +21,26 @@ LIMIT_MAX: Final = 1_000
 _LIMIT_OF_SERIES: Final = 100
 # The text of a series is shorter than this.
 _CURSOR_MAX_CHARACTERS: Final = 200
+# No time and no limit needs more.
+_NUMBER_MAX_CHARACTERS: Final = 32
 
 
 def _parse_instant(value: object) -> datetime:
     """Read a time in a query, where epoch milliseconds are text, too."""
-    is_number = isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
-    return parse_instant(int(str(value)) if is_number else value)
+    return parse_instant(_parse_number(value) if _is_number(value) else value)
+
+
+def _parse_number(value: object) -> int:
+    """Read a whole number in a query: digits, with nothing between or around them."""
+    if not _is_number(value):
+        raise ValueError("must be a whole number, in digits")
+    if len(str(value)) > _NUMBER_MAX_CHARACTERS:
+        raise ValueError(f"has more than {_NUMBER_MAX_CHARACTERS} digits")
+    return int(str(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
 
 
 Instant = Annotated[
@@ -34,7 +48,7 @@ Instant = Annotated[
     BeforeValidator(_parse_instant),
     WithJsonSchema({"type": "string", "examples": ["2024-01-01T00:00:00Z", "1704067200000"]}),
 ]
-Limit = Annotated[int, Field(strict=False, ge=1, le=LIMIT_MAX)]
+Limit = Annotated[int, BeforeValidator(_parse_number), Field(ge=1, le=LIMIT_MAX)]
 
 
 class CoverageQuery(SeriesFields):
