@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from socket import gaierror
 from uuid import uuid4
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from azure.core.exceptions import ServiceRequestError
+from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 from azure.storage.blob import BlobLeaseClient as SyncLeaseClient
 from azure.storage.blob import ContainerClient
 from azure.storage.blob.aio import BlobLeaseClient
@@ -25,6 +27,7 @@ from cb_trade_data.storage.implementations.azure_blob_storage import (
     AzureBlobStorage,
     BlobLock,
     Patience,
+    _translated_errors,
     open_container,
 )
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
@@ -168,8 +171,41 @@ async def test_an_endpoint_that_is_not_there_is_unavailable():
         AzureBlobStorage(open_container("data", account_url=url, patience=replace(QUICK, tries=1)), ParquetLayout())
     ) as storage:
         for attempt in (storage.read_partition(PARTITION), storage.check(), storage.try_lock(PARTITION)):
-            with pytest.raises(StorageUnavailableError):
+            with pytest.raises(StorageUnavailableError, match="ServiceRequestError: Connection refused"):
                 await attempt
+        with pytest.raises(StorageUnavailableError, match=r"at its root: .*: Connection refused"):
+            await anext(storage.list_objects(""))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (HttpResponseError("…"), "HttpResponseError"),
+        (ServiceRequestError("…", error=OSError(errno.EPIPE, "sig=s")), "ServiceRequestError: Broken pipe"),
+        (ServiceRequestError("…", error=gaierror(-2, "Name unknown")), "ServiceRequestError: Name unknown"),
+        (ServiceResponseError("…", error=TimeoutError("sig=s")), "ServiceResponseError: TimeoutError"),
+    ],
+)
+async def test_what_went_wrong_is_told_with_its_cause_and_without_addresses(storage, monkeypatch, error, reason):
+    async def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(storage._container, "download_blob", fail)
+
+    with pytest.raises(StorageUnavailableError) as told:
+        await storage.read_partition(PARTITION)
+
+    assert told.value.details["reason"] == reason
+
+
+async def test_the_services_own_codes_are_told_as_it_spells_them(storage, container):
+    await storage.save_bulk_entries(series(), ROWS)
+    [name] = container.list_blob_names()
+    container.get_blob_client(name).acquire_lease(15)
+
+    with pytest.raises(StorageUnavailableError, match="HTTP 412 LeaseIdMissing"):
+        async with _translated_errors(name):
+            await storage._container.get_blob_client(name).set_blob_metadata({"a": "b"})
 
 
 # --- Refusals ---

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from http import HTTPStatus
 from itertools import compress
 from typing import Any, Final, TypeVar
@@ -311,11 +313,21 @@ async def _translated_errors(path: str, *expected: type[AzureError]) -> AsyncIte
 
 def _reason(error: AzureError) -> str:
     """Return what happened, without the SDK's text, which holds addresses, and in them perhaps a signature."""
-    status, code = getattr(error, "status_code", None), _code(error)
-    return type(error).__name__ + (f", HTTP {status}" if status else "") + (f" {code}" if code else "")
+    status, code, cause = getattr(error, "status_code", None), _code(error), _cause(error)
+    reason = type(error).__name__ + (f", HTTP {status}" if status else "") + (f" {code}" if code else "")
+    return f"{reason}: {cause}" if cause else reason
 
 
 def _code(error: AzureError) -> str | None:
     """Return the service's own name for what happened."""
-    code: str | None = getattr(error, "error_code", None)
-    return code
+    code = getattr(error, "error_code", None)
+    return None if code is None else str(code.value if isinstance(code, Enum) else code)
+
+
+def _cause(error: AzureError) -> str | None:
+    """Return what the operating system said, or else the kind of failure underneath: neither holds an address."""
+    cause = error.inner_exception
+    if isinstance(cause, OSError) and cause.errno:
+        # Below zero are those of name resolution, which only their own text tells.
+        return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
+    return None if cause is None else type(cause).__name__
