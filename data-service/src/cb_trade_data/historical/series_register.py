@@ -35,13 +35,14 @@ class SeriesRegister:
         Raises:
             UnknownSymbolError: It has not.
             ExchangeUnavailableError: It could not be asked.
+            StorageUnavailableError: It has not, but storage, which could not be read, may know the symbol from before.
         """
         if (facts := await self._storage.facts_if_possible(series)) is not None:
             return facts
         async with self._lock(series):
-            if (facts := await self._storage.facts_if_possible(series)) is not None:
-                return facts
-            return await self._remember(series, SeriesFacts(await self._source.market_id(series)))
+            facts = await self._known_or_confirmed(series)
+            # A version names what is stored already.
+            return facts if facts.version is not None else await self._remember(series, facts)
 
     async def look_up_listing(
         self, series: Series, now: datetime, *, known_bar: datetime | None = None, force: bool = False
@@ -55,9 +56,10 @@ class SeriesRegister:
 
         Raises:
             ExchangeUnavailableError: It did not answer, or with what cannot be true. The facts stay as they were.
+            UnknownSymbolError, StorageUnavailableError: As for `facts`.
         """
         async with self._lock(series):
-            facts = await self._storage.facts_if_possible(series) or SeriesFacts(await self._source.market_id(series))
+            facts = await self._known_or_confirmed(series)
             if not force and not facts.listing_is_due(now):
                 return facts
             listed_at = await self._source.fetch_first_open(series)
@@ -77,11 +79,27 @@ class SeriesRegister:
             return facts
         try:
             return await self.look_up_listing(series, now, force=force)
-        except (ExchangeUnavailableError, UnknownSymbolError) as error:
+        except (ExchangeUnavailableError, UnknownSymbolError, StorageUnavailableError) as error:
             # Down, or delisted since: what is stored is answered all the same, and not slowed down by asking each time.
             self._recheck_after[series] = now + _RECHECK_FAILED_AFTER
             _log.warning("series.listing_unknown", series=str(series), error=str(error))
             return facts
+
+    async def _known_or_confirmed(self, series: Series) -> SeriesFacts:
+        """Return the stored facts, or else new ones of a symbol that the exchange has."""
+        unreadable: StorageUnavailableError | None = None
+        try:
+            if (facts := await self._storage.facts(series)) is not None:
+                return facts
+        except StorageUnavailableError as error:
+            unreadable = error
+        try:
+            return SeriesFacts(await self._source.market_id(series))
+        except UnknownSymbolError as error:
+            # An exchange forgets what it delists. A later try, with storage, may know it still: no final answer yet.
+            if unreadable is not None:
+                raise unreadable from error
+            raise
 
     async def _first_stored(self, series: Series) -> datetime | None:
         try:
