@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
@@ -22,9 +22,16 @@ SECRET_MIN_BYTES: Final = 32
 
 _MAKE_ONE: Final = "`./platform.sh start` makes one, or python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 
+_COPY_IT: Final = (
+    "copy it whole from the storage account's access keys; where a shell reads it, in quotes, for it has semicolons"
+)
+
 # Other programs' settings, which may stand in the same environment and files.
 _SECTIONS: Final = {"STORAGE", "AUTH", "EXCHANGES"}
 _FOREIGN_PREFIXES: Final = ("CB_TRADE_CLIENT__", "CB_TRADE_SIMULATOR__")
+
+
+_Settings = TypeVar("_Settings", bound="HousekeepingSettings")
 
 
 def _json_or_text(decode: Callable[[str, FieldInfo, Any], Any], name: str, field: FieldInfo, value: Any) -> Any:
@@ -48,6 +55,26 @@ class AzureSettings(_Section):
         "service signs in with DefaultAzureCredential (managed identity, environment, Azure CLI).",
     )
     container: str = Field("cb-trade", min_length=3, max_length=63, description="The blob container.")
+
+    @field_validator("connection_string")
+    @classmethod
+    def _can_be_read(cls, text: SecretStr | None) -> SecretStr | None:
+        if text is not None:
+            # A large import that a service on a local disk need not pay for.
+            from azure.storage.blob import BlobServiceClient
+
+            try:
+                BlobServiceClient.from_connection_string(text.get_secret_value()).close()
+            except ValueError:
+                raise ValueError(f"is no connection string: {_COPY_IT}") from None
+        return text
+
+    @field_validator("account_url")
+    @classmethod
+    def _can_be_signed_in_to(cls, url: HttpUrl | None) -> HttpUrl | None:
+        if url is not None and url.scheme != "https" and url.query is None:
+            raise ValueError("signing in needs https: write https://, or add a SAS as its query")
+        return url
 
 
 class StorageSettings(_Section):
@@ -102,8 +129,8 @@ class ExchangeSettings(_Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Merged into the CCXT options, as JSON.")
 
 
-class Settings(BaseSettings):
-    """The service's settings, from the environment, then `.env.local`, then `.env` in the working folder."""
+class HousekeepingSettings(BaseSettings):
+    """The settings that the storage commands need, from the sources of `Settings`: no key, no port, no exchange."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -114,12 +141,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8700, description="Port to listen on; 0 takes any free one.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     storage: StorageSettings = Field(default_factory=StorageSettings)
-    auth: AuthSettings
-    exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -140,6 +162,16 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings
 
 
+class Settings(HousekeepingSettings):
+    """The service's settings, from the environment, then `.env.local`, then `.env` in the working folder."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8700, description="Port to listen on; 0 takes any free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    auth: AuthSettings
+    exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
+
+
 def load_settings(overrides: Mapping[str, Any] | None = None, *, known_exchanges: list[str]) -> Settings:
     """Return the settings of this process.
 
@@ -150,20 +182,34 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, known_exchanges
     Raises:
         InvalidSettingsError: With every problem there is, not only the first.
     """
+    settings = _loaded(Settings, overrides or {}, known_exchanges)
+    if unknown := [name for name in settings.exchanges if name not in known_exchanges]:
+        raise _invalid([_no_such_exchange(f"{PREFIX}EXCHANGES", name, known_exchanges) for name in unknown])
+    return settings
+
+
+def load_storage_settings(*, known_exchanges: list[str]) -> StorageSettings:
+    """Return where this process finds the rows: what else is set may be missing or wrong, but not misspelled.
+
+    Args:
+        known_exchanges: As for `load_settings`, whose errors this raises, too.
+    """
+    return _loaded(HousekeepingSettings, {}, known_exchanges).storage
+
+
+def _loaded(kind: type[_Settings], overrides: Mapping[str, Any], known_exchanges: list[str]) -> _Settings:
     problems = list(_misspelled(known_exchanges))
     try:
-        settings = Settings(**(overrides or {}))
+        settings = kind(**overrides)
     except ValidationError as error:
-        problems += [_describe(details) for details in error.errors()]
-    else:
-        problems += [
-            _no_such_exchange(f"{PREFIX}EXCHANGES", name, known_exchanges)
-            for name in settings.exchanges
-            if name not in known_exchanges and not problems
-        ]
+        raise _invalid(problems + [_describe(details) for details in error.errors()]) from error
     if problems:
-        raise InvalidSettingsError(problems, [str(Path(file).absolute()) for file in ENV_FILES])
+        raise _invalid(problems)
     return settings
+
+
+def _invalid(problems: list[str]) -> InvalidSettingsError:
+    return InvalidSettingsError(problems, [str(Path(file).absolute()) for file in ENV_FILES])
 
 
 def _misspelled(known_exchanges: list[str]) -> Iterator[str]:

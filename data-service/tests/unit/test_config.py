@@ -263,6 +263,41 @@ def test_an_unknown_exchange_in_json_is_told_too(problems_of):
     assert "binnance" in problem
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("CONNECTION_STRING", "garbage", "copy it whole"),
+        ("CONNECTION_STRING", "DefaultEndpointsProtocol=https", "in quotes"),
+        ("CONNECTION_STRING", "BlobEndpoint=;AccountKey=x", "copy it whole"),
+        ("ACCOUNT_URL", "http://account.blob.core.windows.net", "write https://, or add a SAS"),
+        ("ACCOUNT_URL", "ftp://account.blob.core.windows.net", "'http' or 'https'"),
+    ],
+)
+def test_a_way_into_azure_that_cannot_be_one_is_told_by_its_variable_with_what_to_do(problems_of, name, value, remedy):
+    """All of it at the start, with the other problems; the SDK would raise its own errors, later."""
+    told, other = problems_of(STORAGE__BACKEND="azure", PORT="http", **{f"STORAGE__AZURE__{name}": value})
+
+    assert told.startswith(f"CB_TRADE_STORAGE__AZURE__{name}: ")
+    assert remedy in told
+    assert "PORT" in other
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CONNECTION_STRING", "AccountName=account;AccountKey=aGVsbG8=;EndpointSuffix=core.windows.net"),
+        ("CONNECTION_STRING", "BlobEndpoint=https://account.blob.core.windows.net;SharedAccessSignature=sig=a"),
+        ("CONNECTION_STRING", "UseDevelopmentStorage=true"),
+        ("ACCOUNT_URL", "https://account.blob.core.windows.net"),
+        ("ACCOUNT_URL", "http://127.0.0.1:10000/account?sig=a"),
+    ],
+)
+def test_ways_into_azure_are_taken(load, name, value):
+    settings = load(STORAGE__BACKEND="azure", **{f"STORAGE__AZURE__{name}": value})
+
+    assert settings.storage.backend == "azure"
+
+
 def test_all_problems_are_told_at_once(problems_of):
     Path(".env.local").write_text("CB_TRADE_HOSTT=x\n")
 
@@ -306,6 +341,9 @@ def test_the_places_that_were_looked_at_are_told(load):
         {"STORAGE": "hunter2"},
         {"EXCHANGES__BINANCE__OPTIONS": '{"secret": "hunter2"'},
         {"EXCHANGES__BINANCE__BASE_URL": "//user:hunter2@host"},
+        {"STORAGE__BACKEND": "azure", "STORAGE__AZURE__CONNECTION_STRING": "hunter2"},
+        {"STORAGE__BACKEND": "azure", "STORAGE__AZURE__CONNECTION_STRING": "AccountKey=hunter2;;"},
+        {"STORAGE__BACKEND": "azure", "STORAGE__AZURE__ACCOUNT_URL": "http://hunter2.example"},
         {"PRT": "hunter2"},
         {"PORT": "hunter2"},
     ],

@@ -30,11 +30,10 @@ JANUARY, FEBRUARY = utc("2024-01-01"), utc("2024-02-01")
 
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch, tmp_path) -> None:
-    """No settings but ours: a working folder without .env files, and no variable of this machine's."""
+    """No settings but ours: a working folder without .env files, no variable of this machine's, and no signing key."""
     for name in [name for name in os.environ if name.startswith("CB_TRADE_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CB_TRADE_AUTH__SECRET", "a secret for tests that is long enough")
 
 
 async def some_rows(storage: ObjectStorage) -> None:
@@ -336,13 +335,30 @@ def test_the_commands_open_the_storage_that_the_settings_name(azurite, monkeypat
     assert json.loads(run("stats", "--json").stdout)["series"] == []
 
 
-def test_settings_that_need_attention_are_told_and_exit_with_2(monkeypatch):
-    monkeypatch.delenv("CB_TRADE_AUTH__SECRET")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CB_TRADE_STORAGE__BACKEND", "s3"),
+        ("CB_TRADE_STORAGE_ROOT", "/srv/data"),
+        ("CB_TRADE_STORAGE__AZURE__ACCOUNT_URL", "http://account.example"),
+        ("CB_TRADE_STORAGE__AZURE__CONNECTION_STRING", "garbage"),
+    ],
+)
+def test_settings_that_need_attention_are_told_and_exit_with_2(monkeypatch, name, value):
+    monkeypatch.setenv("CB_TRADE_STORAGE__BACKEND", "azure" if "AZURE" in name else "local")
+    monkeypatch.setenv(name, value)
 
     result = run("stats")
 
     assert result.exit_code == 2
-    assert "CB_TRADE_AUTH__SECRET is missing" in result.stderr
+    assert f"  - {name}" in result.stderr
+
+
+def test_settings_that_only_the_service_needs_may_be_wrong_for_the_storage_commands(root, monkeypatch):
+    for name, value in (("AUTH__SECRET", "short"), ("PORT", "http"), ("EXCHANGES__BINANCE__OPTIONS", "[]")):
+        monkeypatch.setenv(f"CB_TRADE_{name}", value)
+
+    assert run("verify").exit_code == 0
 
 
 @pytest.mark.parametrize("arguments", [["verify"], ["stats"], ["delete", "--before", "2024-01-01", "--yes"]])
@@ -354,6 +370,7 @@ def test_a_storage_that_cannot_be_reached_is_told_and_exits_with_1(monkeypatch, 
 
     assert result.exit_code == 1
     assert "error: storage_unavailable: " in result.stderr
+    assert f"in {tmp_path / 'file'} (local, parquet)" in result.stderr
     assert result.stdout == ""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
 
-from cb_trade_data.commands.settings import settings_of_the_service
+from cb_trade_data.commands.settings import storage_settings
 
 if TYPE_CHECKING:
     from cb_trade_data.config import StorageSettings
@@ -29,7 +29,7 @@ def run_with_storage(work: Callable[[ObjectStorage], Awaitable[T]]) -> tuple[T, 
     Raises:
         typer.Exit: The settings need attention (2), storage failed (1), or somebody pressed Ctrl-C (130).
     """
-    settings = settings_of_the_service()
+    settings = storage_settings()
     from cb_trade_data.errors import CbTradeError
     from cb_trade_data.main import create_storage
     from cb_trade_data.server import configure_log
@@ -37,16 +37,16 @@ def run_with_storage(work: Callable[[ObjectStorage], Awaitable[T]]) -> tuple[T, 
     configure_log("warning")
 
     async def opened() -> T:
-        storage = create_storage(settings.storage)
+        storage = create_storage(settings)
         try:
             return await work(storage)
         finally:
             await storage.close()
 
     try:
-        return asyncio.run(opened()), _name(settings.storage)
+        return asyncio.run(opened()), _name(settings)
     except CbTradeError as error:
-        typer.echo(f"error: {error.code}: {error}", err=True)
+        typer.echo(f"error: {error.code}: {error}\nin {_name(settings)}", err=True)
         raise typer.Exit(_EXIT_FAILURE) from error
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
