@@ -131,6 +131,30 @@ async def test_objects_that_cannot_be_read_cost_the_client_nothing_and_stay_as_t
     assert {file: file.read_bytes() for file in stored} == stored
 
 
+async def test_one_partition_that_cannot_be_read_degrades_the_service_until_it_can(client, service, tmp_path):
+    """Not only until another one is read; and as the others can be, the service is not taken out of use."""
+    day, other = (at("2024-01-01"), at("2024-01-02")), (at("2024-02-01"), at("2024-02-02"))
+    await client.history(*day)
+    [file] = tmp_path.rglob("part.parquet")
+    aside = file.rename(tmp_path / "aside")
+    file.mkdir()
+    await client.history(*day)
+    await client.history(*other)
+    await client.history(*other)
+    status, degraded = await _get(f"{service.http_url}/health/ready")
+    file.rmdir()
+    aside.rename(file)
+    await client.history(at("2024-01-01"), at("2024-01-03"))
+    ready = await _get(f"{service.http_url}/health/ready")
+
+    assert (status, degraded["status"]) == (200, "degraded")
+    assert "Is a directory" in degraded["components"]["storage"]
+    assert degraded["storage"]["problems"]
+    assert degraded["storage"]["failed_reads"] > 0
+    assert (ready[1]["status"], ready[1]["components"]["storage"], ready[1]["storage"]["problems"]) == ("ok", "ok", [])
+    assert ready[1]["storage"]["failed_reads"] >= degraded["storage"]["failed_reads"]
+
+
 async def test_a_write_that_fails_once_loses_nothing_once_one_succeeds(client, service, simulator, monkeypatch):
     """The first waiter's commit fails, the second one's succeeds: both ranges are stored, and neither is cut short."""
     days = [(at(f"2024-01-0{number}"), at(f"2024-01-0{number + 1}")) for number in (1, 2, 3)]
@@ -165,7 +189,20 @@ async def test_health_tells_each_component_and_asks_no_exchange(service, simulat
     ready = await _get(f"{service.http_url}/health/ready")
 
     assert live == (200, {"status": "ok"})
-    assert ready == (200, {"status": "ok", "components": {"storage": "ok", "exchanges": {"binance": "unused"}}})
+    assert ready == (
+        200,
+        {
+            "status": "ok",
+            "components": {"storage": "ok", "exchanges": {"binance": "unused"}},
+            "storage": {
+                "failed_reads": 0,
+                "failed_writes": 0,
+                "restated_rows": 0,
+                "damaged_objects": 0,
+                "problems": [],
+            },
+        },
+    )
     assert simulator.calls.total == 0
 
 

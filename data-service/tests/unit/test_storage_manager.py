@@ -115,13 +115,13 @@ async def test_rows_that_come_again_with_other_values_are_counted_and_the_last_o
     """By whomever the first ones were stored; what comes again as it was is no news."""
     base = await manager.commit(EMPTY, [held(0, 3)])
     await other.save_bulk_entries(SERIES, minute_bars([10, 11]))
-    assert manager.restated_rows == 0
+    assert manager.counts["restated_rows"] == 0
 
     with capture_logs() as logs:
         base = await manager.commit(base, [held(1, 4), held(2, 3, price=700), held(11, 13, price=700)])
         await manager.commit(base, [held(0, 4), held(2, 3, price=700)])
 
-    assert manager.restated_rows == 2
+    assert manager.counts["restated_rows"] == 2
     assert [line["rows"] for line in logs if line["event"] == "storage.restated"] == [2]
     stored = await other.read_partition(PARTITION)
     parts = [minute_bars([0, 1]), minute_bars([2], 700.0), minute_bars([3, 10]), minute_bars([11, 12], 700.0)]
@@ -166,7 +166,7 @@ async def test_several_lost_races_in_a_row_are_won_in_the_end(manager, storage, 
 
     stored = await other.read_partition(PARTITION)
     assert_same_rows(stored.rows, minute_bars([0, 1, *range(100, 105)]))
-    assert (manager.problem, manager.failed_writes) == (None, 0)
+    assert (manager.problem, manager.counts["failed_writes"]) == (None, 0)
 
 
 async def test_races_that_are_lost_for_ever_end_as_unavailable_storage(manager, storage):
@@ -178,7 +178,7 @@ async def test_races_that_are_lost_for_ever_end_as_unavailable_storage(manager, 
     with pytest.raises(StorageUnavailableError, match="races"):
         await manager.commit_facts(SERIES, FACTS)
 
-    assert manager.failed_writes == 2
+    assert manager.counts["failed_writes"] == 2
     assert "races" in manager.problem
 
 
@@ -190,7 +190,7 @@ async def test_a_failure_to_store_is_raised_counted_and_visible(manager, storage
         with pytest.raises(type(error)) as caught:
             await manager.commit(EMPTY, [held(0, 1)])
         assert caught.value is error
-        assert manager.failed_writes == count
+        assert manager.counts["failed_writes"] == count
         assert manager.problem == str(error)
 
 
@@ -200,7 +200,7 @@ async def test_a_failure_to_store_facts_counts_as_well(manager, storage):
     with pytest.raises(StorageUnavailableError):
         await manager.commit_facts(SERIES, FACTS)
 
-    assert manager.failed_writes == 1
+    assert manager.counts["failed_writes"] == 1
     assert "disk full" in manager.problem
 
 
@@ -213,26 +213,26 @@ async def test_a_later_success_ends_the_problem_and_keeps_the_count(manager, sto
     storage.before_write = None
     await (manager.commit(EMPTY, [held(0, 1)]) if verb == "commit" else manager.commit_facts(SERIES, FACTS))
 
-    assert (manager.problem, manager.failed_writes) == (None, 1)
+    assert (manager.problem, manager.counts["failed_writes"]) == (None, 1)
 
 
 async def test_what_cannot_be_read_is_raised_counted_and_visible_until_something_can(manager, storage, unreadable):
     for count in (1, 2):
         with pytest.raises(StorageUnavailableError, match="Permission denied"):
             await manager.read(PARTITION)
-        assert manager.failed_reads == count
+        assert manager.counts["failed_reads"] == count
     assert "Permission denied" in manager.problem
 
     unreadable.undo()
     assert (await manager.read(PARTITION)).rows.num_rows == 2
-    assert (manager.problem, manager.failed_reads) == (None, 2)
+    assert (manager.problem, manager.counts["failed_reads"]) == (None, 2)
 
 
 async def test_whoever_needs_rows_all_the_same_gets_nothing_stored_and_the_failure_is_visible(manager, unreadable):
     assert await manager.read_if_possible(PARTITION) == EMPTY
     assert await manager.facts_if_possible(SERIES) is None
 
-    assert manager.failed_reads == 2
+    assert manager.counts["failed_reads"] == 2
     assert "Permission denied" in manager.problem
 
 
@@ -278,9 +278,65 @@ async def test_reading_neither_makes_nor_ends_a_problem_of_writing(manager, stor
     await other.save_bulk_entries(SERIES, minute_bars([0]))
     next(tmp_path.rglob("part.parquet")).write_bytes(b"")
     assert await manager.read(PARTITION) == EMPTY
-    assert storage.damaged_objects == 1
+    assert manager.counts["damaged_objects"] == 1
     assert manager.problem is not None
-    assert manager.failed_writes == 1
+    assert manager.counts["failed_writes"] == 1
+
+
+ELSEWHERE = partition_at(series("ETH/USDT"), minute(0))
+
+
+async def test_a_failure_to_read_stands_until_the_same_can_be_read(manager, other, monkeypatch):
+    """That others can be read does not mend it."""
+    await other.save_bulk_entries(SERIES, minute_bars([0, 1]))
+    opened = Path.open
+
+    def denied(path, *arguments, **options):
+        if path.suffix == ".parquet" and "BTC" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", denied)
+        for _ in range(2):
+            with pytest.raises(StorageUnavailableError):
+                await manager.read(PARTITION)
+        await manager.read(ELSEWHERE)
+        await manager.facts(SERIES)
+
+        assert manager.problem is None
+        [standing] = manager.standing_problems
+        assert "Permission denied" in standing
+    await manager.read(PARTITION)
+    assert manager.standing_problems == []
+
+
+async def test_a_failure_to_write_stands_until_the_same_can_be_written(manager, storage):
+    storage.before_write = raising(StorageUnavailableError("part", "disk full"))
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit(EMPTY, [held(0, 1)])
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit_facts(SERIES, FACTS)
+    storage.before_write = None
+
+    await manager.commit_facts(SERIES, FACTS)
+    await manager.commit(StoredPartition.empty(ELSEWHERE), [held(0, 1)])
+    await manager.read(PARTITION)
+    assert manager.standing_problems == ["storage failed at part: disk full"]
+
+    await manager.commit(EMPTY, [held(0, 1)])
+    assert manager.standing_problems == []
+
+
+async def test_of_very_many_failures_the_newest_are_remembered_and_all_are_counted(manager, storage):
+    for number in range(100):
+        storage.before_write = raising(StorageUnavailableError(f"part {number}", "disk full"))
+        with pytest.raises(StorageUnavailableError):
+            await manager.commit_facts(series(f"C{number}/USDT"), FACTS)
+
+    assert manager.counts["failed_writes"] == 100
+    assert len(manager.standing_problems) == 20
+    assert "part 99" in manager.standing_problems[-1]
 
 
 async def test_facts_are_stored_and_read(manager):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from http import HTTPStatus
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -23,22 +23,39 @@ def health_router(storage: IStorageManager, source: IDataSourceConnector) -> API
 
     @router.get("/ready")
     async def ready() -> JSONResponse:
-        """Tell the state of each component: 503 when storage cannot be used; an exchange that is down only degrades.
+        """Tell the state of each component, and what happened to storage since the start.
 
-        Calls no exchange: their state is that of the last call somebody needed.
+        503 when storage cannot be used; an exchange that is down, or a part of storage that fails, only degrades. Calls
+        no exchange: their state is that of the last call somebody needed.
         """
-        components: dict[str, Any] = {"storage": await _storage_state(storage), "exchanges": source.health()}
-        if components["storage"] != "ok":
-            return JSONResponse({"status": "unavailable", "components": components}, 503)
-        degraded = any(state not in {"ok", "unused"} for state in components["exchanges"].values())
-        return JSONResponse({"status": "degraded" if degraded else "ok", "components": components})
+        failure = await _storage_failure(storage)
+        standing = storage.standing_problems
+        exchanges = source.health()
+        is_degraded = bool(standing) or any(state not in {"ok", "unused"} for state in exchanges.values())
+        answer = {
+            "status": "unavailable" if failure else "degraded" if is_degraded else "ok",
+            "components": {"storage": failure or _summary(standing), "exchanges": exchanges},
+            "storage": {**storage.counts, "problems": standing},
+        }
+        return JSONResponse(answer, HTTPStatus.SERVICE_UNAVAILABLE if failure else HTTPStatus.OK)
 
     return router
 
 
-async def _storage_state(storage: IStorageManager) -> str:
+async def _storage_failure(storage: IStorageManager) -> str | None:
+    """Return why storage cannot be used, or None: nothing can be written, or the last thing tried has failed."""
     try:
         await storage.check()
     except StorageUnavailableError as error:
         return str(error)
-    return storage.problem or "ok"
+    return storage.problem
+
+
+def _summary(standing: list[str]) -> str:
+    match standing:
+        case []:
+            return "ok"
+        case [problem]:
+            return problem
+        case _:
+            return f"{standing[-1]}; and {len(standing) - 1} more"

@@ -200,4 +200,14 @@ class IStorageManager(ABC):
     @property
     @abstractmethod
     def problem(self) -> str | None:
-        """The last failure to write or to read, until a later one succeeds; None when all is well."""
+        """The last failure to write or to read, until a later one succeeds; None where the last of both went well."""
+
+    @property
+    @abstractmethod
+    def standing_problems(self) -> list[str]:
+        """The failures to write or read a partition or a series' facts of which the same has not succeeded since."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """What happened since the start: `failed_reads`, `failed_writes`, `restated_rows` and `damaged_objects`."""

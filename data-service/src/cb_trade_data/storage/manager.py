@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from cb_trade_data.errors import CbTradeError, StorageUnavailableError, VersionConflictError
+from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.market import count_shared_times, differing
 from cb_trade_data.models.partition import EVER, Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
+from cb_trade_data.storage.failures import Failures
 from cb_trade_data.storage.interfaces import IRawDataStorage, IStorageManager, PartitionLock
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
@@ -33,15 +34,13 @@ class StorageManagerImpl(IStorageManager):
 
     def __init__(self, storage: IRawDataStorage) -> None:
         self._storage = storage
-        self._write_problem: str | None = None
-        self._read_problem: str | None = None
-        self.failed_writes = 0
-        self.failed_reads = 0
-        self.restated_rows = 0
+        self._reads = Failures("read")
+        self._writes = Failures("write")
+        self._restated_rows = 0
 
     async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read`."""
-        with self._noting_failed_reads():
+        with self._reads.noted(str(partition)):
             return await self._storage.read_partition(partition, wanted)
 
     async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
@@ -65,7 +64,7 @@ class StorageManagerImpl(IStorageManager):
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """See `IStorageManager.commit`."""
         news = StoredPartition.empty(base.partition).with_changes(changes).rows
-        with self._noting_failed_writes():
+        with self._writes.noted(str(base.partition)):
             for _ in range(_MAX_RACES):
                 try:
                     fresh = differing(news, base.rows)
@@ -80,7 +79,7 @@ class StorageManagerImpl(IStorageManager):
 
     async def facts(self, series: Series) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
-        with self._noting_failed_reads():
+        with self._reads.noted(str(series)):
             return await self._storage.read_facts(series)
 
     async def facts_if_possible(self, series: Series) -> SeriesFacts | None:
@@ -91,7 +90,7 @@ class StorageManagerImpl(IStorageManager):
 
     async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
         """See `IStorageManager.commit_facts`."""
-        with self._noting_failed_writes():
+        with self._writes.noted(str(series)):
             for _ in range(_MAX_RACES):
                 try:
                     return await self._storage.write_facts(series, facts)
@@ -122,34 +121,25 @@ class StorageManagerImpl(IStorageManager):
     @property
     def problem(self) -> str | None:
         """See `IStorageManager.problem`."""
-        return self._write_problem or self._read_problem
+        return self._writes.latest or self._reads.latest
+
+    @property
+    def standing_problems(self) -> list[str]:
+        """See `IStorageManager.standing_problems`."""
+        return self._writes.standing + self._reads.standing
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """See `IStorageManager.counts`."""
+        return {
+            "failed_reads": self._reads.count,
+            "failed_writes": self._writes.count,
+            "restated_rows": self._restated_rows,
+            "damaged_objects": self._storage.damaged_objects,
+        }
 
     def _count_restated(self, rows: int, partition: Partition) -> None:
         """Note that rows which were stored already came with other values: the last ones count."""
         if rows:
-            self.restated_rows += rows
-            _log.warning("storage.restated", partition=str(partition), rows=rows, restated_rows=self.restated_rows)
-
-    @contextmanager
-    def _noting_failed_writes(self) -> Iterator[None]:
-        """Count and show a failure to write; forget the last one when a write succeeds."""
-        try:
-            yield
-        except CbTradeError as error:
-            self.failed_writes += 1
-            self._write_problem = str(error)
-            _log.error("storage.write_failed", code=error.code, error=str(error), failed_writes=self.failed_writes)
-            raise
-        self._write_problem = None
-
-    @contextmanager
-    def _noting_failed_reads(self) -> Iterator[None]:
-        """Count and show a failure to read; forget the last one when a read succeeds."""
-        try:
-            yield
-        except CbTradeError as error:
-            self.failed_reads += 1
-            self._read_problem = str(error)
-            _log.error("storage.read_failed", code=error.code, error=str(error), failed_reads=self.failed_reads)
-            raise
-        self._read_problem = None
+            self._restated_rows += rows
+            _log.warning("storage.restated", partition=str(partition), rows=rows, restated_rows=self._restated_rows)

@@ -429,7 +429,14 @@ class ObjectStorage(IRawDataStorage):
         with suppress(VersionConflictError):
             await self.put_object(aside, found.data, None)
         self._damaged_objects += 1
-        _log.error("storage.damaged", code=ErrorCode.CORRUPT_OBJECT, path=found.path, set_aside_as=aside, reason=reason)
+        _log.error(
+            "storage.damaged",
+            code=ErrorCode.CORRUPT_OBJECT,
+            path=found.path,
+            set_aside_as=aside,
+            reason=reason,
+            damaged_objects=self._damaged_objects,
+        )
         await self.delete_object(found.path, found.version)
 
 
