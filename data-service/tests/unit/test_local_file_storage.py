@@ -14,7 +14,7 @@ import pytest
 from service_harness import eventually
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
 from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract, known, write
-from unit_builders import minute_bars, minutes, series
+from unit_builders import assert_same_rows, minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.coverage import Coverage, Segment, State
@@ -179,6 +179,27 @@ async def test_a_writer_makes_its_content_once_however_often_it_looks_whether_it
 
     assert made == [b"new"]
     assert (root / "facts").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("made", ["dangling link", "circular link", "folder"])
+async def test_a_document_goes_by_another_name_where_its_own_is_taken_by_what_cannot_be_read(root, made):
+    storage = LocalFileStorage(root, JsonLayout())
+    await write(storage, known([0]))
+    (stranger,) = root.rglob("[0-9]*.json")
+    (root / "raw_data").rename(root / "old")
+    stranger.parent.mkdir(parents=True)
+    match made:
+        case "dangling link":
+            stranger.symlink_to(root / "nowhere")
+        case "circular link":
+            stranger.symlink_to(stranger)
+        case "folder":
+            stranger.mkdir()
+
+    await write(storage, known([0, 1]))
+
+    assert_same_rows((await storage.read_partition(PARTITION)).rows, minute_bars([0, 1]))
+    assert stranger.is_symlink() or stranger.is_dir()
 
 
 @pytest.mark.parametrize("verb", ["put", "get", "delete"])

@@ -272,15 +272,22 @@ def _replace(target: Path, data: pa.Buffer | bytes) -> str:
 
 
 def _create(target: Path, data: bytes) -> bool:
-    """Make the file, and tell whether it is there now with this content: not if there was another one."""
-    with suppress(FileNotFoundError):
-        return target.read_bytes() == data
+    """Make the file, and tell whether it is there now with this content: not if something else has the name."""
+    if os.path.lexists(target):
+        return _holds(target, data)
     with _written(target.with_name(_TEMPORARY_PREFIX + secrets.token_hex(_TEMPORARY_BYTES)), data) as temporary:
         try:
             os.link(temporary, target)
         except FileExistsError:  # made by somebody else just now
-            return _create(target, data)
+            return _holds(target, data)
     return True
+
+
+def _holds(target: Path, data: bytes) -> bool:
+    try:
+        return target.read_bytes() == data
+    except OSError:
+        return False  # The name is taken, by whatever it is.
 
 
 @contextmanager
