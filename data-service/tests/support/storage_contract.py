@@ -21,7 +21,7 @@ from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage import integrity
 from cb_trade_data.storage.coverage import Coverage, Segment, State
-from cb_trade_data.storage.interfaces import IRawDataStorage
+from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.object_storage import ObjectStorage
@@ -173,6 +173,22 @@ class StorageContract:
 
         expected = [minute_bars([0]), minute_bars([1], price=700), minute_bars([2])]
         assert_same_rows(await storage.get_range(MINUTES, minutes(0, 9)), pa.concat_tables(expected))
+
+    async def test_saving_rows_is_given_up_when_every_race_for_the_partition_is_lost(self, storage, monkeypatch):
+        """Versions that never match are a defect of the place, not a busy neighbour."""
+        tries = 0
+
+        async def lose(stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
+            nonlocal tries
+            tries += 1
+            assert tries <= MAX_RACES
+            raise VersionConflictError(str(stored.partition))
+
+        monkeypatch.setattr(storage, "write_partition", lose)
+        with pytest.raises(StorageUnavailableError, match="races"):
+            await storage.save_bulk_entries(MINUTES, minute_bars([0]))
+
+        assert tries == MAX_RACES
 
     async def test_saving_no_rows_stores_nothing(self, storage, around):
         await storage.save_bulk_entries(MINUTES, minute_bars([]))

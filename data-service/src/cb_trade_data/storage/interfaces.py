@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 
@@ -14,6 +15,9 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+# Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
+MAX_RACES: Final = 100
 
 
 class PartitionLock(ABC):

@@ -16,14 +16,11 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.failures import Failures
-from cb_trade_data.storage.interfaces import IRawDataStorage, IStorageManager, PartitionLock
+from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage, IStorageManager, PartitionLock
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
-
-# Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
-_MAX_RACES: Final = 100
 
 # A read that wants no rows, whatever the layout.
 _BEFORE_ALL_ROWS: Final = TimeRange(EVER.start - timedelta(days=1), EVER.start)
@@ -65,7 +62,7 @@ class StorageManagerImpl(IStorageManager):
         """See `IStorageManager.commit`."""
         news = StoredPartition.empty(base.partition).with_changes(changes).rows
         with self._writes.noted(str(base.partition)):
-            for _ in range(_MAX_RACES):
+            for _ in range(MAX_RACES):
                 try:
                     fresh = differing(news, base.rows)
                     stored = await self._storage.write_partition(base.with_changes(changes), fresh)
@@ -75,7 +72,7 @@ class StorageManagerImpl(IStorageManager):
                     continue
                 self._count_restated(count_shared_times(fresh, base.rows), base.partition)
                 return stored
-            raise StorageUnavailableError(str(base.partition), f"lost {_MAX_RACES} races for it in a row")
+            raise StorageUnavailableError(str(base.partition), f"lost {MAX_RACES} races for it in a row")
 
     async def facts(self, series: Series) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
@@ -91,12 +88,12 @@ class StorageManagerImpl(IStorageManager):
     async def commit_facts(self, series: Series, facts: SeriesFacts) -> SeriesFacts:
         """See `IStorageManager.commit_facts`."""
         with self._writes.noted(str(series)):
-            for _ in range(_MAX_RACES):
+            for _ in range(MAX_RACES):
                 try:
                     return await self._storage.write_facts(series, facts)
                 except VersionConflictError:
                     facts = facts.merged(await self._storage.read_facts(series))
-            raise StorageUnavailableError(f"the facts of {series}", f"lost {_MAX_RACES} races for it in a row")
+            raise StorageUnavailableError(f"the facts of {series}", f"lost {MAX_RACES} races for it in a row")
 
     async def latest_timestamp(self, series: Series) -> datetime | None:
         """See `IStorageManager.latest_timestamp`."""

@@ -25,7 +25,7 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.integrity import Verified
-from cb_trade_data.storage.interfaces import IRawDataStorage, PartitionLock
+from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage, PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.layouts.entries import EntryPlan
 from cb_trade_data.storage.layouts.metadata import ObjectMetadata
@@ -259,7 +259,7 @@ class ObjectStorage(IRawDataStorage):
         for partition, rows in _by_partition(series, entries):
             spans = series.grid.runs(timestamps_ms(rows))
             change = Change(rows, tuple(Segment(span, State.HELD) for span in spans))
-            while True:
+            for _ in range(MAX_RACES):
                 stored = await self.read_partition(partition)
                 try:
                     await self.write_partition(stored.with_changes([change]), differing(rows, stored.rows))
@@ -267,6 +267,8 @@ class ObjectStorage(IRawDataStorage):
                     _log.info("storage.conflict", partition=str(partition))
                     continue
                 break
+            else:
+                raise StorageUnavailableError(str(partition), f"lost {MAX_RACES} races for it in a row")
 
     async def get_range(self, series: Series, wanted: TimeRange) -> pa.Table:
         """See `IRawDataStorage.get_range`."""
