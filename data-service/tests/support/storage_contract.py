@@ -331,6 +331,18 @@ class StorageContract:
 
     # --- Partitions, versions, conflicts ---
 
+    async def test_the_version_of_a_partition_is_told_without_reading_it(self, storage, twin, around, monkeypatch):
+        assert await twin.partition_version(PARTITION) is None
+        first = await write(storage, known([0]))
+        assert await twin.partition_version(PARTITION) == first.version
+        second = await write(storage, known([0, 1], base=first))
+
+        monkeypatch.setattr(twin, "read_object", None)
+        assert await twin.partition_version(PARTITION) == second.version != first.version
+
+        around.delete(around.path_of(self.form.commit_end))
+        assert await twin.partition_version(PARTITION) is None
+
     async def test_rows_and_coverage_come_back_as_they_were_written(self, storage, twin):
         rows = table([(1_709_164_680_000, 5e-324, 1.7976931348623157e308, 0.0, 0.1, 1e22)])
 

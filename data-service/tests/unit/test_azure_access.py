@@ -236,6 +236,7 @@ async def refusing_with_409(code: str) -> AsyncIterator[tuple[AzureBlobStorage, 
     "use",
     [
         lambda storage: storage.read_partition(PARTITION),
+        lambda storage: storage.partition_version(PARTITION),
         lambda storage: storage.list_series(),
         lambda storage: storage.write_partition(known([0]), minute_bars([0])),
         lambda storage: storage.delete_object("part", "version"),
@@ -244,7 +245,7 @@ async def refusing_with_409(code: str) -> AsyncIterator[tuple[AzureBlobStorage, 
         lambda storage: storage.put_entries({"entry": b"{}"}),
         lambda storage: storage.delete_entries(["entry"]),
     ],
-    ids=["read", "list", "write", "delete", "lock", "get entries", "put entries", "delete entries"],
+    ids=["read", "version", "list", "write", "delete", "lock", "get entries", "put entries", "delete entries"],
 )
 @pytest.mark.parametrize("code", ["BlobArchived", "ContainerDisabled", "BlobImmutableDueToPolicy"])
 async def test_a_conflict_that_is_nobody_elses_write_is_unavailable_storage_at_once(use, code):

@@ -280,11 +280,12 @@ async def test_the_whole_tree_opens_as_one_dataset(storage, root):
     "use",
     [
         lambda storage: storage.read_partition(PARTITION),
+        lambda storage: storage.partition_version(PARTITION),
         lambda storage: storage.read_facts(series()),
         lambda storage: storage.save_bulk_entries(series(), minute_bars([0])),
         lambda storage: storage.check(),
     ],
-    ids=["read", "facts", "write", "check"],
+    ids=["read", "version", "facts", "write", "check"],
 )
 async def test_a_root_that_is_a_file_is_unavailable_storage(root, use):
     root.write_bytes(b"")

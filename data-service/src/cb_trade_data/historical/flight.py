@@ -219,7 +219,7 @@ class Flight:
         self._announce()
 
     async def _take_lock(self) -> bool:
-        """Take the partition's lock, or wait a little while another process fetches; read what is stored by now.
+        """Take the partition's lock, or wait a little while another process fetches; read what is new in storage.
 
         Reading again after taking the lock is what makes one flight of many across processes: what the holder before
         us fetched is not missing any more. While we wait, each checkpoint of the holder is handed on.
@@ -240,11 +240,12 @@ class Flight:
         return self._may_fetch
 
     async def _read_again(self) -> None:
+        if await self._storage.version(self._partition) == self._stored.version:
+            return
         stored = await self._storage.read(self._partition)
-        if stored.version != self._stored.version:
-            self._stored, self._state = stored, stored.with_changes(self._changes)
-            self._facts = await self._register.facts(self._partition.series)
-            self._reopen()
+        self._stored, self._state = stored, stored.with_changes(self._changes)
+        self._facts = await self._register.facts(self._partition.series)
+        self._reopen()
 
     async def _hand_over(self, lost: PartitionLock) -> None:
         """After losing the lock: store what came in and queue again; whoever has it now may be fetching the same."""

@@ -94,6 +94,10 @@ class IRawDataStorage(ABC):
         """
 
     @abstractmethod
+    async def partition_version(self, partition: Partition) -> str | None:
+        """Return the version that `read_partition` would find now, None where nothing is stored; decodes nothing."""
+
+    @abstractmethod
     async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
         """Write rows and coverage in one atomic step and return them under their new version.
 
@@ -148,6 +152,10 @@ class IStorageManager(ABC):
         That has then been counted and is visible in `problem`. Whoever asks gets rows all the same, from the exchange;
         what is stored stays as it is, because a commit over nothing is refused where something is.
         """
+
+    @abstractmethod
+    async def version(self, partition: Partition) -> str | None:
+        """Return the version of what is stored of *partition*; see `IRawDataStorage.partition_version`."""
 
     @abstractmethod
     async def coverage(self, partition: Partition) -> Coverage:

@@ -46,6 +46,11 @@ class StorageManagerImpl(IStorageManager):
             return await self.read(partition, wanted)
         return StoredPartition.empty(partition)
 
+    async def version(self, partition: Partition) -> str | None:
+        """See `IStorageManager.version`."""
+        with self._noting_failed_reads():
+            return await self._storage.partition_version(partition)
+
     async def coverage(self, partition: Partition) -> Coverage:
         """See `IStorageManager.coverage`."""
         return (await self.read(partition, _BEFORE_ALL_ROWS)).coverage

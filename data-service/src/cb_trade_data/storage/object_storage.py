@@ -92,6 +92,10 @@ class ObjectStorage(IRawDataStorage):
         """
 
     @abstractmethod
+    async def object_version(self, path: str) -> str | None:
+        """Return the version of the object, or None where there is none, as cheaply as the place can tell."""
+
+    @abstractmethod
     async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """Replace the object whole if its version is still *expected_version* (None: if there is none).
 
@@ -146,6 +150,10 @@ class ObjectStorage(IRawDataStorage):
     async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IRawDataStorage.read_partition`."""
         return await self._read(partition, wanted)
+
+    async def partition_version(self, partition: Partition) -> str | None:
+        """See `IRawDataStorage.partition_version`."""
+        return await self.object_version(self._paths.part_path(partition))
 
     async def write_partition(self, stored: StoredPartition, fresh: pa.Table) -> StoredPartition:
         """See `IRawDataStorage.write_partition`."""

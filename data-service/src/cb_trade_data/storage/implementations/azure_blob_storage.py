@@ -121,6 +121,15 @@ class AzureBlobStorage(ObjectStorage):
             return None
         return await asyncio.to_thread(work, StoredObject(path, pa.py_buffer(data), download.properties.etag))
 
+    async def object_version(self, path: str) -> str | None:
+        """See `ObjectStorage.object_version`."""
+        try:
+            async with _translated_errors(path, ResourceNotFoundError):
+                properties = await self._container.get_blob_client(path).get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        return str(properties.etag)
+
     async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
         await self._ensure_container()

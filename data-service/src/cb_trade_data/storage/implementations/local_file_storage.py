@@ -60,6 +60,13 @@ class LocalFileStorage(ObjectStorage):
         """See `ObjectStorage.read_object`."""
         return await asyncio.to_thread(self._work_on, path, work, mapped)
 
+    async def object_version(self, path: str) -> str | None:
+        """See `ObjectStorage.object_version`."""
+        try:
+            return await asyncio.to_thread(self._current_version, path)
+        except OSError as error:
+            raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+
     async def put_object(self, path: str, content: Content, expected_version: str | None) -> str:
         """See `ObjectStorage.put_object`."""
         data = await asyncio.to_thread(content) if callable(content) else content
