@@ -64,7 +64,9 @@ def place(request) -> Place:
     return request.param(request)
 
 
-@pytest.fixture(params=product(PLACES, ["parquet", "arrow"]), ids=lambda param: f"{param[0].__name__}-{param[1]}")
+@pytest.fixture(
+    params=product(PLACES, ["parquet", "arrow", "json"]), ids=lambda param: f"{param[0].__name__}-{param[1]}"
+)
 def shared(request) -> Place:
     make, layout = request.param
     place = make(request)
@@ -79,8 +81,11 @@ def assert_is_the_truth(reply: Reply, simulator: Any, start=START, end=END, **fi
 
 
 async def test_two_asked_for_the_same_cold_ranges_at_once_fetch_each_page_once(nursery, simulator, shared):
-    """Of two timeframes, and of two months of one of them."""
+    """Of two timeframes, and of two months of one of them; of few bars where each is a file."""
     year = at("2023-01-01"), at("2024-01-01")
+    short, long, pages = "1m", "1h", PAGES + 9  # a year has 8,760 hours
+    if shared.environment["CB_TRADE_STORAGE__LAYOUT"] == "json":
+        short, long, pages = "30m", "1w", 2 + 1
     async with (
         service_process(nursery, shared.environment, simulator.base_url) as one,
         service_process(nursery, shared.environment, simulator.base_url) as other,
@@ -90,28 +95,30 @@ async def test_two_asked_for_the_same_cold_ranges_at_once_fetch_each_page_once(n
         other.client() as fourth,
     ):
         assert one.pid != other.pid
-        minutes = await asyncio.gather(
-            first.history(START, END),
-            second.history(START, END),
-            third.history(*year, timeframe="1h"),
-            fourth.history(*year, timeframe="1h"),
+        bars = await asyncio.gather(
+            first.history(START, END, timeframe=short),
+            second.history(START, END, timeframe=short),
+            third.history(*year, timeframe=long),
+            fourth.history(*year, timeframe=long),
         )
         calls = simulator.calls.by_endpoint["klines"]
 
         # Ranges that overlap: nothing is lost, and what both have asked for is there for both.
         ranges = [(at("2024-03-01"), at("2024-03-03")), (at("2024-03-02"), at("2024-03-04"))]
-        halves = await asyncio.gather(first.history(*ranges[0]), second.history(*ranges[1]))
+        halves = await asyncio.gather(
+            *(client.history(*wanted, timeframe=short) for client, wanted in zip([first, second], ranges, strict=True))
+        )
         simulator.calls.reset()
-        whole = await second.history(ranges[0][0], ranges[1][1])
+        whole = await second.history(ranges[0][0], ranges[1][1], timeframe=short)
 
-    for reply in minutes[:2]:
-        assert_is_the_truth(reply, simulator)
-    for reply in minutes[2:]:
-        assert_is_the_truth(reply, simulator, *year, timeframe="1h")
-    assert calls == PAGES + 9  # a year has 8,760 hours
+    for reply in bars[:2]:
+        assert_is_the_truth(reply, simulator, timeframe=short)
+    for reply in bars[2:]:
+        assert_is_the_truth(reply, simulator, *year, timeframe=long)
+    assert calls == pages
     for reply, wanted in zip(halves, ranges, strict=True):
-        assert_is_the_truth(reply, simulator, *wanted)
-    assert_is_the_truth(whole, simulator, ranges[0][0], ranges[1][1])
+        assert_is_the_truth(reply, simulator, *wanted, timeframe=short)
+    assert_is_the_truth(whole, simulator, ranges[0][0], ranges[1][1], timeframe=short)
     assert simulator.calls.total == 0
 
 

@@ -310,21 +310,27 @@ async def test_an_object_written_back_to_an_earlier_length_and_time_is_still_ano
         await storage.put_object("facts", b"six", first)
 
 
-def _save(root: str, first: int) -> None:
-    storage = LocalFileStorage(Path(root), ParquetLayout())
+FORMS = {"parquet": ParquetForm(), "arrow": ArrowForm(), "json": JsonForm()}
+
+
+def _save(root: Path, first: int) -> None:
     for number in range(first, first + 10):
-        asyncio.run(storage.save_bulk_entries(series(), minute_bars([number])))
+        for name, form in FORMS.items():
+            storage = LocalFileStorage(root / name, form.layout())
+            asyncio.run(storage.save_bulk_entries(series(), minute_bars([number])))
 
 
-async def test_two_processes_that_write_the_same_partition_lose_nothing(storage, root):
+async def test_two_processes_that_write_the_same_partition_lose_nothing(root):
+    """Of each layout one; a process takes seconds to start."""
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_save, args=(str(root), first)) for first in (0, 10)]
+    writers = [context.Process(target=_save, args=(root, first)) for first in (0, 10)]
     for writer in writers:
         writer.start()
     for writer in writers:
         await asyncio.to_thread(writer.join)
 
     assert [writer.exitcode for writer in writers] == [0, 0]
-    stored = await storage.read_partition(PARTITION)
-    assert stored.rows.num_rows == 20
-    assert stored.coverage == Coverage((Segment(minutes(0, 20), State.HELD),))
+    for name, form in FORMS.items():
+        stored = await LocalFileStorage(root / name, form.layout()).read_partition(PARTITION)
+        assert_same_rows(stored.rows.combine_chunks(), minute_bars(range(20)))
+        assert stored.coverage == Coverage((Segment(minutes(0, 20), State.HELD),))
