@@ -48,7 +48,7 @@ class StorageManagerImpl(IStorageManager):
 
     async def version(self, partition: Partition) -> str | None:
         """See `IStorageManager.version`."""
-        with self._noting_failed_reads():
+        with self._reads.noted(str(partition)):
             return await self._storage.partition_version(partition)
 
     async def coverage(self, partition: Partition) -> Coverage:
