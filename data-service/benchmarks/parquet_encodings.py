@@ -88,7 +88,7 @@ def _table(rows: pa.Table) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="platform.sh bench parquet_encodings", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/topics/performance.md")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/topics/performance.md as it is")
     arguments = parser.parse_args()
     parts = [
         f"Medians of {_RUNS} runs, in memory, one thread; {machine('pyarrow')}.",
@@ -99,7 +99,7 @@ def main() -> None:
         parts += [f"ADA/BTC in 5-minute candles as Binance published them, {real.num_rows:,} rows:", _table(real)]
     text = "\n\n".join(parts)
     print(text)
-    if arguments.write:
+    if not arguments.no_write:
         write("parquet_encodings", text)
 
 

@@ -37,6 +37,7 @@ from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 
+_DAYS: Final = 730
 _APPENDED_DAYS: Final = 10
 _SHORT_DAYS: Final = 60  # of history, for the question whether appending gets slower with its length
 _FULL_READS: Final = 7
@@ -368,9 +369,13 @@ def _text(samples: Samples, days_of_history: int, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="platform.sh bench storage", description=__doc__)
-    parser.add_argument("--days", type=int, default=730, help="days of history (default 730)")
+    parser.add_argument("--days", type=int, default=_DAYS, help=f"days of history (default {_DAYS})")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/topics/performance.md")
+    parser.add_argument(
+        "--no-write",
+        action="store_true",
+        help="leave docs/topics/performance.md as it is, into which the tables of a run of full length go",
+    )
     for hidden in ("--work", "--contender", "--do", "--store"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -384,7 +389,7 @@ def main() -> None:
         samples = _run(arguments.days, arguments.rounds, Path(work))
     text = _text(samples, arguments.days, arguments.rounds)
     print(text)
-    if arguments.write:
+    if arguments.days == _DAYS and not arguments.no_write:
         write("storage", text)
 
 
