@@ -191,6 +191,12 @@ def test_stats_of_some_exchanges_leaves_out_the_others(root):
     assert [one["exchange"] for one in answer["series"]] == ["kraken"]
 
 
+def test_stats_counts_an_exchange_that_is_named_twice_once(root):
+    twice = json.loads(run("stats", "binance", "kraken", "binance", "--json").stdout)
+
+    assert twice == json.loads(run("stats", "binance", "kraken", "--json").stdout)
+
+
 def test_stats_points_to_what_is_damaged(root):
     next(root.rglob("month=01/part.parquet")).write_bytes(b"garbage")
     (root / "_damaged").mkdir()

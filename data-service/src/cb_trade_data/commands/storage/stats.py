@@ -22,7 +22,7 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Show what is stored of each series: how much, from when to when, and what is known to be missing."""
-    scopes = [parse_scope(exchange) for exchange in exchanges] if exchanges else [parse_scope()]
+    scopes = [parse_scope(exchange) for exchange in dict.fromkeys(exchanges)] if exchanges else [parse_scope()]
     (found, damaged), name = run_with_storage(lambda opened: _statistics(opened, scopes))
     if as_json:
         print_json(
