@@ -139,6 +139,23 @@ def test_words_that_can_name_nothing_are_wrong_usage(arguments):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(("is_progress_seen", "walks"), [(False, 1), (True, 2)])
+def test_verify_counts_beforehand_only_for_who_watches_its_progress(root, monkeypatch, is_progress_seen, walks):
+    folders = []
+    list_objects = LocalFileStorage.list_objects
+
+    def counted(self, folder, **options):
+        folders.append(folder)
+        return list_objects(self, folder, **options)
+
+    monkeypatch.setattr(LocalFileStorage, "list_objects", counted)
+    module = importlib.import_module("cb_trade_data.commands.storage.verify")
+    monkeypatch.setattr(module, "is_progress_seen", lambda: is_progress_seen)
+
+    assert run("verify").exit_code == 0
+    assert folders.count("") == walks
+
+
 # --- stats ------------------------------------------------------------------------------------------------------------
 
 

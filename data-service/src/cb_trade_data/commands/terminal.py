@@ -64,14 +64,19 @@ def size_text(size_bytes: float) -> str:
     return decimal(round(size_bytes))
 
 
+def is_progress_seen() -> bool:
+    """Tell whether there is somebody to draw a progress bar for."""
+    return sys.stderr.isatty()
+
+
 @contextmanager
-def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yield a function to call after each of *total* steps; nothing is drawn where stderr is no terminal."""
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """Yield a function to call after each of *total* steps (None: nobody knows how many); draws where it is seen."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=console, disable=not is_progress_seen(), transient=True) as progress:
         task = progress.add_task(label, total=total)
         yield lambda: progress.advance(task)

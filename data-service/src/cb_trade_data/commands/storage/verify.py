@@ -10,7 +10,14 @@ import typer
 
 from cb_trade_data.commands.opened_storage import run_with_storage
 from cb_trade_data.commands.options import Json, parse_scope
-from cb_trade_data.commands.terminal import counted, print_json, print_table, progress_bar, size_text
+from cb_trade_data.commands.terminal import (
+    counted,
+    is_progress_seen,
+    print_json,
+    print_table,
+    progress_bar,
+    size_text,
+)
 
 if TYPE_CHECKING:
     from cb_trade_data.storage.housekeeping.scope import Scope
@@ -46,7 +53,9 @@ async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, float]:
     from cb_trade_data.storage.housekeeping.verification import verify as examine
 
     report, started = Report(), time.monotonic()
-    with progress_bar("verifying partitions", await count_partitions(opened, scope)) as advance:
+    # Counting walks the whole tree once more: only for who watches.
+    total = await count_partitions(opened, scope) if is_progress_seen() else None
+    with progress_bar("verifying partitions", total) as advance:
         async with aclosing(examine(opened, scope)) as items:
             async for item in items:
                 report.add(item)
