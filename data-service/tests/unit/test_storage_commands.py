@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from unit_builders import bars, minute, minutes, series, utc
 
 from cb_trade_data.commands.storage import storage as storage_command
+from cb_trade_data.errors import StorageUnavailableError
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
@@ -313,6 +315,36 @@ def test_delete_tells_what_it_left_because_it_is_damaged(root):
     assert "1 row of 1 series" in result.stdout
     assert "not deleted: binance BTC/USDT ohlcv 1m 2024-02: damaged" in result.stderr
     assert part.read_bytes() == b"garbage"
+
+
+async def fail(self: ObjectStorage, path: str, version: str) -> bool:
+    raise StorageUnavailableError(path, "the disk is gone")
+
+
+async def interrupt(self: ObjectStorage, path: str, version: str) -> bool:
+    signal.raise_signal(signal.SIGINT)
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "exit_code", "told"), [(fail, 1, "error: storage_unavailable: "), (interrupt, 130, "interrupted")]
+)
+def test_a_deletion_that_ends_half_way_tells_what_is_deleted_already(root, monkeypatch, trouble, exit_code, told):
+    delete_object = LocalFileStorage.delete_object
+
+    def delete(self, path, version):
+        return (trouble if "exchange=kraken" in path else delete_object)(self, path, version)
+
+    monkeypatch.setattr(LocalFileStorage, "delete_object", delete)
+
+    result = run("delete", "--before", "2025-01-01", "--yes")
+
+    assert result.exit_code == exit_code
+    what_happened, deleted = result.stderr.splitlines()[-2:]
+    assert what_happened.startswith(told)
+    assert deleted.startswith(f"{root} (local, parquet): 3 rows of 2 series, ")
+    assert deleted.endswith(": deleted before that, perhaps more; delete again for the rest")
+    assert {path.relative_to(root).parts[1] for path in content(root)} == {"exchange=kraken"}
 
 
 @pytest.mark.parametrize(

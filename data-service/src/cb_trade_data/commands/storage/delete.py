@@ -54,7 +54,8 @@ def delete(
     scope = _scope(series, exchange, before)
     if not (dry_run or yes or sys.stdin.isatty()):
         raise typer.BadParameter("there is nobody to ask: --yes deletes without asking, --dry-run shows what it would")
-    planned, name = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=True))
+    planned = _Deleted()
+    _, name = run_with_storage(partial(_delete, into=planned, scope=scope, before=before, dry_run=True))
     planned.print(err=not dry_run)
     if dry_run or not planned.series:
         _tell(planned, name, "would be deleted")
@@ -63,13 +64,19 @@ def delete(
     if not yes and not typer.confirm(question, err=True):
         typer.echo("nothing was deleted", err=True)
         raise typer.Exit(_EXIT_FAILURE)
-    done, _ = run_with_storage(partial(_delete, scope=scope, before=before, dry_run=False))
+    done = _Deleted()
+    try:
+        run_with_storage(partial(_delete, into=done, scope=scope, before=before, dry_run=False))
+    except typer.Exit:
+        typer.echo(f"{name}: {done.summary('deleted before that, perhaps more')}; delete again for the rest", err=True)
+        raise
     _tell(done, name, "deleted")
 
 
 def _tell(deleted: _Deleted, name: str, what_happened: str) -> None:
     """Print the outcome. Raises typer.Exit where something could not be deleted."""
-    typer.echo(f"{name}: {deleted.summary(what_happened)}")
+    summary = deleted.summary(what_happened) if deleted.series else "there is nothing to delete"
+    typer.echo(f"{name}: {summary}")
     for problem in deleted.problems:
         typer.echo(f"not deleted: {problem}", err=True)
     if deleted.problems:
@@ -134,19 +141,18 @@ class _Deleted:
         print_table(("series", *numbers), rows, numbers=numbers, err=err)
 
     def summary(self, what_happened: str) -> str:
-        if not self.series:
-            return "there is nothing to delete"
         # Of a partition that is cut, only the rows' share in its size is known.
         about = "about " if any(total.cut_partitions for total in self.series.values()) else ""
         size = size_text(sum(total.size_bytes for total in self.series.values()))
         return f"{counted(self.rows, 'row')} of {len(self.series):,} series, {about}{size}: {what_happened}"
 
 
-async def _delete(storage: ObjectStorage, *, scope: Scope, before: datetime | None, dry_run: bool) -> _Deleted:
+async def _delete(
+    storage: ObjectStorage, *, into: _Deleted, scope: Scope, before: datetime | None, dry_run: bool
+) -> None:
+    """Delete, and add to *into* what is deleted: whoever waits for the end may never see it."""
     from cb_trade_data.storage.housekeeping.deletion import delete as delete_rows
 
-    deleted = _Deleted()
     async with aclosing(delete_rows(storage, scope, before, dry_run=dry_run)) as deletions:
         async for deletion in deletions:
-            deleted.add(deletion)
-    return deleted
+            into.add(deletion)

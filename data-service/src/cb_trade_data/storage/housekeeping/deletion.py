@@ -54,7 +54,7 @@ async def delete(
         dry_run: Change nothing and yield the same.
 
     Raises:
-        StorageUnavailableError: It failed half-way; what was yielded is deleted.
+        StorageUnavailableError: It failed half-way; what was yielded is deleted, and of a few more it is not known.
     """
     async with aclosing(_stored_series(storage, scope)) as all_series:
         async for stored in all_series:
