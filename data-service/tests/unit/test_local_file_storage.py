@@ -14,13 +14,16 @@ import pytest
 from service_harness import eventually
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
 from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract, known, write
-from unit_builders import assert_same_rows, minute_bars, minutes, series
+from unit_builders import assert_same_rows, minute, minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
+
+SERIES_FOLDER = "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m"
+PART = "part.parquet"
 
 
 @pytest.fixture
@@ -250,6 +253,38 @@ async def test_a_listing_is_sorted_by_path_not_folder_by_folder(storage, root):
         (root / path).write_bytes(b"12")
 
     assert [(each.path, each.size_bytes) async for each in storage.list_objects("")] == [(path, 2) for path in paths]
+
+
+@pytest.mark.parametrize("linked", ["ohlcv", "ohlcv/exchange=binance", f"{SERIES_FOLDER}/year=2024"])
+async def test_what_lies_behind_a_link_to_another_disk_is_there_in_every_view(storage, root, tmp_path, linked):
+    await storage.save_bulk_entries(series(), minute_bars([0]))
+    listed = [each async for each in storage.list_objects("")]
+    (root / linked).rename(tmp_path / "other disk")
+    (root / linked).symlink_to(tmp_path / "other disk", target_is_directory=True)
+
+    await storage.save_bulk_entries(series(), minute_bars([1]))
+
+    assert [each.path async for each in storage.list_objects("")] == [each.path for each in listed]
+    assert await storage.list_coins("binance") == ["BTC/USDT"]
+    assert list(await storage.list_series()) == [series()]
+    assert await storage.list_partitions(series()) == [PARTITION]
+    assert await storage.get_latest_timestamp(series()) == minute(1)
+    assert (await storage.get_range(series(), minutes(0, 9))).num_rows == 2
+
+
+@pytest.mark.parametrize("start", ["", "ohlcv", "ohlcv/exchange=binance"])
+async def test_links_that_lead_in_circles_or_nowhere_end_no_listing(storage, root, tmp_path, start):
+    await storage.save_bulk_entries(series(), minute_bars([0]))
+    folder = root / "ohlcv/exchange=binance"
+    (folder / "up").symlink_to("..")
+    (folder / "here").symlink_to(".")
+    (folder / "itself").symlink_to("itself")
+    (folder / "nowhere").symlink_to("nothing")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/back").symlink_to(root)
+    (folder / "there").symlink_to(tmp_path / "elsewhere")
+
+    assert [each.path async for each in storage.list_objects(start)] == [f"{SERIES_FOLDER}/year=2024/month=02/{PART}"]
 
 
 async def test_lock_files_are_no_objects(storage, root):

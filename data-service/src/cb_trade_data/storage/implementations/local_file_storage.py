@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import random
@@ -11,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -208,22 +209,29 @@ class LocalFileStorage(ObjectStorage):
     def _listed(
         self, folder: str, is_wanted: Callable[[os.DirEntry[str]], bool], with_entries: bool
     ) -> Iterator[ListedObject]:
-        """Yield what is under *folder*, sorted by path; knows no more at a time than the folders it is in."""
-        try:
+        """Yield what is under *folder*, sorted by path; knows no more at a time than the folders it is in.
+
+        Links are followed, as reads and writes follow them, except into a folder that they lie in.
+        """
+
+        def listed(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[ListedObject]:
+            within = above | {_identity(self._root / folder)}
+            if within == above:
+                return
             with os.scandir(self._root / folder) as found:
                 # With its slash, a folder's name comes where the paths of its files do.
                 entries = sorted(found, key=lambda entry: f"{entry.name}/" if _is_folder(entry) else entry.name)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if _is_folder(entry):
-                if path != _LOCKS and (with_entries or not self._paths.is_entry_folder(path)):
-                    yield from self._listed(path, is_wanted, with_entries)
-                continue
-            with suppress(FileNotFoundError):  # One that is gone by now was never there.
-                if entry.is_file() and is_wanted(entry):
-                    yield ListedObject(path, entry.stat().st_size)
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                with suppress(FileNotFoundError):  # One that is gone by now was never there.
+                    if _is_folder(entry):
+                        if path != _LOCKS and (with_entries or not self._paths.is_entry_folder(path)):
+                            yield from listed(path, within)
+                    elif _is_file(entry) and is_wanted(entry):
+                        yield ListedObject(path, entry.stat().st_size)
+
+        with suppress(FileNotFoundError):
+            yield from listed(folder, frozenset(_identity(self._root / each) for each in PurePosixPath(folder).parents))
 
     def _current_version(self, path: str) -> str | None:
         try:
@@ -256,8 +264,29 @@ def _slices(paths: Sequence[str]) -> Iterator[Sequence[str]]:
     return (paths[first : first + _ENTRIES_AT_ONCE] for first in range(0, len(paths), _ENTRIES_AT_ONCE))
 
 
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return what a folder has in common with all links to it, and with nothing else."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)
+    return not _is_endless(entry) and entry.is_dir()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return not _is_endless(entry) and entry.is_file()
+
+
+def _is_endless(entry: os.DirEntry[str]) -> bool:
+    """Tell whether *entry* is a link that leads to itself, and so to nothing."""
+    try:
+        entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return True
+    return False
 
 
 def _is_object(file: os.DirEntry[str]) -> bool:
