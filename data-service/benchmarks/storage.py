@@ -369,7 +369,7 @@ def _text(samples: Samples, days_of_history: int, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="platform.sh bench storage", description=__doc__)
-    parser.add_argument("--days", type=int, default=_DAYS, help=f"days of history (default {_DAYS})")
+    parser.add_argument("--days", type=int, default=_DAYS, help=f"of history, at least {_SHORT_DAYS} (default {_DAYS})")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--no-write",
@@ -385,6 +385,8 @@ def main() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_child(arguments))
         return
+    if arguments.days < _SHORT_DAYS:
+        parser.error(f"--days is at least {_SHORT_DAYS}")
     with tempfile.TemporaryDirectory(prefix="cb-trade-bench-") as work:
         samples = _run(arguments.days, arguments.rounds, Path(work))
     text = _text(samples, arguments.days, arguments.rounds)
