@@ -22,6 +22,7 @@ from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
+from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.object_storage import ObjectStorage
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -156,6 +157,48 @@ def test_verify_counts_beforehand_only_for_who_watches_its_progress(root, monkey
 
     assert run("verify").exit_code == 0
     assert folders.count("") == walks
+
+
+@pytest.mark.parametrize("arguments", [["okx"], ["binance", "BTC/USD"], ["kraken", "ETH/USDT", "1m"]], ids=str)
+def test_verify_calls_nothing_sound_of_which_nothing_is_stored(root, arguments):
+    result = run("verify", *arguments)
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{root} (local, parquet): 0 partitions, 0 rows, ")
+    assert result.stdout.endswith(": nothing to verify\n")
+
+
+def test_verify_calls_an_empty_storage_not_sound(tmp_path):
+    (tmp_path / "data").mkdir()
+
+    result = run("verify")
+
+    assert result.exit_code == 1
+    assert result.stdout.endswith(": nothing to verify\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["binance", "BTC/USDT", "1m"]], ids=str)
+@pytest.mark.parametrize(("layout", "others"), [("json", ["parquet"]), ("arrow", ["parquet"])])
+def test_verify_names_the_layout_of_what_it_does_not_see(root, monkeypatch, arguments, layout, others):
+    monkeypatch.setenv("CB_TRADE_STORAGE__LAYOUT", layout)
+
+    result = run("verify", *arguments)
+    told = json.loads(run("verify", "--json", *arguments).stdout)
+
+    assert result.exit_code == 1
+    assert "there is something in the layout parquet: CB_TRADE_STORAGE__LAYOUT=parquet verifies that" in result.stdout
+    assert "nothing to verify" in result.stdout.splitlines()[-1]
+    assert told["other_layouts"] == others
+
+
+def test_verify_finds_other_layouts_of_what_it_is_asked_for_alone(root, monkeypatch):
+    rows = bars([JANUARY])
+    asyncio.run(LocalFileStorage(root, JsonLayout()).save_bulk_entries(series(exchange="okx"), rows))
+    monkeypatch.setenv("CB_TRADE_STORAGE__LAYOUT", "arrow")
+
+    assert json.loads(run("verify", "--json").stdout)["other_layouts"] == ["parquet", "json"]
+    assert json.loads(run("verify", "okx", "--json").stdout)["other_layouts"] == ["json"]
+    assert json.loads(run("verify", "bybit", "--json").stdout)["other_layouts"] == []
 
 
 # --- stats ------------------------------------------------------------------------------------------------------------
@@ -427,6 +470,26 @@ def test_a_storage_that_cannot_be_reached_is_told_and_exits_with_1(monkeypatch, 
     assert "error: storage_unavailable: " in result.stderr
     assert f"in {tmp_path / 'file'} (local, parquet)" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["verify"], ["stats"], ["delete", "--before", "2024-01-01", "--yes"]])
+@pytest.mark.parametrize("backend", ["local", "azure"])
+def test_a_storage_that_is_not_there_is_told_and_exits_with_1(monkeypatch, arguments, backend, request, tmp_path):
+    name = f"test-{uuid4().hex}"
+    monkeypatch.setenv("CB_TRADE_STORAGE__BACKEND", backend)
+    if backend == "local":
+        monkeypatch.setenv("CB_TRADE_STORAGE__ROOT", str(tmp_path / name))
+    else:
+        monkeypatch.setenv("CB_TRADE_STORAGE__AZURE__CONNECTION_STRING", request.getfixturevalue("azurite"))
+        monkeypatch.setenv("CB_TRADE_STORAGE__AZURE__CONTAINER", name)
+
+    result = run(*arguments)
+
+    assert result.exit_code == 1
+    what = f"no folder {tmp_path / name}" if backend == "local" else f"no container {name}"
+    assert f"error: storage_unavailable: storage failed at its root: there is {what}\n" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / name).exists()
 
 
 def test_loading_the_commands_loads_nothing_heavy():

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def run_with_storage(work: Callable[[ObjectStorage], Awaitable[T]]) -> tuple[T, str]:
-    """Run *work* with a storage that has read nothing yet, and close it.
+    """Run *work* with a storage that is there and has read nothing yet, and close it.
 
     Returns:
         What *work* returned, and what people call the storage.
@@ -39,6 +39,8 @@ def run_with_storage(work: Callable[[ObjectStorage], Awaitable[T]]) -> tuple[T, 
     async def opened() -> T:
         storage = create_storage(settings)
         try:
+            # A typo, or a disk that is not mounted: whatever keeps house must not take that for an empty storage.
+            await storage.check_exists()
             return await work(storage)
         finally:
             await storage.close()

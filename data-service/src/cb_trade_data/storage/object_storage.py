@@ -84,6 +84,10 @@ class ObjectStorage(IRawDataStorage):
     # --- What a place supplies ---
 
     @abstractmethod
+    async def check_exists(self) -> None:
+        """Raise `StorageUnavailableError` unless the place is there; it is made when it is first written to."""
+
+    @abstractmethod
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
         """Return what *work* makes of the object, done off the event loop, or None where there is none.
 

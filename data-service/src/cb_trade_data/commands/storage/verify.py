@@ -35,20 +35,22 @@ def verify(
 ) -> None:
     """Read everything afresh and prove that it is whole and makes sense; change nothing.
 
-    Exits with 0 if it is sound, with 1 if there are problems. What merely takes up space is listed and is no problem.
+    Exits with 0 if it is sound, with 1 if there are problems or there is nothing to verify. What merely takes up space
+    is listed and is no problem.
     """
     scope = parse_scope(exchange, symbol, timeframe)
-    (report, seconds), name = run_with_storage(lambda opened: _verify(opened, scope))
+    (report, others, seconds), name = run_with_storage(lambda opened: _verify(opened, scope))
     if as_json:
-        print_json(_report_to_json(report, name, seconds))
+        print_json(_report_to_json(report, others, name, seconds))
     else:
-        _print_report(report, name, seconds)
-    if report.problems:
+        _print_report(report, others, name, seconds)
+    if report.problems or not report.partitions:
         raise typer.Exit(_EXIT_PROBLEMS)
 
 
-async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, float]:
-    """Return what was found, and how many seconds that took."""
+async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, list[str], float]:
+    """Return what was found, in which other layouts there is something if that is nothing, and the seconds it took."""
+    from cb_trade_data.storage.housekeeping.other_layouts import other_layouts
     from cb_trade_data.storage.housekeeping.verification import Examined, Report, count_partitions
     from cb_trade_data.storage.housekeeping.verification import verify as examine
 
@@ -61,10 +63,11 @@ async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, float]:
                 report.add(item)
                 if isinstance(item, Examined) and item.found.partition is not None:
                     advance()
-    return report, time.monotonic() - started
+    others = [] if report.partitions else await other_layouts(opened, scope)
+    return report, others, time.monotonic() - started
 
 
-def _print_report(report: Report, name: str, seconds: float) -> None:
+def _print_report(report: Report, others: list[str], name: str, seconds: float) -> None:
     findings = [
         (finding.kind, f"{finding.count:,}", finding.path, finding.detail)
         for finding in sorted(report.findings, key=lambda finding: not finding.kind.is_problem)
@@ -74,8 +77,12 @@ def _print_report(report: Report, name: str, seconds: float) -> None:
         typer.echo(f"… and {sum(report.counts.values()) - len(report.findings):,} more")
     for kind in report.counts:
         typer.echo(f"{kind}: {kind.advice}")
+    for layout in others:
+        typer.echo(f"there is something in the layout {layout}: CB_TRADE_STORAGE__LAYOUT={layout} verifies that")
     leftovers = sum(report.counts.values()) - report.problems
-    verdict = counted(report.problems, "problem") if report.problems else "sound"
+    verdict = "sound" if report.partitions else "nothing to verify"
+    if report.problems:
+        verdict = counted(report.problems, "problem")
     if leftovers:
         verdict += f", {counted(leftovers, 'leftover')}"
     typer.echo(
@@ -84,9 +91,10 @@ def _print_report(report: Report, name: str, seconds: float) -> None:
     )
 
 
-def _report_to_json(report: Report, name: str, seconds: float) -> dict[str, Any]:
+def _report_to_json(report: Report, others: list[str], name: str, seconds: float) -> dict[str, Any]:
     return {
         "storage": name,
+        "other_layouts": others,
         "partitions": report.partitions,
         "rows": report.rows,
         "bytes": report.size_bytes,

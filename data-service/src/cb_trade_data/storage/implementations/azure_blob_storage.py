@@ -111,6 +111,16 @@ class AzureBlobStorage(ObjectStorage):
         self._container = container
         self._is_container_known = False
 
+    async def check_exists(self) -> None:
+        """See `ObjectStorage.check_exists`."""
+        try:
+            # Listing is what whoever may only read can do; not so asking for the container's properties.
+            async with _translated_errors("", ResourceNotFoundError):
+                async for _ in self._container.list_blobs(results_per_page=1):
+                    break
+        except ResourceNotFoundError as error:
+            raise StorageUnavailableError("", f"there is no container {self._container.container_name}") from error
+
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:  # noqa: ARG002 - nothing to map
         """See `ObjectStorage.read_object`."""
         try:

@@ -57,6 +57,11 @@ class LocalFileStorage(ObjectStorage):
         self._lease_secs = lease_secs
         self._files = KnownFiles(root)
 
+    async def check_exists(self) -> None:
+        """See `ObjectStorage.check_exists`."""
+        if not await asyncio.to_thread(self._root.is_dir):
+            raise StorageUnavailableError("", f"there is no folder {self._root.absolute()}")
+
     async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
         """See `ObjectStorage.read_object`."""
         return await asyncio.to_thread(self._work_on, path, work, mapped)
