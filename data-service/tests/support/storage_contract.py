@@ -128,7 +128,7 @@ class StorageContract:
         assert await storage.read_facts(MINUTES) is None
         assert await storage.get_latest_timestamp(MINUTES) is None
         assert await storage.list_coins("binance") == []
-        assert await storage.list_series() == []
+        assert await storage.list_series() == {}
         assert await storage.list_partitions(MINUTES) == []
         assert not await storage.check_coin_exists("binance", "BTC/USDT")
         assert_same_rows(await storage.get_range(MINUTES, minutes(0, 9)), minute_bars([]))
@@ -277,22 +277,24 @@ class StorageContract:
             await storage.save_bulk_entries(of, bars([utc("2024-01-01"), utc("2024-02-01")]))
 
         by_text = sorted(stored, key=str)
-        assert await storage.list_series() == by_text
-        assert await storage.list_series("binance") == by_text[:-1]
-        assert await storage.list_series("okx") == by_text[-1:]
-        assert await storage.list_series("bin") == []
+        assert list(await storage.list_series()) == by_text
+        assert list(await storage.list_series("binance")) == by_text[:-1]
+        assert list(await storage.list_series("okx")) == by_text[-1:]
+        assert await storage.list_series("bin") == {}
 
     async def test_the_partitions_of_a_series_are_listed_oldest_first(self, storage):
         opens = [utc("2024-02-01"), utc("2023-12-31"), utc("2024-10-01")]
         await storage.save_bulk_entries(MINUTES, bars(opens))
         await storage.save_bulk_entries(series("BTC/USDT:USDT"), bars([utc("2020-01-01")]))
 
-        assert await storage.list_partitions(MINUTES) == [partition_at(MINUTES, each) for each in sorted(opens)]
+        partitions = [partition_at(MINUTES, each) for each in sorted(opens)]
+        assert await storage.list_partitions(MINUTES) == partitions
+        assert (await storage.list_series())[MINUTES] == partitions
 
     async def test_facts_alone_do_not_make_a_series(self, storage):
         await storage.write_facts(MINUTES, FACTS)
 
-        assert await storage.list_series() == []
+        assert await storage.list_series() == {}
         assert await storage.list_partitions(MINUTES) == []
 
     async def test_facts_alone_do_not_make_a_coin(self, storage):
@@ -309,7 +311,7 @@ class StorageContract:
         await storage.write_facts(of, FACTS)
 
         assert await storage.list_coins("binance") == [symbol]
-        assert await storage.list_series() == [of]
+        assert list(await storage.list_series()) == [of]
         assert await storage.check_coin_exists("binance", symbol)
         assert await storage.get_latest_timestamp(of) == minute(0)
         assert_same_rows(await storage.get_range(of, minutes(0, 1)), minute_bars([0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -61,12 +61,20 @@ class IRawDataStorage(ABC):
         """Return the stored rows of *wanted* in time order; no rows where nothing is stored."""
 
     @abstractmethod
-    async def get_latest_timestamp(self, series: Series) -> datetime | None:
-        """Return the time of the newest stored row, or None."""
+    async def get_latest_timestamp(
+        self, series: Series, partitions: Sequence[Partition] | None = None
+    ) -> datetime | None:
+        """Return the time of the newest stored row, or None.
+
+        Args:
+            partitions: Those that are stored of it, if that is known already: spares a listing.
+        """
 
     @abstractmethod
-    async def get_first_timestamp(self, series: Series) -> datetime | None:
-        """Return the time of the oldest stored row, or None."""
+    async def get_first_timestamp(
+        self, series: Series, partitions: Sequence[Partition] | None = None
+    ) -> datetime | None:
+        """Return the time of the oldest stored row, or None; see `get_latest_timestamp`."""
 
     @abstractmethod
     async def list_coins(self, exchange: str) -> list[str]:
@@ -77,8 +85,11 @@ class IRawDataStorage(ABC):
         """Tell whether anything is stored of that symbol."""
 
     @abstractmethod
-    async def list_series(self, exchange: str | None = None) -> list[Series]:
-        """Return the series of which something is stored, of one exchange or of all (None), sorted by their text."""
+    async def list_series(self, exchange: str | None = None) -> Mapping[Series, Sequence[Partition]]:
+        """Return the series of which something is stored, of one exchange or of all (None), sorted by their text.
+
+        Each with its partitions, as `list_partitions` returns them.
+        """
 
     @abstractmethod
     async def list_partitions(self, series: Series) -> list[Partition]:
@@ -162,7 +173,7 @@ class IStorageManager(ABC):
         """Return what is known of *partition*, without reading its rows."""
 
     @abstractmethod
-    async def list_series(self, exchange: str | None = None) -> list[Series]:
+    async def list_series(self, exchange: str | None = None) -> Mapping[Series, Sequence[Partition]]:
         """Return the series of which something is stored; see `IRawDataStorage.list_series`."""
 
     @abstractmethod
@@ -190,12 +201,12 @@ class IStorageManager(ABC):
         """Store the facts, merged with what another writer has stored since they were read, and return the outcome."""
 
     @abstractmethod
-    async def latest_timestamp(self, series: Series) -> datetime | None:
-        """Return the time of the newest stored row, or None."""
+    async def latest_timestamp(self, series: Series, partitions: Sequence[Partition] | None = None) -> datetime | None:
+        """Return the time of the newest stored row, or None; see `IRawDataStorage.get_latest_timestamp`."""
 
     @abstractmethod
-    async def first_timestamp(self, series: Series) -> datetime | None:
-        """Return the time of the oldest stored row, or None."""
+    async def first_timestamp(self, series: Series, partitions: Sequence[Partition] | None = None) -> datetime | None:
+        """Return the time of the oldest stored row, or None; see `IRawDataStorage.get_first_timestamp`."""
 
     @abstractmethod
     async def try_lock(self, partition: Partition) -> PartitionLock | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -55,7 +55,7 @@ class StorageManagerImpl(IStorageManager):
         """See `IStorageManager.coverage`."""
         return (await self.read(partition, _BEFORE_ALL_ROWS)).coverage
 
-    async def list_series(self, exchange: str | None = None) -> list[Series]:
+    async def list_series(self, exchange: str | None = None) -> Mapping[Series, Sequence[Partition]]:
         """See `IStorageManager.list_series`."""
         return await self._storage.list_series(exchange)
 
@@ -100,13 +100,13 @@ class StorageManagerImpl(IStorageManager):
                     facts = facts.merged(await self._storage.read_facts(series))
             raise StorageUnavailableError(f"the facts of {series}", f"lost {MAX_RACES} races for it in a row")
 
-    async def latest_timestamp(self, series: Series) -> datetime | None:
+    async def latest_timestamp(self, series: Series, partitions: Sequence[Partition] | None = None) -> datetime | None:
         """See `IStorageManager.latest_timestamp`."""
-        return await self._storage.get_latest_timestamp(series)
+        return await self._storage.get_latest_timestamp(series, partitions)
 
-    async def first_timestamp(self, series: Series) -> datetime | None:
+    async def first_timestamp(self, series: Series, partitions: Sequence[Partition] | None = None) -> datetime | None:
         """See `IStorageManager.first_timestamp`."""
-        return await self._storage.get_first_timestamp(series)
+        return await self._storage.get_first_timestamp(series, partitions)
 
     async def try_lock(self, partition: Partition) -> PartitionLock | None:
         """See `IStorageManager.try_lock`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -291,17 +292,21 @@ class ObjectStorage(IRawDataStorage):
             parts += [stored.rows_in(part) for stored, (_, part) in zip(found, group, strict=True)]
         return pa.concat_tables(parts)
 
-    async def get_latest_timestamp(self, series: Series) -> datetime | None:
+    async def get_latest_timestamp(
+        self, series: Series, partitions: Sequence[Partition] | None = None
+    ) -> datetime | None:
         """See `IRawDataStorage.get_latest_timestamp`."""
         # A partition may hold coverage and no row.
-        for partition in reversed(await self._partitions(self._paths.series_folder(series))):
+        for partition in reversed(await self.list_partitions(series) if partitions is None else partitions):
             if (newest := (await self._read(partition, _LAST_BATCH)).newest) is not None:
                 return newest
         return None
 
-    async def get_first_timestamp(self, series: Series) -> datetime | None:
+    async def get_first_timestamp(
+        self, series: Series, partitions: Sequence[Partition] | None = None
+    ) -> datetime | None:
         """See `IRawDataStorage.get_first_timestamp`."""
-        for partition in await self._partitions(self._paths.series_folder(series)):
+        for partition in await self.list_partitions(series) if partitions is None else partitions:
             if (oldest := (await self._read(partition, _FIRST_BATCH)).oldest) is not None:
                 return oldest
         return None
@@ -317,10 +322,13 @@ class ObjectStorage(IRawDataStorage):
 
     # --- What there is ---
 
-    async def list_series(self, exchange: str | None = None) -> list[Series]:
+    async def list_series(self, exchange: str | None = None) -> dict[Series, list[Partition]]:
         """See `IRawDataStorage.list_series`."""
-        folders = self._paths.exchange_folders(exchange)
-        return sorted({each.series for folder in folders for each in await self._partitions(folder)}, key=str)
+        found: defaultdict[Series, list[Partition]] = defaultdict(list)
+        for folder in self._paths.exchange_folders(exchange):
+            for partition in await self._partitions(folder):
+                found[partition.series].append(partition)
+        return {series: found[series] for series in sorted(found, key=str)}
 
     async def list_partitions(self, series: Series) -> list[Partition]:
         """See `IRawDataStorage.list_partitions`."""
