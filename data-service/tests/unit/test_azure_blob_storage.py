@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from azure.storage.blob import ContainerClient
+from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 from storage_around import AroundContainer, ArrowForm, JsonForm, ParquetForm
-from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract
+from storage_contract import (
+    PARTITION,
+    JsonContract,
+    SingleObjectContract,
+    StorageContract,
+    known,
+    known_stretch,
+    write,
+)
 from unit_builders import minute_bars, series
 
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
@@ -80,6 +90,73 @@ async def test_locks_lie_apart_from_the_data(azurite, container, storage):
     with ContainerClient.from_connection_string(azurite, container) as client:
         (name,) = client.list_blob_names()
     assert name.startswith("_locks/")
+
+
+class TestMetadata:
+    """What a partition says about itself is at its end: nobody downloads the rows to count them."""
+
+    @pytest.fixture(params=[ParquetForm(), ArrowForm()], ids=["parquet", "arrow"])
+    async def storage(self, azurite, container, request):
+        storage = AzureBlobStorage(open_container(container, connection_string=azurite), request.param.layout())
+        yield storage
+        await storage.close()
+
+    @pytest.fixture
+    def downloads(self, monkeypatch) -> list[int]:
+        """The size of each download."""
+        sizes: list[int] = []
+        readall = StorageStreamDownloader.readall
+
+        async def counted(self):
+            data = await readall(self)
+            sizes.append(len(data))
+            return data
+
+        monkeypatch.setattr(StorageStreamDownloader, "readall", counted)
+        return sizes
+
+    async def test_the_metadata_of_a_partition_is_read_from_its_end(self, storage, downloads):
+        stored = await write(storage, known_stretch(range(20_000)))
+
+        head = await storage.inspect_metadata(PARTITION)
+
+        assert (head.metadata.rows, head.metadata.coverage) == (20_000, stored.coverage)
+        assert head.version == stored.version
+        assert downloads == [64 * 1024]
+
+    async def test_metadata_that_takes_more_than_the_end_is_read_all_the_same(self, storage, downloads):
+        """Every other minute: as many segments of coverage as there are rows."""
+        stored = await write(storage, known(range(0, 6_000, 2)))
+
+        head = await storage.inspect_metadata(PARTITION)
+
+        assert (head.metadata.rows, head.metadata.coverage) == (3_000, stored.coverage)
+        assert downloads[0] == 64 * 1024 < downloads[1]
+
+    async def test_metadata_is_that_of_one_version_also_where_it_is_replaced_meanwhile(self, storage, monkeypatch):
+        stored = await write(storage, known_stretch(range(20_000)))
+        get_blob_properties = BlobClient.get_blob_properties
+
+        async def replaced_after(self, **options):
+            properties = await get_blob_properties(self, **options)
+            monkeypatch.setattr(BlobClient, "get_blob_properties", get_blob_properties)
+            await write(storage, replace(known_stretch(range(10_000)), version=stored.version))
+            return properties
+
+        monkeypatch.setattr(BlobClient, "get_blob_properties", replaced_after)
+
+        head = await storage.inspect_metadata(PARTITION)
+
+        assert head.metadata.rows == 10_000
+        assert head.version == await storage.object_version(storage.paths.part_path(PARTITION))
+
+    async def test_a_partition_is_deleted_without_downloading_it(self, storage, downloads):
+        stored = await write(storage, known_stretch(range(20_000)))
+
+        await storage.delete_partition(PARTITION, stored.version)
+
+        assert downloads == []
+        assert await storage.inspect_metadata(PARTITION) is None
 
 
 def test_a_container_needs_an_account():

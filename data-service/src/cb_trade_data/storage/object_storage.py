@@ -40,6 +40,8 @@ _CONCURRENT_READS = 4
 
 # A read that meets a commit starts again; so many in a row mean that something else is wrong.
 _READ_TRIES: Final = 10
+# That of a month of minutes without holes takes 10 kB.
+_FOOTER_BYTES: Final = 64 * 1024
 _NONCE_BYTES: Final = 8
 
 # What of a partition is to be read: a range, the batch of that number (negative: from the end), or all of it.
@@ -95,6 +97,13 @@ class ObjectStorage(IRawDataStorage):
         Args:
             mapped: Allows the bytes to stay where they are.
         """
+
+    async def read_end(self, path: str, size_bytes: int, work: Callable[[StoredObject], T]) -> T | None:  # noqa: ARG002
+        """Return what *work* makes of the last *size_bytes* of the object or of more; see `read_object`.
+
+        For places where the end comes cheaper than all of it.
+        """
+        return await self.read_object(path, work, mapped=self._layout.is_mapped)
 
     @abstractmethod
     async def object_version(self, path: str) -> str | None:
@@ -219,6 +228,11 @@ class ObjectStorage(IRawDataStorage):
                 return DamagedObjectError(found, str(error))
 
         path = self._paths.part_path(partition)
+        if self._layout.has_footer:
+            outcome = await self.read_end(path, _FOOTER_BYTES, head)
+            if not isinstance(outcome, DamagedObjectError):
+                return outcome
+        # No footer, or a longer one, or damage.
         outcome = await self.read_object(path, head, mapped=self._layout.is_mapped)
         if isinstance(outcome, DamagedObjectError):
             raise outcome
@@ -244,11 +258,17 @@ class ObjectStorage(IRawDataStorage):
         Raises:
             VersionConflictError: The stored object is not of that *version* any more; nothing was removed.
         """
-        found = await self.get_object(self._paths.part_path(partition))
-        if found is None or found.version != version or not await self.delete_object(found.path, version):
-            raise VersionConflictError(self._paths.part_path(partition))
-        with suppress(ValueError):
-            await self._tidy(await asyncio.to_thread(self._layout.entry_paths, partition, found, None))
+        path = self._paths.part_path(partition)
+        entries: Sequence[str] = ()
+        if self._layout.has_entries:
+            found = await self.get_object(path)
+            if found is None or found.version != version:
+                raise VersionConflictError(path)
+            with suppress(ValueError):
+                entries = await asyncio.to_thread(self._layout.entry_paths, partition, found, None)
+        if not await self.delete_object(path, version):
+            raise VersionConflictError(path)
+        await self._tidy(entries)
 
     async def delete_facts(self, series: Series) -> None:
         """Remove the facts of a series, readable or not, if there are any.

@@ -50,6 +50,10 @@ class Layout(Protocol):
     def has_entries(self) -> bool:
         """Whether rows lie in entries."""
 
+    @property
+    def has_footer(self) -> bool:
+        """Whether `metadata` needs no more than the end of the object, if that holds all of it."""
+
     def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:
         """Return which entries the partition is to have, and those of them that are to be written.
 

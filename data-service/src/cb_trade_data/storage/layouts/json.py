@@ -33,6 +33,7 @@ class JsonLayout:
     is_mapped = False
     is_zero_copy = False
     has_entries = True
+    has_footer = False
 
     def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:
         """See `Layout.plan_entries`.
