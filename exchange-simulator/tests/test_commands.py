@@ -10,6 +10,8 @@ import urllib.request
 
 import pytest
 
+from cb_trade_simulator.venues import VENUES
+
 COMMAND = [sys.executable, "-c", "import typer; from cb_trade_simulator.commands import simulate; typer.run(simulate)"]
 
 
@@ -45,7 +47,7 @@ def test_an_unknown_exchange_is_one_clear_line():
     done = subprocess.run([*COMMAND, "--exchange", "mtgox"], capture_output=True, text=True, check=False)  # noqa: S603
 
     assert done.returncode == 1
-    assert done.stderr == "cb-trade simulate: unknown exchange 'mtgox', there is: binance\n"
+    assert done.stderr == "cb-trade simulate: unknown exchange 'mtgox', there is: " + ", ".join(sorted(VENUES)) + "\n"
 
 
 def test_importing_the_command_loads_neither_numpy_nor_aiohttp():

@@ -44,11 +44,11 @@ async def test_the_counts_are_told_and_reset_over_http_without_counting_that(met
 
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{simulator.url}/_calls") as response:
-            assert await response.json() == {"total": 1, "by_endpoint": {"klines": 1}}
+            assert await response.json() == {"total": 1, "by_endpoint": {"klines": 1}, "refused": {}}
         async with session.request(method, simulator.url + path) as response:
             assert response.status == 204
         async with session.get(f"{simulator.url}/_calls") as response:
-            assert await response.json() == {"total": 0, "by_endpoint": {}}
+            assert await response.json() == {"total": 0, "by_endpoint": {}, "refused": {}}
     assert simulator.calls.queries("klines") == []
 
 

@@ -10,16 +10,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cb_trade_simulator.clock import Clock, ManualClock, SystemClock
-from cb_trade_simulator.errors import SimulatorError, UnknownSymbolError, UnknownTimeframeError, UnknownVenueError
+from cb_trade_simulator.clock import Clock, ManualClock, RunningClock, SystemClock
+from cb_trade_simulator.errors import (
+    BadFaultError,
+    SimulatorError,
+    UnknownSymbolError,
+    UnknownTimeframeError,
+    UnknownVenueError,
+)
 
 if TYPE_CHECKING:
     from cb_trade_simulator.simulator import ExchangeSimulator
 
 __all__ = [
+    "BadFaultError",
     "Clock",
     "ExchangeSimulator",
     "ManualClock",
+    "RunningClock",
     "SimulatorError",
     "SystemClock",
     "UnknownSymbolError",

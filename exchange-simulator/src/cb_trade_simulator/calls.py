@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-QUERIES_REMEMBERED = 10_000
+CALLS_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as it arrived."""
+
+    path: str
+    query: Mapping[str, str]
+    arrived_secs: float  # by time.monotonic
 
 
 class Calls:
@@ -18,7 +28,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._by_endpoint: Counter[str] = Counter()
-        self._queries: defaultdict[str, deque[dict[str, str]]] = defaultdict(_bounded)
+        self._records: defaultdict[str, deque[Call]] = defaultdict(_bounded)
         self._waiters: list[_Waiter] = []
 
     @property
@@ -33,17 +43,25 @@ class Calls:
 
     def queries(self, endpoint: str) -> list[dict[str, str]]:
         """Return the parameters of the endpoint's calls, oldest first; of the last 10,000 if there were more."""
-        return [dict(query) for query in self._queries[endpoint]]
+        return [dict(call.query) for call in self._records[endpoint]]
+
+    def paths(self, endpoint: str) -> list[str]:
+        """Return the addresses of the endpoint's calls, oldest first; of the last 10,000 if there were more."""
+        return [call.path for call in self._records[endpoint]]
+
+    def times(self, endpoint: str) -> list[float]:
+        """Return when the endpoint's calls arrived, in `time.monotonic` seconds, ascending; of the last 10,000."""
+        return [call.arrived_secs for call in self._records[endpoint]]
 
     def reset(self) -> None:
         """Forget all calls. Whoever waits for a number of calls goes on waiting for it."""
         self._by_endpoint.clear()
-        self._queries.clear()
+        self._records.clear()
 
-    def arrive(self, endpoint: str, query: Mapping[str, str]) -> int:
+    def arrive(self, endpoint: str, query: Mapping[str, str], path: str = "") -> int:
         """Count a call and return its number at its endpoint, from 1."""
         self._by_endpoint[endpoint] += 1
-        self._queries[endpoint].append(dict(query))
+        self._records[endpoint].append(Call(path, dict(query), time.monotonic()))
         number = self._by_endpoint[endpoint]
         for waiter in self._waiters:
             if waiter.endpoint == endpoint and waiter.number <= number and not waiter.arrived.done():
@@ -105,5 +123,5 @@ class _Gate:
     opened: asyncio.Event
 
 
-def _bounded() -> deque[dict[str, str]]:
-    return deque(maxlen=QUERIES_REMEMBERED)
+def _bounded() -> deque[Call]:
+    return deque(maxlen=CALLS_REMEMBERED)

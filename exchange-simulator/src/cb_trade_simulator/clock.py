@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE_MS = 60_000
@@ -24,6 +24,39 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+
+@runtime_checkable
+class MovableClock(Clock, Protocol):
+    """A clock that can be put forwards and back while the exchange is serving."""
+
+    def set(self, now: datetime) -> None:
+        """Move the clock to *now* (aware)."""
+        ...
+
+    def advance(self, step: timedelta) -> None:
+        """Move the clock by *step*."""
+        ...
+
+
+class RunningClock:
+    """A clock that runs as the machine's does and can be moved; right, unless it is told otherwise."""
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self._ahead = timedelta(0)
+        if now is not None:
+            self.set(now)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def set(self, now: datetime) -> None:
+        """Move the clock to *now* (aware); it runs on from there."""
+        self._ahead = _aware(now) - datetime.now(UTC)
+
+    def advance(self, step: timedelta) -> None:
+        """Move the clock by *step*."""
+        self._ahead += step
 
 
 class ManualClock:

@@ -42,3 +42,15 @@ class UnknownTimeframeError(_UnknownNameError):
     """No candle of this length is known."""
 
     noun = "timeframe"
+
+
+class BadFaultError(SimulatorError):
+    """A fault that is spelt wrongly or meets nothing here."""
+
+    def __init__(self, text: str, problem: str) -> None:
+        super().__init__(text, problem)
+        self.text = text
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"cannot make sense of the fault {self.text!r}: {self.problem}"

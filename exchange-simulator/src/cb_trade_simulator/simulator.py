@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from cb_trade_simulator.calls import Calls, Gates
-from cb_trade_simulator.clock import SystemClock, to_milliseconds
-from cb_trade_simulator.errors import SimulatorError, UnknownSymbolError, UnknownTimeframeError, UnknownVenueError
-from cb_trade_simulator.faults import Faults
+from cb_trade_simulator.clock import MovableClock, RunningClock, to_milliseconds
+from cb_trade_simulator.control import Control
+from cb_trade_simulator.errors import (
+    BadFaultError,
+    SimulatorError,
+    UnknownSymbolError,
+    UnknownTimeframeError,
+    UnknownVenueError,
+)
+from cb_trade_simulator.faults import Faults, Injection, MarketEvent, parse
+from cb_trade_simulator.limits import Limiter
 from cb_trade_simulator.markets.candle import to_floats
-from cb_trade_simulator.markets.catalogue import MARKETS
 from cb_trade_simulator.markets.history import History
-from cb_trade_simulator.markets.timeframes import TIMEFRAMES
 from cb_trade_simulator.server import Server
 from cb_trade_simulator.venues import VENUES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from cb_trade_simulator.clock import Clock
     from cb_trade_simulator.faults import Fault
@@ -37,7 +43,12 @@ class ExchangeSimulator:
         venue: Whose wire format it speaks; a name in `VENUES`.
         seed: Which synthetic past it has. The same seed gives the same past, whatever is asked and in what order.
         clock: The time it believes it is; the machine's if not given.
-        markets: The pairs it trades.
+        markets: The pairs it trades; the venue's own choice if not given.
+
+    Attributes:
+        calls: What has been asked.
+        limits: The venue's allowances: `limits.enforce()`, `limits.refused`. Nobody is turned away before that.
+        faults: What is yet to go wrong, and how much has.
 
     Raises:
         UnknownVenueError: There is no such venue.
@@ -48,23 +59,32 @@ class ExchangeSimulator:
         venue: str = "binance",
         seed: int = 1,
         clock: Clock | None = None,
-        markets: Iterable[Market] = MARKETS,
+        markets: Iterable[Market] | None = None,
     ) -> None:
         if venue not in VENUES:
             raise UnknownVenueError(venue, VENUES)
         make_venue = VENUES[venue]
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = clock or RunningClock()
         self.calls = Calls()
+        self.limits = Limiter(make_venue.allowances)
+        self.faults = Faults(seed)
         self._gates = Gates()
-        self._faults = Faults()
         self._url: str | None = None
-        self._histories = {market.symbol: History(market, make_venue.outages, seed) for market in markets}
-        self._server = Server(make_venue(self._histories.values()), self.clock, self.calls, self._gates, self._faults)
+        self._timeframes = make_venue.timeframes
+        self._histories = {
+            market.symbol: History(market, make_venue.outages, seed, fills_quiet_minutes=make_venue.fills_quiet_minutes)
+            for market in (make_venue.markets if markets is None else markets)
+        }
+        self._server = Server(
+            make_venue(self._histories.values()), self.clock, self.calls, self._gates, self.faults, self.limits
+        )
 
     @asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ExchangeSimulator]:
         """Listen until the block ends; port 0 takes any free one. Raises OSError if the port is taken."""
-        runner = web.AppRunner(self._server.application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECS)
+        application = web.Application()
+        application.add_routes([*self._server.routes(), *Control(self).routes()])
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECS)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -73,6 +93,7 @@ class ExchangeSimulator:
         finally:
             self._url = None
             self._gates.open_all()
+            self._server.let_go()
             await runner.cleanup()
 
     @property
@@ -92,6 +113,19 @@ class ExchangeSimulator:
         """The unified names of all markets, those not listed yet at the clock's time included."""
         return tuple(self._histories)
 
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """The candle lengths the venue offers, by unified name."""
+        return tuple(self._timeframes)
+
+    def set_clock(self, now: datetime) -> None:
+        """Move the exchange's clock to *now* (aware). Raises SimulatorError if it cannot be moved."""
+        self._movable_clock().set(now)
+
+    def advance_clock(self, step: timedelta) -> None:
+        """Move the exchange's clock by *step*. Raises SimulatorError if it cannot be moved."""
+        self._movable_clock().advance(step)
+
     def listed_at(self, symbol: str) -> datetime:
         """Return the open time of the market's first minute, aware UTC."""
         return self._history(symbol).market.listed
@@ -99,9 +133,12 @@ class ExchangeSimulator:
     def candles(self, symbol: str, timeframe: str, start: datetime, end: datetime) -> Rows:
         """Return the truth: every candle closed by the clock's now that opens in [start, end), oldest first.
 
+        It is what the venue has: without the minutes that it omits, with the outages that it had, with the values as
+        restated by now. Quiet minutes that are still to be published late are in it.
+
         Args:
             symbol: A unified name, one of `symbols`.
-            timeframe: `1m` … `1M`.
+            timeframe: One of `timeframes`.
             start: First open time, inclusive; aware.
             end: Last open time, exclusive; aware.
 
@@ -115,21 +152,46 @@ class ExchangeSimulator:
             ValueError: A datetime without zone.
         """
         history = self._history(symbol)
-        grid = TIMEFRAMES.get(timeframe)
+        grid = self._timeframes.get(timeframe)
         if grid is None:
-            raise UnknownTimeframeError(timeframe, TIMEFRAMES)
+            raise UnknownTimeframeError(timeframe, self._timeframes)
         now_ms = to_milliseconds(self.clock.now())
-        rows = history.candles(grid, to_milliseconds(start), to_milliseconds(end), now_ms)
+        rows = history.candles(grid, to_milliseconds(start), to_milliseconds(end), now_ms, unpublished=True)
         closed = grid.shift(rows["timestamp"], 1) <= now_ms
         return to_floats(rows[closed], history.market)
 
-    def inject(self, fault: Fault, endpoint: str = "klines", times: int | None = 1) -> None:
-        """Let the next *times* calls of *endpoint* meet *fault* (None: all until `clear_faults`)."""
-        self._faults.inject(fault, endpoint, times)
+    def inject(
+        self,
+        fault: Fault | MarketEvent | str,
+        endpoint: str = "klines",
+        times: int | None = 1,
+        probability: float = 1.0,
+    ) -> None:
+        """Let something go wrong.
+
+        Args:
+            fault: What: an object of `cb_trade_simulator.faults`, or its spelling (`"429=7:0.1"`), which then also
+                says the endpoint and the probability. An event of a market happens once, and to all its calls.
+            endpoint: Whose calls meet it; `*` for all.
+            times: How many calls meet it, from the next one on (None: all until `clear_faults`).
+            probability: How likely such a call meets it, by chance that follows the seed.
+
+        Raises:
+            BadFaultError: The spelling makes no sense, or the event is none that the market can have.
+            UnknownSymbolError: The event is about a market that does not exist.
+        """
+        label = fault if isinstance(fault, str) else None
+        asked = parse(fault) if isinstance(fault, str) else fault
+        if isinstance(asked, Injection):
+            self.faults.inject(asked.fault, asked.endpoint, times, asked.probability, label)
+        elif isinstance(asked, MarketEvent):
+            self._decree(asked)
+        else:
+            self.faults.inject(asked, endpoint, times, probability)
 
     def clear_faults(self) -> None:
-        """Forget all faults that have not been met yet."""
-        self._faults.clear()
+        """Forget all faults that have not been met yet. What has befallen a market stays."""
+        self.faults.clear()
 
     def hold(self, endpoint: str, after: int = 0) -> None:
         """Let calls of *endpoint* wait unanswered until `release`, except the first *after* since the last reset.
@@ -145,6 +207,19 @@ class ExchangeSimulator:
     async def wait_for_calls(self, endpoint: str, number: int) -> None:
         """Return once that many calls of *endpoint* have arrived since the last reset, answered or held."""
         await self.calls.wait_for(endpoint, number)
+
+    def _decree(self, event: MarketEvent) -> None:
+        try:
+            event.apply(self._histories)
+        except KeyError as unknown:
+            raise UnknownSymbolError(str(unknown.args[0]), self._histories) from unknown
+        except ValueError as problem:
+            raise BadFaultError(repr(event), str(problem)) from problem
+
+    def _movable_clock(self) -> MovableClock:
+        if not isinstance(self.clock, MovableClock):
+            raise SimulatorError("this clock cannot be moved; use a ManualClock or a RunningClock")
+        return self.clock
 
     def _history(self, symbol: str) -> History:
         history = self._histories.get(symbol)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from cb_trade_simulator.markets.market import Market
 
-MARKETS = (
+SPOT = (
     Market(
         symbol="BTC/USDT",
         listed=datetime(2017, 8, 17, 4, 0, tzinfo=UTC),
@@ -101,3 +102,25 @@ MARKETS = (
         trade_value=120,
     ),
 )
+
+BTC_USD = replace(SPOT[0], symbol="BTC/USD", trades_per_minute=40, trade_value=900)
+"""For venues where dollars are traded, and which give that pair a name of its own."""
+
+PERPETUALS = (
+    replace(
+        SPOT[0],
+        symbol="BTC/USDT:USDT",
+        listed=datetime(2019, 9, 8, 17, 57, tzinfo=UTC),
+        price_decimals=1,
+        amount_decimals=3,
+    ),
+    replace(
+        SPOT[2],
+        symbol="SOL/USDT:USDT",
+        listed=datetime(2021, 10, 15, 8, 0, tzinfo=UTC),
+        price_decimals=3,
+        amount_decimals=1,
+    ),
+)
+
+MARKETS = SPOT + PERPETUALS

@@ -11,10 +11,10 @@ MAX_DECIMALS = 8
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One spot pair.
+    """One spot pair or linear perpetual.
 
     Attributes:
-        symbol: The unified name, `BTC/USDT`.
+        symbol: The unified name, `BTC/USDT`, or `BTC/USDT:USDT` for a perpetual settled in its quote currency.
         listed: Open time of the first minute, aware UTC.
         price_decimals: A price is a whole number of ticks of 10^-price_decimals.
         amount_decimals: An amount is a whole number of steps of 10^-amount_decimals.
@@ -48,4 +48,27 @@ class Market:
 
     @property
     def quote(self) -> str:
-        return self.symbol.partition("/")[2]
+        return self.symbol.partition("/")[2].partition(":")[0]
+
+    @property
+    def is_perpetual(self) -> bool:
+        return ":" in self.symbol
+
+    @property
+    def price_tick(self) -> str:
+        """The smallest step of a price, as text: `0.01`."""
+        return smallest(self.price_decimals)
+
+    @property
+    def amount_step(self) -> str:
+        """The smallest step of an amount, as text: `0.00001`, `1`."""
+        return smallest(self.amount_decimals)
+
+
+def smallest(decimals: int) -> str:
+    """Return 10^-decimals as text.
+
+    >>> smallest(2), smallest(0)
+    ('0.01', '1')
+    """
+    return f"{10.0**-decimals:.{decimals}f}"

@@ -51,15 +51,19 @@ class FixedTimeframe:
 
 
 class CalendarMonths:
-    """Candles that begin on the first of a month."""
+    """Candles that begin on the first of a month, or of every so many months counted from a January."""
 
     is_made_of_hours = True
 
+    def __init__(self, months: int = 1) -> None:
+        self._months = months
+
     def opens(self, instants: Instants) -> Instants:
-        return self._to_instants(self._to_months(instants))
+        months = self._to_months(instants)
+        return self._to_instants(months - months % self._months)
 
     def shift(self, opens: Instants, candles: int) -> Instants:
-        return self._to_instants(self._to_months(opens) + candles)
+        return self._to_instants(self._to_months(opens) + candles * self._months)
 
     @staticmethod
     def _to_months(instants: Instants) -> Instants:
@@ -68,6 +72,22 @@ class CalendarMonths:
     @staticmethod
     def _to_instants(months: Instants) -> Instants:
         return months.astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64)
+
+
+class InZone:
+    """The candles of a timeframe by the clocks of a zone that is *hours* ahead of UTC all year."""
+
+    is_made_of_hours = True
+
+    def __init__(self, timeframe: Timeframe, hours: int) -> None:
+        self._timeframe = timeframe
+        self._ahead_ms = hours * HOUR_MS
+
+    def opens(self, instants: Instants) -> Instants:
+        return self._timeframe.opens(instants + self._ahead_ms) - self._ahead_ms
+
+    def shift(self, opens: Instants, candles: int) -> Instants:
+        return self._timeframe.shift(opens + self._ahead_ms, candles) - self._ahead_ms
 
 
 TIMEFRAMES: dict[str, Timeframe] = {
@@ -87,6 +107,12 @@ TIMEFRAMES: dict[str, Timeframe] = {
     "1w": FixedTimeframe(7 * DAY_MS, anchor_ms=FIRST_MONDAY_MS),
     "1M": CalendarMonths(),
 }
+"""The lengths most venues share; a venue's own table says which it has and may add others."""
+
+
+def choose(*names: str) -> dict[str, Timeframe]:
+    """Return the timeframes of these names."""
+    return {name: TIMEFRAMES[name] for name in names}
 
 
 def open_of(timeframe: Timeframe, instant_ms: int) -> int:

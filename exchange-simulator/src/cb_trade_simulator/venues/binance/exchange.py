@@ -1,4 +1,4 @@
-"""Which address answers what, and what it costs."""
+"""Which address answers what, and what it costs: spot, and perpetuals on a host of their own."""
 
 from __future__ import annotations
 
@@ -9,36 +9,51 @@ from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
+from cb_trade_simulator.limits import Window
+from cb_trade_simulator.markets.catalogue import MARKETS
 from cb_trade_simulator.markets.order_book import order_book
 from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import TIMEFRAMES
-from cb_trade_simulator.venues.binance.exchange_info import exchange_info, market_id
+from cb_trade_simulator.venues.binance.exchange_info import exchange_info, futures_exchange_info, market_id
 from cb_trade_simulator.venues.binance.parameters import (
     NUMBER_PATTERN,
     Parameters,
     Refused,
     invalid_interval,
     invalid_symbol,
+    too_many_requests,
 )
 from cb_trade_simulator.venues.binance.rows import aggregate_trade_rows, kline_rows, level_rows, trade_rows
+from cb_trade_simulator.venues.row_shape import RowShape, list_at
 from cb_trade_simulator.venues.venue import Answer
 from cb_trade_simulator.venues.weights import WeightPerMinute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from cb_trade_simulator.limits import Allowance
     from cb_trade_simulator.markets.history import History
+    from cb_trade_simulator.markets.market import Market
+    from cb_trade_simulator.markets.timeframes import Timeframe
     from cb_trade_simulator.venues.venue import Question
 
-HOSTS = frozenset(
+SPOT_HOSTS = frozenset(
     {"api.binance.com", "data-api.binance.vision", *(f"api{number}.binance.com" for number in range(1, 5))}
 )
+FUTURES_HOST = "fapi.binance.com"  # perpetuals settled in the quote currency
+COIN_FUTURES_HOST = "dapi.binance.com"  # settled in the base currency: none are traded here
 NOT_FOUND = Answer(b"<html><body><h2>404 Not found</h2></body></html>", 404, content_type="text/html")
 
 
 class Binance:
-    """The spot exchange. Unlike the real one it does not turn away who has used up the minute's weight."""
+    """The exchange. Who has used up the minute's weight is turned away only if the simulator enforces limits."""
+
+    markets: ClassVar[tuple[Market, ...]] = MARKETS
+    timeframes: ClassVar[Mapping[str, Timeframe]] = TIMEFRAMES
+    fills_quiet_minutes: ClassVar[bool] = True
+    allowances: ClassVar[Mapping[str, Allowance]] = {"spot": Window(6000, 60), "futures": Window(2400, 60)}
+    row_shape: ClassVar[RowShape] = RowShape(list_at(), time=0, prices=(1, 2, 3, 4))
 
     outages: ClassVar[tuple[Outage, ...]] = (
         Outage(datetime(2018, 2, 8, 0, 28, tzinfo=UTC), datetime(2018, 2, 8, 8, 30, tzinfo=UTC)),
@@ -52,19 +67,33 @@ class Binance:
     )
 
     def __init__(self, histories: Iterable[History]) -> None:
-        self._histories = {market_id(history.market): history for history in histories}
-        self._weight = WeightPerMinute()
+        self._spot: dict[str, History] = {}
+        self._perpetuals: dict[str, History] = {}
+        for history in histories:
+            (self._perpetuals if history.market.is_perpetual else self._spot)[market_id(history.market)] = history
+        self._weights = {name: WeightPerMinute() for name in self.allowances}
 
     def endpoint(self, question: Question) -> str | None:
         route = _route(question)
         return route.endpoint if route else None
+
+    def cost(self, question: Question) -> tuple[str, int]:
+        route = _route(question)
+        return (_allowance(question), _weight(route, question)) if route else ("", 0)
+
+    def refuse_too_many(self, question: Question, _now_ms: int, retry_after_secs: int | None) -> Answer:
+        headers = {} if retry_after_secs is None else {"Retry-After": str(retry_after_secs)}
+        allowance = self.allowances[_allowance(question)]
+        limit = round(allowance.per_second * 60)
+        return Answer(too_many_requests(limit).body, 429, headers)
 
     def answer(self, question: Question, now_ms: int) -> Answer:
         route = _route(question)
         if route is None:
             return NOT_FOUND
         parameters = Parameters(question.query)
-        used = str(self._weight.use(_weight(route, question), now_ms))
+        allowance, weight = self.cost(question)
+        used = str(self._weights[allowance].use(weight, now_ms))
         headers = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
         try:
             body = route.handler(self, parameters, now_ms)
@@ -83,15 +112,30 @@ class Binance:
     def exchange_info(self, parameters: Parameters, now_ms: int) -> bytes:
         wanted = parameters.symbols()
         parameters.refuse_unread()
-        histories = [self._history(symbol, now_ms) for symbol in wanted] or self._histories.values()
-        return orjson.dumps(exchange_info([h.market for h in histories if h.listed_ms <= now_ms], now_ms))
+        histories = [_known(self._spot, symbol, now_ms) for symbol in wanted] or self._spot.values()
+        return orjson.dumps(exchange_info([h for h in histories if h.is_known(now_ms)], now_ms))
+
+    def futures_exchange_info(self, parameters: Parameters, now_ms: int) -> bytes:
+        parameters.refuse_unread()
+        return orjson.dumps(futures_exchange_info([h for h in self._perpetuals.values() if h.is_known(now_ms)], now_ms))
+
+    def coin_futures_exchange_info(self, parameters: Parameters, now_ms: int) -> bytes:
+        parameters.refuse_unread()
+        return orjson.dumps(futures_exchange_info([], now_ms))
 
     def klines(self, parameters: Parameters, now_ms: int) -> bytes:
+        return self._klines(self._spot, parameters, now_ms, most=1000)
+
+    def futures_klines(self, parameters: Parameters, now_ms: int) -> bytes:
+        return self._klines(self._perpetuals, parameters, now_ms, most=1500)
+
+    @staticmethod
+    def _klines(histories: Mapping[str, History], parameters: Parameters, now_ms: int, most: int) -> bytes:
         symbol, interval = parameters.symbol(), parameters.interval()
         start_ms, end_ms = parameters.instant("startTime"), parameters.instant("endTime")
-        limit = parameters.limit(default=500, most=1000)
+        limit = parameters.limit(default=500, most=most)
         parameters.refuse_unread()
-        history = self._history(symbol, now_ms)
+        history = _known(histories, symbol, now_ms)
         timeframe = TIMEFRAMES.get(interval)
         if timeframe is None:
             raise invalid_interval()
@@ -105,7 +149,7 @@ class Binance:
     def depth(self, parameters: Parameters, now_ms: int) -> bytes:
         symbol, limit = parameters.symbol(), parameters.limit(default=100, most=5000)
         parameters.refuse_unread()
-        history = self._history(symbol, now_ms)
+        history = _known(self._spot, symbol, now_ms)
         last_close = history.newest(TIMEFRAMES["1m"], 1, now_ms + 1, now_ms)["close"]
         if not len(last_close):  # listed this very minute, nothing traded yet
             return b'{"lastUpdateId":%d,"bids":[],"asks":[]}' % now_ms
@@ -117,7 +161,7 @@ class Binance:
     def trades(self, parameters: Parameters, now_ms: int) -> bytes:
         symbol, limit = parameters.symbol(), parameters.limit(default=500, most=1000)
         parameters.refuse_unread()
-        history = self._history(symbol, now_ms)
+        history = _known(self._spot, symbol, now_ms)
         return trade_rows(Tape(history).newest(limit, now_ms + 1), history.market)
 
     def aggregate_trades(self, parameters: Parameters, now_ms: int) -> bytes:
@@ -126,17 +170,18 @@ class Binance:
         start_ms, end_ms = parameters.instant("startTime"), parameters.instant("endTime")
         limit = parameters.limit(default=500, most=1000)
         parameters.refuse_unread()
-        history = self._history(symbol, now_ms)
+        history = _known(self._spot, symbol, now_ms)
         stop_ms = now_ms + 1 if end_ms is None else min(end_ms, now_ms) + 1
         tape = Tape(history)
         rows = tape.newest(limit, stop_ms) if start_ms is None else tape.oldest(limit, start_ms, stop_ms)
         return aggregate_trade_rows(rows, history.market)
 
-    def _history(self, symbol: str, now_ms: int) -> History:
-        history = self._histories.get(symbol)
-        if history is None or history.listed_ms > now_ms:
-            raise invalid_symbol()
-        return history
+
+def _known(histories: Mapping[str, History], symbol: str, now_ms: int) -> History:
+    history = histories.get(symbol)
+    if history is None or not history.is_known(now_ms):
+        raise invalid_symbol()
+    return history
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +203,40 @@ ROUTES = {
     "/api/v3/aggTrades": Route("aggTrades", 4, Binance.aggregate_trades),
 }
 
+FUTURES_ROUTES = {
+    "/fapi/v1/time": Route("time", 1, Binance.time),
+    "/fapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.futures_exchange_info),
+    "/fapi/v1/klines": Route("klines", 5, Binance.futures_klines),
+}
+COIN_FUTURES_ROUTES = {
+    "/dapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.coin_futures_exchange_info),
+}
+ROUTES_OF_HOST = {
+    **dict.fromkeys(SPOT_HOSTS, ROUTES),
+    FUTURES_HOST: FUTURES_ROUTES,
+    COIN_FUTURES_HOST: COIN_FUTURES_ROUTES,
+}
+
 # A book weighs more the deeper it is: up to 100 levels the route's own weight, then these.
 DEPTH_WEIGHTS = ((1000, 250), (500, 50), (100, 25))
+# And a page of futures candles the longer it is: from so many rows on.
+FUTURES_KLINE_WEIGHTS = ((1001, 10), (500, 5), (100, 2), (0, 1))
 
 
 def _route(question: Question) -> Route | None:
-    return ROUTES.get(question.path) if question.host in HOSTS else None
+    return ROUTES_OF_HOST.get(question.host, {}).get(question.path)
+
+
+def _allowance(question: Question) -> str:
+    return "spot" if question.host in SPOT_HOSTS else "futures"
 
 
 def _weight(route: Route, question: Question) -> int:
     limit = question.query.get("limit", "")
-    if route.endpoint == "depth" and re.fullmatch(NUMBER_PATTERN, limit, re.ASCII):
+    if not re.fullmatch(NUMBER_PATTERN, limit, re.ASCII):
+        return route.weight
+    if route.endpoint == "depth":
         return next((weight for above, weight in DEPTH_WEIGHTS if int(limit) > above), route.weight)
+    if route.endpoint == "klines" and question.host == FUTURES_HOST:
+        return next(weight for rows, weight in FUTURES_KLINE_WEIGHTS if int(limit) >= rows)
     return route.weight

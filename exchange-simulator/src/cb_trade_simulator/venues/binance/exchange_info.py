@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cb_trade_simulator.markets.history import History
     from cb_trade_simulator.markets.market import Market
 
 RATE_LIMITS = [
@@ -31,21 +32,34 @@ def market_id(market: Market) -> str:
     return market.base + market.quote
 
 
-def exchange_info(markets: Iterable[Market], now_ms: int) -> dict[str, Any]:
+def exchange_info(histories: Iterable[History], now_ms: int) -> dict[str, Any]:
     """Return the answer of `/api/v3/exchangeInfo`."""
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
         "rateLimits": RATE_LIMITS,
         "exchangeFilters": [],
-        "symbols": [_symbol(market) for market in markets],
+        "symbols": [_symbol(history, now_ms) for history in histories],
     }
 
 
-def _symbol(market: Market) -> dict[str, Any]:
+def futures_exchange_info(histories: Iterable[History], now_ms: int) -> dict[str, Any]:
+    """Return the answer of `/fapi/v1/exchangeInfo`."""
+    return {
+        "timezone": "UTC",
+        "serverTime": now_ms,
+        "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400}],
+        "exchangeFilters": [],
+        "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
+        "symbols": [_perpetual(history, now_ms) for history in histories],
+    }
+
+
+def _symbol(history: History, now_ms: int) -> dict[str, Any]:
+    market = history.market
     return {
         "symbol": market_id(market),
-        "status": "TRADING",
+        "status": _status(history, now_ms),
         "baseAsset": market.base,
         "baseAssetPrecision": 8,
         "quoteAsset": market.quote,
@@ -69,6 +83,35 @@ def _symbol(market: Market) -> dict[str, Any]:
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
         "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"],
     }
+
+
+def _perpetual(history: History, now_ms: int) -> dict[str, Any]:
+    market = history.market
+    tick, step = market.price_tick, market.amount_step
+    return {
+        "symbol": market_id(market),
+        "pair": market_id(market),
+        "contractType": "PERPETUAL",
+        "deliveryDate": 4133404800000,
+        "onboardDate": history.listed_ms,
+        "status": _status(history, now_ms),
+        "baseAsset": market.base,
+        "quoteAsset": market.quote,
+        "marginAsset": market.quote,
+        "pricePrecision": market.price_decimals,
+        "quantityPrecision": market.amount_decimals,
+        "underlyingType": "COIN",
+        "orderTypes": ["LIMIT", "MARKET", "STOP", "STOP_MARKET"],
+        "filters": [
+            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "4529764", "tickSize": tick},
+            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "1000", "stepSize": step},
+            {"filterType": "MIN_NOTIONAL", "notional": "5"},
+        ],
+    }
+
+
+def _status(history: History, now_ms: int) -> str:
+    return "TRADING" if history.is_traded(now_ms) else "BREAK"
 
 
 def _filters(market: Market) -> list[dict[str, Any]]:

@@ -37,6 +37,15 @@ def invalid_interval() -> Refused:
     return Refused(-1120, "Invalid interval.")
 
 
+def too_many_requests(limit: int) -> Refused:
+    """Return what is said to a client that has used more than *limit* in a minute; it comes with HTTP 429."""
+    return Refused(
+        -1003,
+        f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+        "Please use WebSocket Streams for live updates to avoid polling the API.",
+    )
+
+
 class Parameters:
     """The parameters of one call. Every method raises `Refused` where Binance refuses."""
 

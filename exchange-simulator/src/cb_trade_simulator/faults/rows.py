@@ -1,0 +1,57 @@
+"""Spoiling a page of candles in the ways that real exchanges have been seen to."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from cb_trade_simulator.clock import DAY_MS
+
+if TYPE_CHECKING:
+    from cb_trade_simulator.venues.row_shape import RowShape
+
+
+def duplicate(rows: list[Any], _shape: RowShape) -> None:
+    """Tell the middle row twice."""
+    middle = len(rows) // 2
+    rows.insert(middle, copy.copy(rows[middle]))
+
+
+def conflict(rows: list[Any], shape: RowShape) -> None:
+    """Tell the middle row twice, the second time with other prices."""
+    middle = len(rows) // 2
+    other = copy.copy(rows[middle])
+    for price in shape.prices:
+        other[price] = _like(other[price], float(other[price]) * 1.5)
+    rows.insert(middle + 1, other)
+
+
+def stray(rows: list[Any], shape: RowShape) -> None:
+    """Add a row from a day before the first and one from a day after the last."""
+    for end, days in ((0, -1), (len(rows) - 1, 1)):
+        row = copy.copy(rows[end])
+        back = -days if shape.newest_first else days
+        row[shape.time] = _like(row[shape.time], int(row[shape.time]) + back * DAY_MS // shape.unit_ms)
+        rows.insert(0 if end == 0 else len(rows), row)
+
+
+def null_prices(rows: list[Any], shape: RowShape) -> None:
+    """Leave the middle row without prices."""
+    row = rows[len(rows) // 2]
+    for price in shape.prices:
+        row[price] = None
+
+
+def unsort(rows: list[Any], _shape: RowShape) -> None:
+    """Tell the odd rows after the even ones."""
+    rows[:] = rows[::2] + rows[1::2]
+
+
+def drop(rows: list[Any], _shape: RowShape) -> None:
+    """Tell none, as if there were nothing."""
+    rows.clear()
+
+
+def _like(pattern: Any, value: float) -> Any:
+    """Return *value* written as *pattern* is: as text or as a number."""
+    return f"{value:g}" if isinstance(pattern, str) and isinstance(value, float) else type(pattern)(value)

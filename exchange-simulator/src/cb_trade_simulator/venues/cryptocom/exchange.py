@@ -1,0 +1,140 @@
+"""Crypto.com's addresses, limits and answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+from cb_trade_simulator.clock import DAY_MS
+from cb_trade_simulator.json_rows import json_rows
+from cb_trade_simulator.limits import Window
+from cb_trade_simulator.markets.catalogue import BTC_USD, PERPETUALS, SPOT
+from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.timeframes import FIRST_MONDAY_MS, FixedTimeframe, choose
+from cb_trade_simulator.venues.columns import amount, milliseconds, price
+from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
+from cb_trade_simulator.venues.row_shape import RowShape, list_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cb_trade_simulator.json_rows import Part
+    from cb_trade_simulator.limits import Allowance
+    from cb_trade_simulator.markets.candle import Rows
+    from cb_trade_simulator.markets.history import History
+    from cb_trade_simulator.markets.market import Market
+    from cb_trade_simulator.markets.timeframes import Timeframe
+    from cb_trade_simulator.venues.rest import Call
+
+DEFAULT, MOST = 25, 300
+TIMEFRAME_NAMES = {
+    **{name: name for name in ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h")},
+    "1D": "1d",
+    "7D": "1w",
+    "14D": "2w",
+    "1M": "1M",
+}
+CANDLES_METHOD, INSTRUMENTS_METHOD = "public/get-candlestick", "public/get-instruments"
+
+
+class CryptoCom(RestVenue):
+    """The exchange; its perpetuals are settled in dollars. It tells nobody the time."""
+
+    hosts = frozenset({"api.crypto.com"})
+    markets: ClassVar[tuple[Market, ...]] = (
+        *SPOT,
+        BTC_USD,
+        replace(PERPETUALS[0], symbol="BTC/USD:USD"),
+        replace(PERPETUALS[1], symbol="SOL/USD:USD"),
+    )
+    outages: ClassVar[tuple[Outage, ...]] = (
+        Outage(datetime(2022, 1, 17, 4, 40, tzinfo=UTC), datetime(2022, 1, 17, 6, 5, tzinfo=UTC)),
+        Outage(datetime(2023, 8, 9, 10, 0, tzinfo=UTC), datetime(2023, 8, 9, 13, 0, tzinfo=UTC)),
+    )
+    timeframes: ClassVar[Mapping[str, Timeframe]] = {
+        **choose("1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d", "1w"),
+        "2w": FixedTimeframe(14 * DAY_MS, anchor_ms=FIRST_MONDAY_MS),
+        **choose("1M"),
+    }
+    allowances: ClassVar[Mapping[str, Allowance]] = {
+        CANDLES_METHOD: Window(100, 1),
+        INSTRUMENTS_METHOD: Window(100, 1),
+    }
+    row_shape: ClassVar[RowShape] = RowShape(list_at("result", "data"), time="t", prices=("o", "h", "l", "c"))
+    routes = (
+        Route("exchangeInfo", f"/exchange/v1/{INSTRUMENTS_METHOD}", "instruments", INSTRUMENTS_METHOD),
+        Route("klines", f"/exchange/v1/{CANDLES_METHOD}", "candles", CANDLES_METHOD),
+    )
+
+    @staticmethod
+    def market_id(market: Market) -> str:
+        return f"{market.base}{market.quote}-PERP" if market.is_perpetual else f"{market.base}_{market.quote}"
+
+    def too_many(self, _now_ms: int) -> Refused:
+        return _refused(42901, "TOO_MANY_REQUESTS", 429)
+
+    def instruments(self, call: Call) -> bytes:
+        data = [_instrument(name, history, call.now_ms) for name, history in self.known(call.now_ms)]
+        return orjson.dumps({"id": -1, "method": INSTRUMENTS_METHOD, "code": 0, "result": {"data": data}})
+
+    def candles(self, call: Call) -> bytes:
+        """Answer with the newest `count` candles that open after `start_ts` and before `end_ts`, both exclusive."""
+        name = call.query.get("instrument_name", "")
+        history = self.history(name, call.now_ms, _refused(40004, "Invalid instrument_name"))
+        interval = call.query.get("timeframe", "1m")
+        timeframe = self.timeframes.get(TIMEFRAME_NAMES.get(interval, ""))
+        if timeframe is None:
+            raise _refused(40004, "Invalid timeframe")
+        count = whole_number(call.query.get("count"), _refused(40004, "Invalid count"), MOST)
+        start_ms = whole_number(call.query.get("start_ts"), _refused(40004, "Invalid start_ts"))
+        end_ms = whole_number(call.query.get("end_ts"), _refused(40004, "Invalid end_ts"))
+        rows = history.newest(
+            timeframe,
+            DEFAULT if count is None else count,
+            call.now_ms + 1 if end_ms is None else end_ms,
+            call.now_ms,
+            0 if start_ms is None else start_ms + 1,
+        )
+        result = b'{"interval":"%b","data":%b,"instrument_name":"%b"}' % (
+            interval.encode(),
+            _rows(rows, history.market),
+            name.encode(),
+        )
+        return b'{"id":-1,"method":"%b","code":0,"result":%b}' % (CANDLES_METHOD.encode(), result)
+
+
+def _rows(rows: Rows, market: Market) -> bytes:
+    """Return `[{"o":"…","h":"…","l":"…","c":"…","v":"…","t":milliseconds}, …]`."""
+    parts: list[Part] = ['{"o":"', price(rows, "open", market)]
+    for letter, name in (("h", "high"), ("l", "low"), ("c", "close")):
+        parts += [f'","{letter}":"', price(rows, name, market)]
+    return json_rows([*parts, '","v":"', amount(rows, market), '","t":', milliseconds(rows), "}"])
+
+
+def _instrument(name: str, history: History, now_ms: int) -> dict[str, Any]:
+    market = history.market
+    return {
+        "symbol": name,
+        "inst_type": "PERPETUAL_SWAP" if market.is_perpetual else "CCY_PAIR",
+        "display_name": f"{market.base}/{market.quote}",
+        "base_ccy": market.base,
+        "quote_ccy": market.quote,
+        "quote_decimals": market.price_decimals,
+        "quantity_decimals": market.amount_decimals,
+        "price_tick_size": market.price_tick,
+        "qty_tick_size": market.amount_step,
+        "max_leverage": "50",
+        "tradable": history.is_traded(now_ms),
+        "expiry_timestamp_ms": 0,
+        "beta_product": False,
+        "margin_buy_enabled": False,
+        "margin_sell_enabled": False,
+        **({"contract_size": "1"} if market.is_perpetual else {}),
+    }
+
+
+def _refused(code: int, message: str, status: int = 400) -> Refused:
+    return Refused({"id": -1, "method": CANDLES_METHOD, "code": code, "message": message}, status)

@@ -1,0 +1,53 @@
+"""The unmodified CCXT classes, pointed at a simulator, and the way of paging that is exact with them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import ccxt.async_support as ccxt
+
+from cb_trade_simulator import ExchangeSimulator
+from cb_trade_simulator.clock import to_milliseconds
+from cb_trade_simulator.markets.timeframes import shifted
+from cb_trade_simulator.venues import VENUES
+
+PAGE_ROWS = {
+    "binance": 1000,
+    "bybit": 1000,
+    "coinbase": 300,
+    "coinbaseexchange": 300,
+    "cryptocom": 300,
+    "kraken": 720,
+    "okx": 300,
+}
+
+
+def rewritten(address: Any, base_url: str) -> Any:
+    if isinstance(address, dict):
+        return {name: rewritten(part, base_url) for name, part in address.items()}
+    return address.replace("https://", f"{base_url}/") if isinstance(address, str) else address
+
+
+def make_exchange(simulator: ExchangeSimulator, venue: str, **config: Any) -> Any:
+    exchange = getattr(ccxt, venue)({"enableRateLimit": False, **config})
+    exchange.urls["api"] = rewritten(exchange.urls["api"], simulator.base_url)
+    return exchange
+
+
+async def fetch_all(exchange: Any, symbol: str, timeframe: str, start: datetime, end: datetime) -> list[list[float]]:
+    """Return all rows in [start, end), as few calls as the venue's pages allow."""
+    venue = exchange.id
+    grid, limit = VENUES[venue].timeframes[timeframe], PAGE_ROWS[venue]
+    since, end_ms = to_milliseconds(start), to_milliseconds(end)
+    if venue == "kraken":  # what one call does not bring, no call does
+        rows = await exchange.fetch_ohlcv(symbol, timeframe, since=since)
+        return [row for row in rows if since <= row[0] < end_ms]
+    rows = []
+    while since < end_ms:
+        window_end = min(shifted(grid, since, limit), end_ms)
+        page = await exchange.fetch_ohlcv(symbol, timeframe, since=since, limit=limit)
+        page = [row for row in page if since <= row[0] < window_end]
+        rows += page
+        since = shifted(grid, page[-1][0], 1) if len(page) == limit else window_end
+    return rows
