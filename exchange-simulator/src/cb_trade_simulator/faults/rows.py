@@ -28,11 +28,11 @@ def conflict(rows: list[Any], shape: RowShape) -> None:
 
 def stray(rows: list[Any], shape: RowShape) -> None:
     """Add a row from a day before the first and one from a day after the last."""
-    for end, days in ((0, -1), (len(rows) - 1, 1)):
-        row = copy.copy(rows[end])
-        back = -days if shape.newest_first else days
-        row[shape.time] = _like(row[shape.time], int(row[shape.time]) + back * DAY_MS // shape.unit_ms)
-        rows.insert(0 if end == 0 else len(rows), row)
+    day = DAY_MS // shape.unit_ms * (-1 if shape.newest_first else 1)
+    first, last = copy.copy(rows[0]), copy.copy(rows[-1])
+    first[shape.time] = _like(first[shape.time], int(first[shape.time]) - day)
+    last[shape.time] = _like(last[shape.time], int(last[shape.time]) + day)
+    rows[:] = [first, *rows, last]
 
 
 def null_prices(rows: list[Any], shape: RowShape) -> None:

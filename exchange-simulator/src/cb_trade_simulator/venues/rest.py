@@ -137,13 +137,14 @@ class RestVenue:
 LATEST_MS = 253_402_300_799_999  # the end of year 9999: whatever lies beyond is as far away
 
 
-def whole_number(text: str | None, refusal: Refused, at_most: int = LATEST_MS) -> int | None:
-    """Return a number not below zero out of a query; more than *at_most* counts as that. None if it was not sent.
+def whole_number(text: str | None, refusal: Refused, at_most: int = LATEST_MS, *, signed: bool = False) -> int | None:
+    """Return a number out of a query, at most *at_most* and at least zero; None if it was not sent.
 
-    Raises *refusal* for anything that is not a whole number.
+    Raises *refusal* for anything that is not a whole number; a negative one passes (as zero) only if it may be
+    *signed*: CCXT asks some venues from one candle before the wanted one, which may lie before 1970.
     """
     if text is None:
         return None
-    if not re.fullmatch("[0-9]{1,24}", text, re.ASCII):
+    if not re.fullmatch("-?[0-9]{1,24}" if signed else "[0-9]{1,24}", text, re.ASCII):
         raise refusal
-    return min(int(text), at_most)
+    return max(0, min(int(text), at_most))

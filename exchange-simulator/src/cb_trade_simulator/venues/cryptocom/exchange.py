@@ -89,7 +89,7 @@ class CryptoCom(RestVenue):
         if timeframe is None:
             raise _refused(40004, "Invalid timeframe")
         count = whole_number(call.query.get("count"), _refused(40004, "Invalid count"), MOST)
-        start_ms = whole_number(call.query.get("start_ts"), _refused(40004, "Invalid start_ts"))
+        start_ms = whole_number(call.query.get("start_ts"), _refused(40004, "Invalid start_ts"), signed=True)
         end_ms = whole_number(call.query.get("end_ts"), _refused(40004, "Invalid end_ts"))
         rows = history.newest(
             timeframe,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +16,7 @@ from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.timeframes import FixedTimeframe, choose
 from cb_trade_simulator.venues.columns import amount, price, seconds
 from cb_trade_simulator.venues.kraken.names import asset_id, pair_id, pair_short_name, short_name
-from cb_trade_simulator.venues.rest import Refused, RestVenue, Route
+from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape
 
 if TYPE_CHECKING:
@@ -105,13 +104,11 @@ class Kraken(RestVenue):
         timeframe = self.timeframes.get(INTERVALS.get(call.query.get("interval", "1"), ""))
         if timeframe is None:
             raise _refused("EGeneral:Invalid arguments:Invalid interval")
-        since = call.query.get("since", "0")
-        if not re.fullmatch("-?[0-9]{1,18}", since, re.ASCII):
-            raise _refused("EGeneral:Invalid arguments:since")
+        since = whole_number(call.query.get("since"), _refused("EGeneral:Invalid arguments:since"), signed=True) or 0
         rows = history.newest(timeframe, CANDLES_KEPT, call.now_ms + 1, call.now_ms)
         closed = rows[timeframe.shift(rows["timestamp"], 1) <= call.now_ms]
         last = int(closed["timestamp"][-1]) // 1000 if len(closed) else 0
-        rows = rows[rows["timestamp"] > int(since) * 1000]
+        rows = rows[rows["timestamp"] > since * 1000]
         return b'{"error":[],"result":{"%b":%b,"last":%d}}' % (name.encode(), _rows(rows, history.market), last)
 
 
