@@ -183,3 +183,19 @@ async def test_an_unknown_timeframe_is_refused(venue, exchange, simulator):
 
     with pytest.raises(ccxt.ExchangeError):
         await exchange.fetch_ohlcv("BTC/USDT", "7m")
+
+
+@pytest.mark.parametrize("venue", ["okx"])
+async def test_okx_is_asked_for_recent_candles_at_the_address_of_recent_ones(venue):
+    """CCXT decides by the machine's clock, which here is the exchange's too."""
+    async with ExchangeSimulator(venue).serve() as simulator:
+        exchange = make_exchange(simulator, venue)
+        try:
+            now_ms = to_milliseconds(simulator.clock.now())
+            for candles_ago in (10, 2000):
+                page = await exchange.fetch_ohlcv("BTC/USDT", "1m", since=now_ms - candles_ago * MINUTE_MS, limit=5)
+                assert len(page) == 5
+        finally:
+            await exchange.close()
+
+    assert simulator.calls.paths("klines") == ["/api/v5/market/candles", "/api/v5/market/history-candles"]
