@@ -102,7 +102,7 @@ async def test_restated_candles_have_other_values_when_asked_later(exchange, sim
     assert after == [list(row) for row in simulator.candles("SOL/USDT", "1m", START, AT).tolist()][:10]
     hour = simulator.candles("SOL/USDT", "1h", AT - timedelta(hours=1), AT)
     hour_minutes = simulator.candles("SOL/USDT", "1m", AT - timedelta(hours=1), AT)
-    assert hour["volume"][0] == pytest.approx(hour_minutes["volume"].sum())
+    assert hour["volume"][0] == pytest.approx(hour_minutes["volume"].sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("venue", [name for name in VENUES if VENUES[name].fills_quiet_minutes])
