@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -45,7 +46,8 @@ class Verified:
         """
         key = (path, version, batch)
         if key in self._known:
-            self._known.move_to_end(key)
+            with suppress(KeyError):  # forgotten just now, by another thread
+                self._known.move_to_end(key)
             return
         if rows_checksum(rows) != expected:
             raise ValueError(f"the checksum of batch {batch} does not match its rows")

@@ -15,11 +15,10 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.storage.housekeeping.in_order import in_order
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.survey import Role, survey
+from cb_trade_data.storage.interfaces import MAX_RACES
 from cb_trade_data.storage.object_storage import DamagedObjectError, ObjectStorage
 
 _DELETED_AT_ONCE: Final = 8
-# Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
-_MAX_RACES: Final = 100
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,12 @@ async def _forget(
     if start <= partition.range.start:
         return None
     attempt = _forget_all if start >= partition.range.end else partial(_forget_some, start=start)
-    for _ in range(_MAX_RACES):
+    for _ in range(MAX_RACES):
         try:
             return await attempt(storage, partition, size_bytes, dry_run)
         except VersionConflictError:
             continue  # Somebody wrote to it: what is to be deleted may be something else now.
-    raise StorageUnavailableError(str(partition), f"lost {_MAX_RACES} races for it in a row")
+    raise StorageUnavailableError(str(partition), f"lost {MAX_RACES} races for it in a row")
 
 
 async def _forget_all(storage: ObjectStorage, partition: Partition, size_bytes: int, dry_run: bool) -> Deletion | None:
@@ -150,10 +149,10 @@ async def _forget_some(
 
 
 async def _delete_facts(storage: ObjectStorage, series: Series) -> None:
-    for _ in range(_MAX_RACES):
+    for _ in range(MAX_RACES):
         try:
             await storage.delete_facts(series)
         except VersionConflictError:
             continue
         return
-    raise StorageUnavailableError(f"the facts of {series}", f"lost {_MAX_RACES} races for it in a row")
+    raise StorageUnavailableError(f"the facts of {series}", f"lost {MAX_RACES} races for it in a row")

@@ -63,20 +63,20 @@ class KnownFiles:
 
     def version(self, path: str) -> str:
         """Return the version of the file. Raises OSError if it cannot be read."""
-        known = self._find(path)
+        known = self._find(path, self._signature(path))
         return self.read(path, mapped=True).version if known is None else known.version
 
     def read(self, path: str, *, mapped: bool = False) -> StoredObject:
         """Return the file. Raises OSError if it cannot be read."""
         while True:
-            known = self._find(path)
+            before = self._signature(path)
+            known = self._find(path, before)
             if mapped and known is not None and known.mapped is not None:
                 return known.mapped
-            before = self._signature(path)
             data, is_mapped = self._content(path, map_it=mapped)
             if before == self._signature(path):  # else it was replaced in between, and which one was read is not clear
                 break
-        version = content_version(data) if known is None or known.signature != before else known.version
+        version = content_version(data) if known is None else known.version
         found = StoredObject(path, data, version)
         if time.time_ns() - _changed_at_ns(before) > _SETTLED_AFTER_NS:
             self._remember(path, _KnownFile(before, version, found if is_mapped else None))
@@ -104,16 +104,15 @@ class KnownFiles:
             return pa.py_buffer((self._root / path).read_bytes()), False
 
     def _signature(self, path: str) -> tuple[int, ...]:
-        status = (self._root / path).stat()
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-    def _find(self, path: str) -> _KnownFile | None:
-        """Return what is known of the file, if it is still the same one."""
         try:
-            signature = self._signature(path)
+            status = (self._root / path).stat()
         except OSError:
             self.forget(path)
             raise
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def _find(self, path: str, signature: tuple[int, ...]) -> _KnownFile | None:
+        """Return what is known of the file, if it is still the same one."""
         with self._lock:
             known = self._known.get(path)
             if known is None:

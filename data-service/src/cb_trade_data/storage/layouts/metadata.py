@@ -12,6 +12,7 @@ import pyarrow as pa
 from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage import formats
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.formats import FORMAT, FORMAT_KEY, reader_for
 from cb_trade_data.storage.integrity import Verified, bytes_checksum, rows_checksum
@@ -20,7 +21,7 @@ _FORMAT_KEY: Final = FORMAT_KEY.encode()
 _COVERAGE_KEY: Final = b"cb_trade.coverage"
 _BATCHES_KEY: Final = b"cb_trade.batches"
 _ENTRIES_KEY: Final = b"cb_trade.entries"
-CHECKSUM_KEY: Final = b"cb_trade.checksum"
+CHECKSUM_KEY: Final = formats.CHECKSUM_KEY.encode()
 
 
 @dataclass(frozen=True)
