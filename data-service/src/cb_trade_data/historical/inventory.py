@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
+from cb_trade_data.storage.in_order import in_order
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
@@ -55,23 +54,14 @@ async def take_inventory(
     stored = await storage.list_series(exchange)
     found = [series for series in stored if symbol in {None, series.symbol} and (after is None or str(series) > after)]
     page = found[:limit]
-    places = asyncio.Semaphore(_SERIES_AT_ONCE)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            looks = [tasks.create_task(_look(storage, series, stored[series], places)) for series in page]
-    except ExceptionGroup as failures:
-        # One is enough: they are all about the same storage.
-        raise failures.exceptions[0] from failures
-    return InventoryPage(tuple(look.result() for look in looks), str(page[-1]) if len(found) > limit else None)
 
-
-async def _look(
-    storage: IStorageManager, series: Series, partitions: Sequence[Partition], places: asyncio.Semaphore
-) -> StoredSeries:
-    async with places:
+    async def look(series: Series) -> StoredSeries:
         return StoredSeries(
             series,
-            await storage.first_timestamp(series, partitions),
-            await storage.latest_timestamp(series, partitions),
+            await storage.first_timestamp(series, stored[series]),
+            await storage.latest_timestamp(series, stored[series]),
             await storage.facts(series),
         )
+
+    async with aclosing(in_order(look, page, _SERIES_AT_ONCE)) as looks:
+        return InventoryPage(tuple([each async for each in looks]), str(page[-1]) if len(found) > limit else None)

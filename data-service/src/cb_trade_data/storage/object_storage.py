@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -25,6 +24,7 @@ from cb_trade_data.models.partition import Partition, partition_at, partitions_o
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.in_order import in_order
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage, PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
@@ -305,12 +305,13 @@ class ObjectStorage(IRawDataStorage):
 
     async def get_range(self, series: Series, wanted: TimeRange) -> pa.Table:
         """See `IRawDataStorage.get_range`."""
-        parts = [SCHEMAS[series.kind].empty_table()]
-        partitions = partitions_of(series, wanted)
-        while group := list(islice(partitions, _CONCURRENT_READS)):
-            found = await asyncio.gather(*(self.read_partition(partition, part) for partition, part in group))
-            parts += [stored.rows_in(part) for stored, (_, part) in zip(found, group, strict=True)]
-        return pa.concat_tables(parts)
+
+        async def rows(of: tuple[Partition, TimeRange]) -> pa.Table:
+            partition, part = of
+            return (await self.read_partition(partition, part)).rows_in(part)
+
+        async with aclosing(in_order(rows, partitions_of(series, wanted), _CONCURRENT_READS)) as parts:
+            return pa.concat_tables([SCHEMAS[series.kind].empty_table(), *[part async for part in parts]])
 
     async def get_latest_timestamp(
         self, series: Series, partitions: Sequence[Partition] | None = None

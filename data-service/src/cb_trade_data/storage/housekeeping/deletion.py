@@ -12,9 +12,9 @@ from typing import Final
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
-from cb_trade_data.storage.housekeeping.in_order import in_order
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.survey import Role, survey
+from cb_trade_data.storage.in_order import in_order
 from cb_trade_data.storage.interfaces import MAX_RACES
 from cb_trade_data.storage.object_storage import DamagedObjectError, ObjectStorage
 

@@ -14,9 +14,9 @@ from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.instants import from_ms
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.coverage import State
-from cb_trade_data.storage.housekeeping.in_order import in_order
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.survey import FoundObject, Role, survey
+from cb_trade_data.storage.in_order import in_order
 from cb_trade_data.storage.layouts.metadata import ObjectMetadata
 from cb_trade_data.storage.object_storage import DamagedObjectError, ObjectStorage
 

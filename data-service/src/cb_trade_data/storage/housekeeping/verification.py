@@ -15,10 +15,10 @@ from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.housekeeping.findings import Finding, FindingKind
-from cb_trade_data.storage.housekeeping.in_order import in_order
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.soundness import flaws
 from cb_trade_data.storage.housekeeping.survey import FoundObject, Role, abandoned, set_aside, survey
+from cb_trade_data.storage.in_order import in_order
 from cb_trade_data.storage.object_storage import DamagedObjectError, ObjectStorage
 from cb_trade_data.storage.series_facts import SeriesFacts
 

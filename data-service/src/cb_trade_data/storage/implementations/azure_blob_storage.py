@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -26,6 +26,7 @@ from azure.storage.blob.aio import BlobLeaseClient, BlobPrefix, ContainerClient
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.storage.implementations.renewed_lock import LEASE_SECS, RenewedLock
+from cb_trade_data.storage.in_order import in_order
 from cb_trade_data.storage.interfaces import PartitionLock
 from cb_trade_data.storage.layouts import Layout, StoredObject
 from cb_trade_data.storage.object_storage import Content, ListedObject, ObjectStorage
@@ -318,23 +319,10 @@ class BlobLock(RenewedLock):
             await self._lease.release()
 
 
-async def _some_at_once(work: Callable[[str], Awaitable[T]], paths: Sequence[str]) -> list[T]:
+async def _some_at_once(work: Callable[[str], Coroutine[Any, Any, T]], paths: Sequence[str]) -> list[T]:
     """Return what *work* gives for each path, in their order. The first failure cancels the rest and is raised."""
-    pending = iter(enumerate(paths))
-    done: dict[int, T] = {}
-
-    async def worker() -> None:
-        for number, path in pending:
-            done[number] = await work(path)
-
-    try:
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(min(_CONCURRENT_ENTRIES, len(paths))):
-                workers.create_task(worker())
-    except ExceptionGroup as group:
-        first = group.exceptions[0]
-        raise first from first.__cause__
-    return [done[number] for number in range(len(paths))]
+    async with aclosing(in_order(work, paths, _CONCURRENT_ENTRIES)) as results:
+        return [each async for each in results]
 
 
 @asynccontextmanager

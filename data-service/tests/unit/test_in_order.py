@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from cb_trade_data.storage.housekeeping.in_order import in_order
+from cb_trade_data.storage.in_order import in_order
 
 
 async def numbers(count: int) -> AsyncIterator[int]:
