@@ -86,12 +86,12 @@ def overtaken(storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch, times: in
     reads: list[str] = []
     read_object = storage.read_object
 
-    async def read(path: str, work: Callable[[StoredObject], object], *, mapped: bool = False) -> object:
+    async def read(path: str, work: Callable[[StoredObject], object]) -> object:
         if len(reads) < times:
             reads.append("other")
             return work(StoredObject(path, pa.py_buffer(b"of the past"), f"version {len(reads)}"))
         reads.append("own")
-        return await read_object(path, work, mapped=mapped)
+        return await read_object(path, work)
 
     monkeypatch.setattr(storage, "read_object", read)
     return reads

@@ -63,48 +63,46 @@ def nothing_is_small(monkeypatch):
     monkeypatch.setattr(known_files, "_SMALL_BYTES", 0)
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_a_version_is_that_of_the_content(files, path, mapped):
-    found = files.read(NAME, mapped=mapped)
+def test_a_version_is_that_of_the_content(files, path):
+    found = files.read(NAME)
 
     assert (found.path, bytes(found.data)) == (NAME, b"old")
     assert found.version == files.version(NAME) == content_version(b"old") != content_version(b"new")
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_an_empty_file_is_read_like_any_other(files, path, mapped):
+def test_an_empty_file_is_read_like_any_other(files, path):
     path.write_bytes(b"")
 
-    assert files.read(NAME, mapped=mapped).version == content_version(b"")
+    assert files.read(NAME).version == content_version(b"")
 
 
 def test_a_file_that_has_not_been_touched_for_long_is_hashed_once(files, path, later, hashed):
-    found = [files.version(NAME), files.read(NAME).version, files.read(NAME, mapped=True).version, files.version(NAME)]
+    found = [files.version(NAME), files.read(NAME).version, files.version(NAME)]
 
     assert set(found) == {content_version(b"old")}
     assert hashed == [b"old"]
 
 
 def test_a_file_that_has_not_been_touched_is_mapped_once(files, path, later):
-    assert files.read(NAME, mapped=True) is files.read(NAME, mapped=True)
+    assert files.read(NAME) is files.read(NAME)
 
 
 def test_a_small_file_is_read_each_time_and_never_mapped(files, path, later, monkeypatch):
     monkeypatch.setattr(known_files, "_SMALL_BYTES", 3)
 
-    assert files.read(NAME, mapped=True) is not files.read(NAME, mapped=True)
+    assert files.read(NAME) is not files.read(NAME)
 
 
 def test_a_file_changed_just_now_is_hashed_each_time(files, path, monkeypatch):
     """Its times cannot tell whether it was changed twice within one tick of the file system's clock."""
     status = path.stat()
     monkeypatch.setattr(Path, "stat", lambda path: status)
-    files.read(NAME, mapped=True)
+    files.read(NAME)
     fresh = path.with_name("fresh")
     fresh.write_bytes(b"new")
     fresh.replace(path)
 
-    assert files.version(NAME) == files.read(NAME, mapped=True).version == content_version(b"new")
+    assert files.version(NAME) == files.read(NAME).version == content_version(b"new")
 
 
 def test_a_file_from_the_future_is_hashed_each_time(files, path, monkeypatch, hashed):
@@ -118,20 +116,18 @@ def test_a_file_from_the_future_is_hashed_each_time(files, path, monkeypatch, ha
 
 
 @pytest.mark.parametrize("content", [b"new", b"longer"])
-@pytest.mark.parametrize("mapped", [False, True])
-def test_a_file_that_was_replaced_is_read_again(files, path, later, content, mapped):
-    before = files.read(NAME, mapped=mapped)
+def test_a_file_that_was_replaced_is_read_again(files, path, later, content):
+    before = files.read(NAME)
     fresh = path.with_name("fresh")
     fresh.write_bytes(content)
     fresh.replace(path)
 
-    found = files.read(NAME, mapped=mapped)
+    found = files.read(NAME)
     assert (bytes(found.data), found.version) == (content, content_version(content))
     assert bytes(before.data) == b"old"
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_a_file_that_is_replaced_while_it_is_read_is_read_again(files, path, later, mapped, monkeypatch):
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(files, path, later, monkeypatch):
     """Which of the two was read would not be clear."""
     opened, contents = Path.open, iter([b"new", b"newer"])
 
@@ -145,7 +141,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(files, path, lat
 
     monkeypatch.setattr(Path, "open", replaced)
 
-    found = files.read(NAME, mapped=mapped)
+    found = files.read(NAME)
     assert (bytes(found.data), found.version) == (b"newer", content_version(b"newer"))
 
 
@@ -160,12 +156,12 @@ def test_a_file_written_in_place_is_hashed_again_although_its_time_was_put_back(
 
 @needs_proc
 def test_a_file_that_is_gone_is_not_known_any_more_and_its_room_is_free(files, path, later):
-    address = files.read(NAME, mapped=True).data.address
+    address = files.read(NAME).data.address
     assert str(path) in mappings()
     path.unlink()
 
     with pytest.raises(FileNotFoundError):
-        files.read(NAME, mapped=True)
+        files.read(NAME)
     assert str(path) not in mappings()
     assert address
 
@@ -183,7 +179,7 @@ def test_a_file_that_was_forgotten_is_hashed_again(files, path, later, hashed):
 def test_a_mapping_holds_no_descriptor(files, path, later):
     """A process may have a thousand of these, and a thousand partitions are not many."""
     before = len(list(Path("/proc/self/fd").iterdir()))
-    kept = files.read(NAME, mapped=True)
+    kept = files.read(NAME)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert str(path) in mappings()
@@ -193,14 +189,14 @@ def test_a_mapping_holds_no_descriptor(files, path, later):
 @needs_proc
 def test_where_no_mapping_can_be_had_the_file_is_read(files, path, later, tmp_path, monkeypatch):
     (tmp_path / "other").write_bytes(b"other")
-    files.read("other", mapped=True)
+    files.read("other")
 
     def refuse(path: str) -> None:
         raise OSError("Memory mapping file failed: Cannot allocate memory")
 
     monkeypatch.setattr(pa, "memory_map", refuse)
 
-    assert bytes(files.read(NAME, mapped=True).data) == b"old"
+    assert bytes(files.read(NAME).data) == b"old"
     assert str(tmp_path / "other") not in mappings()
 
 
@@ -226,7 +222,7 @@ def test_the_longest_unused_mappings_are_let_go_beyond_a_bound(
     monkeypatch.setattr(known_files, bound, most)
     written(tmp_path, "abc")
     for name in "abacba":
-        files.read(name, mapped=True)
+        files.read(name)
 
     assert b"".join(each[:1] for each in hashed) == b"abcba"
     assert sum(str(tmp_path / name) in mappings() for name in "abc") == 2

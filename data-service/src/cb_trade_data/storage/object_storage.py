@@ -91,19 +91,15 @@ class ObjectStorage(IRawDataStorage):
         """Raise `StorageUnavailableError` unless the place is there; it is made when it is first written to."""
 
     @abstractmethod
-    async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
-        """Return what *work* makes of the object, done off the event loop, or None where there is none.
-
-        Args:
-            mapped: Allows the bytes to stay where they are.
-        """
+    async def read_object(self, path: str, work: Callable[[StoredObject], T]) -> T | None:
+        """Return what *work* makes of the object, done off the event loop, or None where there is none."""
 
     async def read_end(self, path: str, size_bytes: int, work: Callable[[StoredObject], T]) -> T | None:  # noqa: ARG002
         """Return what *work* makes of the last *size_bytes* of the object or of more; see `read_object`.
 
         For places where the end comes cheaper than all of it.
         """
-        return await self.read_object(path, work, mapped=self._layout.is_mapped)
+        return await self.read_object(path, work)
 
     @abstractmethod
     async def object_version(self, path: str) -> str | None:
@@ -233,7 +229,7 @@ class ObjectStorage(IRawDataStorage):
             if not isinstance(outcome, DamagedObjectError):
                 return outcome
         # No footer, or a longer one, or damage.
-        outcome = await self.read_object(path, head, mapped=self._layout.is_mapped)
+        outcome = await self.read_object(path, head)
         if isinstance(outcome, DamagedObjectError):
             raise outcome
         return outcome
@@ -394,11 +390,7 @@ class ObjectStorage(IRawDataStorage):
     async def _try_load(self, partition: Partition, wanted: _Wanted) -> _Attempt | None:
         path = self._paths.part_path(partition)
         if not self._layout.has_entries:
-            return await self.read_object(
-                path,
-                lambda found: (found, self._decoded(partition, found, {}, wanted)),
-                mapped=self._layout.is_mapped,
-            )
+            return await self.read_object(path, lambda found: (found, self._decoded(partition, found, {}, wanted)))
         found = await self.get_object(path)
         if found is None:
             return None

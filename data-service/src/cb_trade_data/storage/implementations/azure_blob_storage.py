@@ -122,7 +122,7 @@ class AzureBlobStorage(ObjectStorage):
         except ResourceNotFoundError as error:
             raise StorageUnavailableError("", f"there is no container {self._container.container_name}") from error
 
-    async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:  # noqa: ARG002 - nothing to map
+    async def read_object(self, path: str, work: Callable[[StoredObject], T]) -> T | None:
         """See `ObjectStorage.read_object`."""
         try:
             async with _translated_errors(path, ResourceNotFoundError):

@@ -64,16 +64,16 @@ class KnownFiles:
     def version(self, path: str) -> str:
         """Return the version of the file. Raises OSError if it cannot be read."""
         known = self._find(path, self._signature(path))
-        return self.read(path, mapped=True).version if known is None else known.version
+        return self.read(path).version if known is None else known.version
 
-    def read(self, path: str, *, mapped: bool = False) -> StoredObject:
-        """Return the file. Raises OSError if it cannot be read."""
+    def read(self, path: str) -> StoredObject:
+        """Return the file, mapped unless it is small. Raises OSError if it cannot be read."""
         while True:
             before = self._signature(path)
             known = self._find(path, before)
-            if mapped and known is not None and known.mapped is not None:
+            if known is not None and known.mapped is not None:
                 return known.mapped
-            data, is_mapped = self._content(path, map_it=mapped)
+            data, is_mapped = self._content(path)
             if before == self._signature(path):  # else it was replaced in between, and which one was read is not clear
                 break
         version = content_version(data) if known is None else known.version
@@ -87,10 +87,10 @@ class KnownFiles:
         with self._lock:
             self._drop(path)
 
-    def _content(self, path: str, *, map_it: bool) -> tuple[pa.Buffer, bool]:
+    def _content(self, path: str) -> tuple[pa.Buffer, bool]:
         """Return the content of the file, and whether it is mapped."""
         with (self._root / path).open("rb") as file:
-            if not map_it or os.fstat(file.fileno()).st_size <= _SMALL_BYTES:
+            if os.fstat(file.fileno()).st_size <= _SMALL_BYTES:
                 return pa.py_buffer(file.read()), False
         try:
             # Closed again: the mapping stays for as long as its bytes are in use, and holds no descriptor.

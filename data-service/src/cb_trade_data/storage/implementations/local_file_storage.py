@@ -62,9 +62,9 @@ class LocalFileStorage(ObjectStorage):
         if not await asyncio.to_thread(self._root.is_dir):
             raise StorageUnavailableError("", f"there is no folder {self._root.absolute()}")
 
-    async def read_object(self, path: str, work: Callable[[StoredObject], T], *, mapped: bool = False) -> T | None:
+    async def read_object(self, path: str, work: Callable[[StoredObject], T]) -> T | None:
         """See `ObjectStorage.read_object`."""
-        return await asyncio.to_thread(self._work_on, path, work, mapped)
+        return await asyncio.to_thread(self._work_on, path, work)
 
     async def object_version(self, path: str) -> str | None:
         """See `ObjectStorage.object_version`."""
@@ -121,17 +121,14 @@ class LocalFileStorage(ObjectStorage):
     async def close(self) -> None:
         """See `IRawDataStorage.close`."""
 
-    def _work_on(self, path: str, work: Callable[[StoredObject], T], mapped: bool) -> T | None:
-        found = self._get(path, mapped)
-        return None if found is None else work(found)
-
-    def _get(self, path: str, mapped: bool) -> StoredObject | None:
+    def _work_on(self, path: str, work: Callable[[StoredObject], T]) -> T | None:
         try:
-            return self._files.read(path, mapped=mapped)
+            found = self._files.read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageUnavailableError(path, error.strerror or type(error).__name__) from error
+        return work(found)
 
     async def _once_unlocked(self, work: Callable[[], T], path: str) -> T:
         """Do *work*, which takes the object's lock, in a thread, as soon as nobody else holds that lock."""

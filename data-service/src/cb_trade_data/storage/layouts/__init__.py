@@ -39,10 +39,6 @@ class Layout(Protocol):
         """Where things are."""
 
     @property
-    def is_mapped(self) -> bool:
-        """Whether decoded rows point into the object's bytes, so that mapping a file saves reading it."""
-
-    @property
     def is_zero_copy(self) -> bool:
         """Whether decoding copies nothing, so that what was decoded costs nothing to keep beside the object."""
 

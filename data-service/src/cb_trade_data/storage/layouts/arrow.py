@@ -26,8 +26,6 @@ class ArrowLayout(RowsInside):
 
     suffix = "arrow"
     paths = HivePaths(suffix)
-    is_mapped = True
-    has_footer = True
     is_zero_copy = True
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002

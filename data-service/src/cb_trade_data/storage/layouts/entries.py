@@ -48,9 +48,10 @@ class EntryPlan:
 
 
 class RowsInside:
-    """A layout whose rows are all inside the committing object: there are no entries."""
+    """A layout whose rows are all inside the committing object, and whose metadata is at its end."""
 
     has_entries = False
+    has_footer = True
 
     def entry_paths(self, partition: Partition, stored: object, wanted: TimeRange | None) -> Sequence[str]:  # noqa: ARG002
         """See `Layout.entry_paths`."""

@@ -30,7 +30,6 @@ class JsonLayout:
     """
 
     paths = EntryPaths()
-    is_mapped = False
     is_zero_copy = False
     has_entries = True
     has_footer = False

@@ -29,8 +29,6 @@ class ParquetLayout(RowsInside):
 
     suffix = "parquet"
     paths = HivePaths(suffix)
-    is_mapped = True
-    has_footer = True
     is_zero_copy = False
 
     def __init__(self) -> None:
