@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from azure.storage.blob import ContainerClient
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
+from json_contract import JsonContract
 from storage_around import AroundContainer, ArrowForm, JsonForm, ParquetForm
 from storage_contract import (
     PARTITION,
-    JsonContract,
     SingleObjectContract,
     StorageContract,
     known,

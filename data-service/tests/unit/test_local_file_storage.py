@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from json_contract import JsonContract
 from service_harness import eventually
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
-from storage_contract import PARTITION, JsonContract, SingleObjectContract, StorageContract, known, write
+from storage_contract import PARTITION, SingleObjectContract, StorageContract, known, write
 from unit_builders import assert_same_rows, minute, minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
