@@ -42,8 +42,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def simulator(clock: ManualClock) -> AsyncIterator[ExchangeSimulator]:
-    async with ExchangeSimulator(venue="binance", seed=1, clock=clock).serve() as serving:
+def venue() -> str:
+    """Whose wire format the simulator speaks; tests of all venues override it."""
+    return "binance"
+
+
+@pytest.fixture
+async def simulator(venue: str, clock: ManualClock) -> AsyncIterator[ExchangeSimulator]:
+    async with ExchangeSimulator(venue, seed=1, clock=clock).serve() as serving:
         yield serving
 
 

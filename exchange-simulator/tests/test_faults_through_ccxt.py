@@ -10,7 +10,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 import pytest
 
-from cb_trade_simulator import ExchangeSimulator, ManualClock
+from cb_trade_simulator import ExchangeSimulator
 from cb_trade_simulator.clock import DAY_MS, MINUTE_MS, to_milliseconds
 from cb_trade_simulator.venues import VENUES
 
@@ -25,12 +25,6 @@ ROWS = 20
 @pytest.fixture(params=VENUES)
 def venue(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture
-async def simulator(venue: str, clock: ManualClock) -> AsyncIterator[ExchangeSimulator]:
-    async with ExchangeSimulator(venue, seed=1, clock=clock).serve() as serving:
-        yield serving
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cb_trade_simulator import ExchangeSimulator, ManualClock
+from cb_trade_simulator import ExchangeSimulator
 from cb_trade_simulator.clock import DAY_MS, HOUR_MS, MINUTE_MS, from_milliseconds, to_milliseconds
 from cb_trade_simulator.venues import VENUES
 
@@ -41,12 +41,6 @@ Ask = Callable[..., Awaitable[Reply]]
 @pytest.fixture
 def venue() -> str:
     raise NotImplementedError("parametrize it")
-
-
-@pytest.fixture
-async def simulator(venue: str, clock: ManualClock) -> AsyncIterator[ExchangeSimulator]:
-    async with ExchangeSimulator(venue, seed=1, clock=clock).serve() as serving:
-        yield serving
 
 
 @pytest.fixture

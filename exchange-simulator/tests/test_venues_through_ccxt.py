@@ -32,12 +32,6 @@ def venue(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def simulator(venue: str, clock: ManualClock) -> AsyncIterator[ExchangeSimulator]:
-    async with ExchangeSimulator(venue, seed=1, clock=clock).serve() as serving:
-        yield serving
-
-
-@pytest.fixture
 async def exchange(venue: str, simulator: ExchangeSimulator) -> AsyncIterator[Any]:
     exchange = make_exchange(simulator, venue)
     yield exchange
