@@ -63,12 +63,13 @@ async def test_who_lost_its_lock_stores_what_came_in_and_lets_the_new_holder_fet
             assert taken is not None
             held = Segment(TimeRange(minute(30), minute(60)), State.HELD)
             base = await neighbour.read_partition(partition)
-            stored = await StorageManagerImpl(neighbour).commit(base, [Change(rows_at(MINUTES[30:]), (held,))])
+            await StorageManagerImpl(neighbour).commit(base, [Change(rows_at(MINUTES[30:]), (held,))])
+            theirs = _stored_bytes(tmp_path)
             await eventually(lambda: any(line["event"] == "lock.lost" for line in logs))
             exchange.gate.set()
             await eventually(lambda: any(line["event"] == "flight.lock_lost" for line in logs))
         calls = len(exchange.windows)
-        await eventually(lambda: _version(tmp_path) != stored.version)
+        await eventually(lambda: _stored_bytes(tmp_path) != theirs)
         await taken.release()
         times = await asking
 
@@ -79,11 +80,8 @@ async def test_who_lost_its_lock_stores_what_came_in_and_lets_the_new_holder_fet
         assert all(window.end <= minute(30) for window in exchange.windows[calls:])
 
 
-def _version(root: Path) -> str | None:
-    found = LocalFileStorage(root, ParquetLayout())._get(
-        next(root.rglob("part.parquet")).relative_to(root).as_posix(), False
-    )
-    return None if found is None else found.version
+def _stored_bytes(root: Path) -> bytes:
+    return next(root.rglob("part.parquet")).read_bytes()
 
 
 async def _all_rows(answer) -> list[int]:
