@@ -244,6 +244,14 @@ class ExchangeUnavailableError(TemporaryError):
         self.tries = 1  # calls it took to find out; the connector, which tries again, counts them
 
 
+class ExchangeLimitError(ExchangeUnavailableError):
+    """The exchange was asked too often; `retry_after` is its own word on how long to wait, None where it said none."""
+
+
+class ExchangeRefusalError(ExchangeUnavailableError):
+    """The exchange understood the question and refuses it: to ask the same again would be one more call for nothing."""
+
+
 class StorageUnavailableError(TemporaryError):
     """Reading from or writing to storage failed."""
 

@@ -43,13 +43,13 @@ async def test_making_and_closing_a_client_calls_nothing(simulator):
 
 async def test_markets_are_loaded_once_even_if_the_first_who_asks_goes_away(simulator, exchange):
     simulator.hold("exchangeInfo")
-    first = asyncio.create_task(exchange.market_id(SYMBOL))
-    others = [asyncio.create_task(exchange.market_id(SYMBOL)) for _ in range(3)]
+    first = asyncio.create_task(exchange.market(SYMBOL))
+    others = [asyncio.create_task(exchange.market(SYMBOL)) for _ in range(3)]
     await simulator.wait_for_calls("exchangeInfo", 1)
     first.cancel()
     simulator.release("exchangeInfo")
 
-    assert await asyncio.gather(*others) == ["SOLUSDT"] * 3
+    assert [market.id for market in await asyncio.gather(*others)] == ["SOLUSDT"] * 3
     assert simulator.calls.by_endpoint == {"exchangeInfo": 1}
 
 
@@ -58,5 +58,5 @@ async def test_no_answer_that_can_be_believed_is_one_error(simulator, exchange, 
     simulator.inject(fault, endpoint="exchangeInfo")
 
     with pytest.raises(ExchangeUnavailableError):
-        await exchange.market_id(SYMBOL)
-    assert await exchange.market_id(SYMBOL) == "SOLUSDT"
+        await exchange.market(SYMBOL)
+    assert (await exchange.market(SYMBOL)).id == "SOLUSDT"

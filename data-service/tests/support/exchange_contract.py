@@ -87,11 +87,11 @@ class ExchangeClientContract:
         assert await subject.client.fetch_first_open(subject.series) == subject.listed_at
 
     async def test_a_known_symbol_has_the_exchanges_name(self, subject):
-        assert await subject.client.market_id(subject.symbol) == subject.market_id
+        assert (await subject.client.market(subject.symbol)).id == subject.market_id
 
     async def test_an_unknown_symbol_is_refused(self, subject):
         with pytest.raises(UnknownSymbolError):
-            await subject.client.market_id("NO/SUCH")
+            await subject.client.market("NO/SUCH")
 
     async def test_the_clock_is_about_now(self, subject):
         told = await subject.client.fetch_time()

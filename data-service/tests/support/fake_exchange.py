@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cb_trade_data.errors import UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Page
+from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.models.instants import to_ms, utc_now
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.series import Series
@@ -33,15 +33,18 @@ class FakeExchange(IExchangeAPIClient):
     """Has 1m bars at the *opens* it is given and answers like Binance: from the start of the window, ascending."""
 
     def __init__(self, opens: Iterable[datetime], page_limit_bars: int = 1000) -> None:
-        self.facts = ExchangeFacts("fake", ("1m",), page_limit_bars)
+        self.facts = ExchangeFacts("fake", ("1m",), page_limit_bars, jumps_to_first=True, concurrent_calls=4)
         self.opens = sorted(opens)
         self.windows: list[TimeRange] = []
         self.probes = 0
 
-    async def market_id(self, symbol: str) -> str:
+    async def market(self, symbol: str) -> Market:
         if symbol != SYMBOL:
             raise UnknownSymbolError(self.facts.id, symbol)
-        return "BTCUSDT"
+        return Market("BTCUSDT")
+
+    async def symbol_of(self, market_id: str) -> str | None:
+        return SYMBOL if market_id == "BTCUSDT" else None
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         self.windows.append(window)

@@ -12,12 +12,12 @@ from unit_builders import minute, minute_bars, minutes, series, utc
 
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownExchangeError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Page
+from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
-FACTS = ExchangeFacts("binance", ("1m", "1h"), 1000, concurrent_calls=3)
+FACTS = ExchangeFacts("binance", ("1m", "1h"), 1000, jumps_to_first=True, concurrent_calls=3)
 SERIES = series()
 WINDOW = minutes(0, 10)
 NOON = utc("2024-02-29T12:00")
@@ -49,9 +49,13 @@ class ScriptedClient(IExchangeAPIClient):
         finally:
             self.under_way -= 1
 
-    async def market_id(self, symbol: str) -> str:
+    async def market(self, symbol: str) -> Market:
         await self._call()
-        return symbol.replace("/", "")
+        return Market(symbol.replace("/", ""))
+
+    async def symbol_of(self, market_id: str) -> str | None:
+        await self._call()
+        return "BTC/USDT" if market_id == "BTCUSDT" else None
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         await self._call()
@@ -91,6 +95,10 @@ def source(client) -> DataSourceConnectorImpl:
     return DataSourceConnectorImpl(registry, local_now=lambda: NOON)
 
 
+def statuses(source: DataSourceConnectorImpl) -> dict[str, str]:
+    return {name: condition.status for name, condition in source.conditions().items()}
+
+
 async def settled() -> None:
     """Let every task run as far as it can."""
     for _ in range(20):
@@ -98,9 +106,9 @@ async def settled() -> None:
 
 
 CALLS = {
-    "fetch_page": lambda source: source.fetch_page(SERIES, WINDOW),
+    "fetch_page": lambda source: source.fetch_page(SERIES, lambda: WINDOW, lambda: 0),
     "fetch_first_open": lambda source: source.fetch_first_open(SERIES),
-    "market_id": lambda source: source.market_id(SERIES),
+    "market": lambda source: source.market(SERIES),
 }
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
@@ -163,7 +171,7 @@ def test_registering_makes_no_client():
 async def test_facts_and_health_touch_no_client(source, client):
     assert source.facts("binance") is FACTS
     assert source.known_now("binance") is None
-    assert source.health() == {"binance": "unused", "okx": "unused"}
+    assert statuses(source) == {"binance": "unused", "okx": "unused"}
     assert client.calls == 0
     with pytest.raises(UnknownExchangeError):
         source.facts("binnance")
@@ -180,17 +188,19 @@ async def test_an_exchange_has_one_client_however_many_ask():
     registry.register(FACTS, make)
     source = DataSourceConnectorImpl(registry)
 
-    await asyncio.gather(source.fetch_page(SERIES, WINDOW), source.market_id(SERIES), source.now("binance"))
+    await asyncio.gather(
+        source.fetch_page(SERIES, lambda: WINDOW, lambda: 0), source.market(SERIES), source.now("binance")
+    )
 
     assert len(made) == 1
 
 
 async def test_answers_come_as_the_client_gave_them(source):
-    page = await source.fetch_page(SERIES, WINDOW)
+    page = await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
 
     assert (page.rows.num_rows, page.calls) == (10, 1)
     assert await source.fetch_first_open(SERIES) == minute(0)
-    assert await source.market_id(SERIES) == "BTCUSDT"
+    assert await source.market(SERIES) == Market("BTCUSDT")
 
 
 async def test_the_present_is_the_exchanges_once_its_clock_was_read(source):
@@ -206,7 +216,7 @@ async def test_the_present_is_the_exchanges_once_its_clock_was_read(source):
 async def test_failed_tries_are_made_again_and_counted(source, client, failures):
     client.failures_left = failures
 
-    page = await source.fetch_page(SERIES, WINDOW)
+    page = await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
 
     assert page.calls == client.calls == failures + 1
 
@@ -237,7 +247,7 @@ async def test_five_tries_take_a_minute_at_least(source, client, monkeypatch):
     client.failures_left = 99
 
     with pytest.raises(ExchangeUnavailableError):
-        await source.fetch_page(SERIES, WINDOW)
+        await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
 
     assert client.calls == 5
     assert len(waits) == 4
@@ -268,13 +278,13 @@ async def test_one_exchange_that_is_down_costs_the_others_no_tries():
     source = DataSourceConnectorImpl(registry)
     clients["binance"].failures_left = 5
     with pytest.raises(ExchangeUnavailableError):
-        await source.fetch_page(SERIES, WINDOW)
+        await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
 
     clients["okx"].failures_left = 4
-    await source.fetch_page(series(exchange="okx"), WINDOW)
+    await source.fetch_page(series(exchange="okx"), lambda: WINDOW, lambda: 0)
 
     assert clients["okx"].calls == 5
-    assert source.health() == {"binance": "503", "okx": "ok"}
+    assert statuses(source) == {"binance": "503", "okx": "ok"}
 
 
 @every_call
@@ -289,16 +299,16 @@ async def test_what_trying_again_cannot_mend_is_not_tried_again(source, client, 
 
 
 async def test_health_is_what_was_seen_last(source, client):
-    await source.fetch_page(SERIES, WINDOW)
-    assert source.health() == {"binance": "ok", "okx": "unused"}
+    await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    assert statuses(source) == {"binance": "ok", "okx": "unused"}
 
     client.failures_left = 5
     with pytest.raises(ExchangeUnavailableError):
-        await source.fetch_page(SERIES, WINDOW)
-    assert source.health() == {"binance": "503", "okx": "unused"}
+        await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    assert statuses(source) == {"binance": "503", "okx": "unused"}
 
-    await source.market_id(SERIES)
-    assert source.health() == {"binance": "ok", "okx": "unused"}
+    await source.market(SERIES)
+    assert statuses(source) == {"binance": "ok", "okx": "unused"}
 
 
 # --- Politeness ------------------------------------------------------------------------------------------------------
@@ -306,8 +316,8 @@ async def test_health_is_what_was_seen_last(source, client):
 
 async def test_no_more_calls_are_under_way_than_the_exchange_allows(source, client):
     client.hold = asyncio.Event()
-    calls = [asyncio.create_task(source.fetch_page(SERIES, WINDOW)) for _ in range(8)]
-    calls += [asyncio.create_task(source.market_id(SERIES)), asyncio.create_task(source.fetch_first_open(SERIES))]
+    calls = [asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)) for _ in range(8)]
+    calls += [asyncio.create_task(source.market(SERIES)), asyncio.create_task(source.fetch_first_open(SERIES))]
     await settled()
     assert client.under_way == 3
 
@@ -320,7 +330,7 @@ async def test_no_more_calls_are_under_way_than_the_exchange_allows(source, clie
 
 async def test_a_call_that_is_cancelled_gives_its_place_back(source, client):
     client.hold = asyncio.Event()
-    calls = [asyncio.create_task(source.fetch_page(SERIES, WINDOW)) for _ in range(4)]
+    calls = [asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)) for _ in range(4)]
     await settled()
     assert client.calls == 3
 
@@ -345,11 +355,11 @@ async def test_a_call_that_waits_for_its_next_try_holds_no_place(source, client,
     stamina.set_testing(False)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     client.failures_left = 3
-    failing = [asyncio.create_task(source.fetch_page(SERIES, WINDOW)) for _ in range(3)]
+    failing = [asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)) for _ in range(3)]
     await waiting.wait()
 
     async with asyncio.timeout(10):
-        assert (await source.fetch_page(SERIES, WINDOW)).calls == 1
+        assert (await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)).calls == 1
 
     go_on.set()
     assert [page.calls for page in await asyncio.gather(*failing)] == [2, 2, 2]
@@ -359,16 +369,16 @@ async def test_a_call_that_waits_for_its_next_try_holds_no_place(source, client,
 
 
 async def test_closing_closes_every_client_that_was_made_and_makes_none(source, client):
-    await source.market_id(SERIES)
+    await source.market(SERIES)
 
     await source.close()
 
     assert client.closed == 1
-    assert source.health() == {"binance": "unused", "okx": "unused"}
+    assert statuses(source) == {"binance": "unused", "okx": "unused"}
 
 
 async def test_closing_twice_closes_once(source, client):
-    await source.market_id(SERIES)
+    await source.market(SERIES)
 
     await source.close()
     await source.close()

@@ -30,7 +30,7 @@ def health_router(storage: IStorageManager, source: IDataSourceConnector) -> API
         """
         failure = await _storage_failure(storage)
         standing = storage.standing_problems
-        exchanges = source.health()
+        exchanges = {name: condition.status for name, condition in source.conditions().items()}
         is_degraded = bool(standing) or any(state not in {"ok", "unused"} for state in exchanges.values())
         answer = {
             "status": "unavailable" if failure else "degraded" if is_degraded else "ok",

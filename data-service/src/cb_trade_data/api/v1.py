@@ -23,7 +23,10 @@ def v1_router(auth: IAuthenticationModule, manager: IHistoricalDataManager, sour
     async def exchanges(_: Annotated[NoQuery, Query()]) -> ExchangesAnswer:
         """Tell which exchanges can be asked for, and the state each was last seen in."""
         return ExchangesAnswer(
-            exchanges=[ExchangeAnswer.of(source.facts(name), state) for name, state in source.health().items()]
+            exchanges=[
+                ExchangeAnswer.of(source.facts(name), condition.status)
+                for name, condition in source.conditions().items()
+            ]
         )
 
     @router.get("/series", tags=["what there is"])

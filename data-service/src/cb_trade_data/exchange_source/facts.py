@@ -4,11 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
+from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.series import Kind
+from cb_trade_data.models.time_range import TimeRange
+
+
+class TimeUnit(StrEnum):
+    """How a time is written in a request."""
+
+    MILLISECONDS = "ms"
+    SECONDS = "s"
+    ISO = "iso"
+
+    def write(self, instant: datetime) -> int | str:
+        """Return *instant* as the exchange wants to read it."""
+        match self:
+            case TimeUnit.MILLISECONDS:
+                return to_ms(instant)
+            case TimeUnit.SECONDS:
+                return to_ms(instant) // 1000
+            case TimeUnit.ISO:
+                return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How a window `[start, end)` is written in the exchange's own parameters, over whatever CCXT would write.
+
+    Attributes:
+        start: The parameter of the window's start.
+        end: That of its end; None where the exchange takes none.
+        count: That of the number of bars, where CCXT leaves it out.
+        unit: How both times are written.
+        start_step: Added to the start: nothing where it is inclusive, one unit less where it is exclusive.
+        end_step: Added to the end: nothing where it is exclusive, one unit less where it is inclusive.
+    """
+
+    start: str
+    end: str | None
+    count: str | None = None
+    unit: TimeUnit = TimeUnit.MILLISECONDS
+    start_step: timedelta = timedelta(0)
+    end_step: timedelta = timedelta(0)
+
+    def parameters(self, window: TimeRange, bars: int) -> dict[str, int | str]:
+        """Return the parameters that ask for the *bars* bars of *window* and no other."""
+        written: dict[str, int | str] = {self.start: self.unit.write(window.start + self.start_step)}
+        if self.end is not None:
+            written[self.end] = self.unit.write(window.end + self.end_step)
+        if self.count is not None:
+            written[self.count] = bars
+        return written
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often an exchange may be asked: *calls* in each span of *per*, of which *burst* may come at once."""
+
+    calls: int
+    per: timedelta
+    burst: int = 1
+
+    @property
+    def calls_per_sec(self) -> float:
+        """The same as a rate."""
+        return self.calls / self.per.total_seconds()
+
+
+_CAUTIOUS: Final = Pace(2, timedelta(seconds=1))
 
 
 @dataclass(frozen=True)
@@ -16,11 +84,18 @@ class ExchangeFacts:
     """The facts of one exchange that planning and paging rest on.
 
     Attributes:
-        id: CCXT's id of the exchange.
+        id: The exchange's name; for a CCXT exchange, CCXT's id of it.
         timeframes: The bars it serves, in CCXT's spelling, shortest first.
         page_limit_bars: The most bars one answer holds.
+        bounds: How a window is asked for; None leaves it to CCXT, which counts from the start.
+        history_bars: How many bars back from its present it serves, the open one included, whatever is asked for; None
+            where it serves everything since the listing.
+        jumps_to_first: Whether asked from the beginning of time it answers with its first bar, so that a listing costs
+            one call; others are searched.
         kinds: What can be had from it through us.
         settle_margin: How long after its end a bar may still change.
+        pace: How often its pages may be asked for.
+        markets_cost: What loading its markets costs, in pages.
         concurrent_calls: How many of our calls may be under way at once.
         ccxt_options: Merged into the options of the CCXT class.
     """
@@ -28,7 +103,12 @@ class ExchangeFacts:
     id: str
     timeframes: tuple[str, ...]
     page_limit_bars: int
+    bounds: Bounds | None = None
+    history_bars: int | None = None
+    jumps_to_first: bool = False
     kinds: frozenset[Kind] = frozenset({Kind.OHLCV})
     settle_margin: timedelta = timedelta(seconds=2)
-    concurrent_calls: int = 4
+    pace: Pace = _CAUTIOUS
+    markets_cost: int = 1
+    concurrent_calls: int = 8
     ccxt_options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,21 +27,65 @@ class Page:
     calls: int = 1
 
 
-class IExchangeAPIClient(ABC):
-    """One exchange. The connector makes one instance per process and serialises nothing else around it.
+@dataclass(frozen=True)
+class Market:
+    """What an exchange says of one of its markets.
 
-    Every method that fetches raises `ExchangeUnavailableError` when no believable answer came.
+    Attributes:
+        id: The exchange's own name for it.
+        is_active: Whether it is traded; False for one that was delisted and is still listed as a name.
+    """
+
+    id: str
+    is_active: bool = True
+
+
+@dataclass(frozen=True)
+class ExchangeCondition:
+    """How an exchange is doing, and what we allow ourselves with it.
+
+    Attributes:
+        status: `unused`, `ok`, or why its last call failed.
+        breaker: `closed` while calls go through, `open` while none does, `half-open` while one finds out.
+        calls_per_sec: What the budget allows now; less than `full_calls_per_sec` after the exchange found it too much.
+        full_calls_per_sec: What it allows at most.
+        waiting: Calls that wait for their turn.
+        under_way: Calls that wait for the exchange.
+        paused_secs: How long the exchange wants to be left alone from now on.
+    """
+
+    status: str = "unused"
+    breaker: str = "closed"
+    calls_per_sec: float = 0.0
+    full_calls_per_sec: float = 0.0
+    waiting: int = 0
+    under_way: int = 0
+    paused_secs: float = 0.0
+
+
+class IExchangeAPIClient(ABC):
+    """One exchange. The connector makes one instance per process, and decides when which call is made.
+
+    Every method that fetches makes its calls at once, tries once, and raises
+
+    - `ExchangeUnavailableError` when no answer came that can be believed;
+    - `ExchangeLimitError` when the exchange was asked too often;
+    - `ExchangeRefusalError` when it refuses the question itself.
     """
 
     facts: ExchangeFacts
 
     @abstractmethod
-    async def market_id(self, symbol: str) -> str:
-        """Return the exchange's own name for *symbol*; loads the markets the first time.
+    async def market(self, symbol: str) -> Market:
+        """Return what the exchange says of *symbol*; loads the markets the first time.
 
         Raises:
             UnknownSymbolError: The exchange has no such market.
         """
+
+    @abstractmethod
+    async def symbol_of(self, market_id: str) -> str | None:
+        """Return the symbol by which a market goes today, which a rename changes; None where there is no such one."""
 
     @abstractmethod
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
@@ -48,7 +93,10 @@ class IExchangeAPIClient(ABC):
 
     @abstractmethod
     async def fetch_first_open(self, series: Series) -> datetime | None:
-        """Fetch the open time of the first bar the exchange has; None where it has none."""
+        """Fetch the open time of the first bar the exchange has, with one call; None where it has none.
+
+        Only called where `facts.jumps_to_first`.
+        """
 
     @abstractmethod
     async def fetch_time(self) -> datetime | None:
@@ -71,8 +119,12 @@ class IDataSourceConnector(ABC):
         """
 
     @abstractmethod
-    async def market_id(self, series: Series) -> str:
-        """Return the exchange's own name for the symbol; see `IExchangeAPIClient.market_id`."""
+    async def market(self, series: Series) -> Market:
+        """Return what the exchange says of the symbol; see `IExchangeAPIClient.market`."""
+
+    @abstractmethod
+    async def symbol_of(self, exchange: str, market_id: str) -> str | None:
+        """Return the symbol by which a market goes today; see `IExchangeAPIClient.symbol_of`."""
 
     @abstractmethod
     def known_now(self, exchange: str) -> datetime | None:
@@ -83,20 +135,37 @@ class IDataSourceConnector(ABC):
         """Return the exchange's present; the local one, logged, where the exchange does not tell."""
 
     @abstractmethod
-    async def fetch_page(self, series: Series, window: TimeRange) -> Page:
-        """Fetch one page, trying again where that may help.
+    async def fetch_page(
+        self, series: Series, next_window: Callable[[], TimeRange | None], urgency: Callable[[], int]
+    ) -> Page | None:
+        """Fetch one page as soon as there is a place for it, trying again where that may help.
+
+        What is fetched is decided when its turn has come, not when it begins to wait: by then something else may be
+        needed more, or nothing at all.
+
+        Args:
+            next_window: Called once, when the turn has come; returns None where nothing is wanted any more.
+            urgency: Called whenever a place is free; of all who wait, the smallest goes first. In bars still wanted.
+
+        Returns:
+            None where *next_window* returned None.
 
         Raises:
-            ExchangeUnavailableError: Every try failed.
+            ExchangeUnavailableError: Every try failed, or the exchange refuses.
+            UnknownSymbolError: It has no such market, perhaps not any more.
         """
 
     @abstractmethod
     async def fetch_first_open(self, series: Series) -> datetime | None:
-        """Fetch the open time of the first bar; raises as `fetch_page` does."""
+        """Find the open time of the first bar with few calls; None where there is none. Raises as `fetch_page` does."""
 
     @abstractmethod
-    def health(self) -> dict[str, str]:
-        """Return each exchange's state as last seen: `unused`, `ok` or why its last call failed. Calls nothing."""
+    async def fetch_last_open(self, series: Series) -> datetime | None:
+        """Find the open time of the last closed bar with few calls, for a market that is traded no more."""
+
+    @abstractmethod
+    def conditions(self) -> dict[str, ExchangeCondition]:
+        """Return how each exchange was last seen. Calls nothing."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -13,7 +13,14 @@ import stamina
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownExchangeError
 from cb_trade_data.exchange_source.clock import ExchangeClock
 from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.interfaces import IDataSourceConnector, IExchangeAPIClient, Page
+from cb_trade_data.exchange_source.interfaces import (
+    ExchangeCondition,
+    IDataSourceConnector,
+    IExchangeAPIClient,
+    Market,
+    Page,
+)
+from cb_trade_data.exchange_source.lifetime import first_open, last_open
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -90,11 +97,17 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         """See `IDataSourceConnector.facts`."""
         return self._registry.facts(exchange)
 
-    async def market_id(self, series: Series) -> str:
-        """See `IDataSourceConnector.market_id`."""
+    async def market(self, series: Series) -> Market:
+        """See `IDataSourceConnector.market`."""
         running = self._run(series.exchange)
-        name, _ = await self._tried(running, lambda: running.client.market_id(series.symbol))
-        return name
+        market, _ = await self._tried(running, lambda: running.client.market(series.symbol))
+        return market
+
+    async def symbol_of(self, exchange: str, market_id: str) -> str | None:
+        """See `IDataSourceConnector.symbol_of`."""
+        running = self._run(exchange)
+        symbol, _ = await self._tried(running, lambda: running.client.symbol_of(market_id))
+        return symbol
 
     def known_now(self, exchange: str) -> datetime | None:
         """See `IDataSourceConnector.known_now`."""
@@ -105,22 +118,35 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         """See `IDataSourceConnector.now`."""
         return await self._run(exchange).clock.now()
 
-    async def fetch_page(self, series: Series, window: TimeRange) -> Page:
+    async def fetch_page(
+        self, series: Series, next_window: Callable[[], TimeRange | None], urgency: Callable[[], int]
+    ) -> Page | None:
         """See `IDataSourceConnector.fetch_page`."""
-        running = self._run(series.exchange)
-        page, calls = await self._tried(running, lambda: running.client.fetch_ohlcv(series, window))
-        return replace(page, calls=calls)
+        del urgency  # every page has its place at once
+        window = next_window()
+        return None if window is None else await self._fetch(series, window)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IDataSourceConnector.fetch_first_open`."""
         running = self._run(series.exchange)
-        first_open, _ = await self._tried(running, lambda: running.client.fetch_first_open(series))
-        return first_open
+        if running.client.facts.jumps_to_first:
+            found, _ = await self._tried(running, lambda: running.client.fetch_first_open(series))
+            return found
+        return await first_open(self._fetch, running.client.facts, series, await self.now(series.exchange))
 
-    def health(self) -> dict[str, str]:
-        """See `IDataSourceConnector.health`."""
+    async def fetch_last_open(self, series: Series) -> datetime | None:
+        """See `IDataSourceConnector.fetch_last_open`."""
+        return await last_open(self._fetch, self.facts(series.exchange), series, await self.now(series.exchange))
+
+    async def _fetch(self, series: Series, window: TimeRange) -> Page:
+        running = self._run(series.exchange)
+        page, calls = await self._tried(running, lambda: running.client.fetch_ohlcv(series, window))
+        return replace(page, calls=calls)
+
+    def conditions(self) -> dict[str, ExchangeCondition]:
+        """See `IDataSourceConnector.conditions`."""
         return {
-            name: (self._running[name].problem or "ok") if name in self._running else "unused"
+            name: ExchangeCondition((self._running[name].problem or "ok") if name in self._running else "unused")
             for name in self._registry.names
         }
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -92,7 +93,7 @@ class Flight:
         self._exchange = source.facts(partition.series.exchange)
 
         self._wants: list[Want] = []
-        self._calls: dict[asyncio.Task[Page], TimeRange] = {}  # pages under way
+        self._calls: dict[asyncio.Task[Page | None], TimeRange] = {}  # pages under way
         self._state = StoredPartition.empty(partition)  # everything known, stored or not
         self._stored = self._state  # the last state that storage confirmed
         self._has_read = False
@@ -288,7 +289,7 @@ class Flight:
         while len(self._calls) < self._exchange.concurrent_calls and (window := self._next_window()) is not None:
             if self._calls and self._may_be_unlisted(window):
                 return  # The page under way may show that this one would be wasted.
-            call = asyncio.create_task(self._source.fetch_page(self._partition.series, window))
+            call = asyncio.create_task(self._source.fetch_page(self._partition.series, partial(_same, window), int))
             call.add_done_callback(lambda _: self._announce())
             self._calls[call] = window
 
@@ -320,7 +321,7 @@ class Flight:
         for call in [call for call in self._calls if call.done()]:
             await self._take_in(call, self._calls.pop(call))
 
-    async def _take_in(self, call: asyncio.Task[Page], window: TimeRange) -> None:
+    async def _take_in(self, call: asyncio.Task[Page | None], window: TimeRange) -> None:
         now = await self._source.now(self._exchange.id)
         try:
             page = call.result()
@@ -328,6 +329,8 @@ class Flight:
             _log.warning("page.failed", partition=str(self._partition), window=str(window), reason=error.reason)
             self._count_calls(window, error.tries)
             self._apply_failure(window, now, error.reason)
+            return
+        if page is None:
             return
         self._count_calls(window, page.calls)
         checked = check_page(page, window, self._grid)
@@ -431,3 +434,7 @@ class Flight:
         """Wake everybody who waits for something to change."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _same(window: TimeRange) -> TimeRange:
+    return window

@@ -94,7 +94,7 @@ class SeriesRegister:
         except StorageUnavailableError as error:
             unreadable = error
         try:
-            return SeriesFacts(await self._source.market_id(series))
+            return SeriesFacts((await self._source.market(series)).id)
         except UnknownSymbolError as error:
             # An exchange forgets what it delists. A later try, with storage, may know it still: no final answer yet.
             if unreadable is not None:

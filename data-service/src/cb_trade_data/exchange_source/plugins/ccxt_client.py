@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Page
+from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.once import Once
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import TIMESTAMP
@@ -50,12 +50,17 @@ class CCXTExchangeClient(IExchangeAPIClient):
         self._exchange = Once(self._make_exchange)
         self._markets = Once(self._load_markets)
 
-    async def market_id(self, symbol: str) -> str:
-        """See `IExchangeAPIClient.market_id`."""
+    async def market(self, symbol: str) -> Market:
+        """See `IExchangeAPIClient.market`."""
         market = (await self._markets.get()).get(symbol)
         if market is None:
             raise UnknownSymbolError(self.facts.id, symbol)
-        return str(market["id"])
+        return Market(str(market["id"]), market["active"] is not False)
+
+    async def symbol_of(self, market_id: str) -> str | None:
+        """See `IExchangeAPIClient.symbol_of`."""
+        markets = (await self._markets.get()).values()
+        return next((market["symbol"] for market in markets if market["id"] == market_id), None)
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_ohlcv`."""

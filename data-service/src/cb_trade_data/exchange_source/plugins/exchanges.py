@@ -16,6 +16,7 @@ EXCHANGES: Final = (
             "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M",
         ),
         page_limit_bars=1000,
+        jumps_to_first=True,
         ccxt_options=MappingProxyType({"fetchMarkets": {"types": ["spot"]}}),
     ),
 )  # fmt: skip
