@@ -96,7 +96,12 @@ class ExchangeFacts:
         settle_margin: How long after its end a bar may still change.
         pace: How often its pages may be asked for.
         markets_cost: What loading its markets costs, in pages.
+        perpetual_page_cost: What a page of a perpetual costs, in pages of a spot market.
+        limit_statuses: The HTTP statuses by which it says that it was asked too often.
+        unknown_symbol_words: What it says, in whatever case, if it has no such market, where CCXT does not see that.
         concurrent_calls: How many of our calls may be under way at once.
+        ccxt_market_types: What CCXT calls its spot markets and its perpetuals, where the two can be loaded each by
+            itself; empty where they come together.
         ccxt_options: Merged into the options of the CCXT class.
     """
 
@@ -110,5 +115,9 @@ class ExchangeFacts:
     settle_margin: timedelta = timedelta(seconds=2)
     pace: Pace = _CAUTIOUS
     markets_cost: int = 1
+    perpetual_page_cost: float = 1.0
+    limit_statuses: frozenset[int] = frozenset({418, 429})
+    unknown_symbol_words: tuple[str, ...] = ()
     concurrent_calls: int = 8
+    ccxt_market_types: tuple[str, ...] = ()
     ccxt_options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

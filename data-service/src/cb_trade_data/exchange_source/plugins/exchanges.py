@@ -1,22 +1,133 @@
-"""One row of facts per exchange."""
+"""One row of facts per exchange that is proven to be served exactly.
+
+Both ends of a window are written so that it does not matter whether the exchange takes them as inclusive or exclusive
+wherever its documentation leaves a doubt: one unit inside a bar can only be read in one way.
+
+A pace is about 97 % of what the exchange allows, and its burst such that burst and pace together stay within the limit
+in every span that the exchange may count by.
+
+Left out are bars whose grid is not ours, or not known to be: Kraken's `2w`, which are 15 days, and Crypto.com's, of
+which nobody says in which of two weeks they begin.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.facts import Bounds, ExchangeFacts, Pace, TimeUnit
 
-EXCHANGES: Final = (
-    ExchangeFacts(
-        # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
-        # From startTime ascending, both ends inclusive; before listing it jumps to the first candle.
-        id="binance",
-        timeframes=(
-            "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M",
-        ),
-        page_limit_bars=1000,
-        jumps_to_first=True,
-        ccxt_options=MappingProxyType({"fetchMarkets": {"types": ["spot"]}}),
+_SECOND: Final = timedelta(seconds=1)
+_ONE_MS_BEFORE: Final = -timedelta(milliseconds=1)
+_ONE_SECOND_BEFORE: Final = -_SECOND
+
+# The newest `count` bars of the window. Whether its ends are inclusive is not said.
+# https://exchange-docs.crypto.com/exchange/v1/rest-ws/index.html#public-get-candlestick
+CRYPTOCOM: Final = ExchangeFacts(
+    id="cryptocom",
+    timeframes=("1m", "5m", "15m", "30m", "1h", "4h", "6h", "12h", "1d", "1w", "1M"),
+    page_limit_bars=300,
+    # Without a count it answers with 25 rows.
+    bounds=Bounds("start_ts", "end_ts", count="count", start_step=_ONE_MS_BEFORE, end_step=_ONE_MS_BEFORE),
+    # 100 a second and method.
+    pace=Pace(97, _SECOND, burst=3),
+    concurrent_calls=16,
+    unknown_symbol_words=("invalid instrument_name",),
+)
+
+# From startTime on, both ends inclusive; asked from before the listing on it begins with the first bar.
+# https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
+# https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Kline-Candlestick-Data
+BINANCE: Final = ExchangeFacts(
+    id="binance",
+    timeframes=(
+        "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M",
     ),
+    page_limit_bars=1000,
+    bounds=Bounds("startTime", "endTime", end_step=_ONE_MS_BEFORE),
+    jumps_to_first=True,
+    # 6000 weight a minute, of which a page takes 2; perpetuals have 2400 for themselves, of which a full page takes 5.
+    pace=Pace(2910, timedelta(minutes=1), burst=80),
+    perpetual_page_cost=6.25,
+    markets_cost=10,
+    concurrent_calls=16,
+    ccxt_market_types=("spot", "linear"),
 )  # fmt: skip
+
+# Always its newest 720 bars, the open one included; `since` only leaves out what opened up to then.
+# https://docs.kraken.com/api-reference/market-data/get-ohlc-data
+KRAKEN: Final = ExchangeFacts(
+    id="kraken",
+    timeframes=("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"),
+    page_limit_bars=720,
+    bounds=Bounds("since", None, unit=TimeUnit.SECONDS, start_step=_ONE_SECOND_BEFORE),
+    history_bars=720,
+    # One a second, and a counter that forgives ten.
+    pace=Pace(97, timedelta(seconds=100), burst=3),
+    markets_cost=2,
+    concurrent_calls=2,
+    unknown_symbol_words=("EQuery:Unknown asset pair",),
+)
+
+# A window whose end is inclusive; minutes without trades are omitted. It refuses windows of more than 350 bars, in
+# words ("less than 350") that its documentation ("maximum 350") does not share: 300, as CCXT asks, is safe.
+# https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles
+COINBASE: Final = ExchangeFacts(
+    id="coinbase",
+    timeframes=("1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d"),
+    page_limit_bars=300,
+    bounds=Bounds("start", "end", unit=TimeUnit.SECONDS, end_step=_ONE_SECOND_BEFORE),
+    # 10 a second.
+    pace=Pace(97, timedelta(seconds=10)),
+    markets_cost=5,
+    unknown_symbol_words=("valid product_id is required",),
+)
+
+# A window whose end is inclusive; rows from before it may come along, minutes without trades are omitted.
+# https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
+COINBASEEXCHANGE: Final = ExchangeFacts(
+    id="coinbaseexchange",
+    timeframes=("1m", "5m", "15m", "1h", "6h", "1d"),
+    page_limit_bars=300,
+    bounds=Bounds("start", "end", unit=TimeUnit.ISO, end_step=_ONE_SECOND_BEFORE),
+    # 10 a second, 15 in bursts.
+    pace=Pace(97, timedelta(seconds=10), burst=5),
+    markets_cost=2,
+    unknown_symbol_words=('"NotFound"',),
+)
+
+# Newest first, both ends inclusive; with a start alone from there on, so that a listing costs one call. CCXT rounds the
+# start up to a multiple of the bar's length from 1970, of 30 days for a month: the bounds are laid over that.
+# https://bybit-exchange.github.io/docs/v5/market/kline
+BYBIT: Final = ExchangeFacts(
+    id="bybit",
+    timeframes=("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d", "1w", "1M"),
+    page_limit_bars=1000,
+    bounds=Bounds("start", "end", end_step=_ONE_MS_BEFORE),
+    jumps_to_first=True,
+    # 600 in 5 seconds, beyond which it answers 403 for ten minutes.
+    pace=Pace(582, timedelta(seconds=5), burst=15),
+    markets_cost=2,
+    concurrent_calls=16,
+    limit_statuses=frozenset({403, 418, 429}),
+    unknown_symbol_words=("symbol invalid", "symbol is invalid", "not supported symbols"),
+    ccxt_market_types=("spot", "linear"),
+)
+
+# Newest first, both ends exclusive. Bars of six hours and longer are asked for in their UTC variants: the plain ones
+# follow Hong Kong's days. The address of history knows every bar, the open one included; the other one only the newest
+# 1440, and CCXT's change from one to the other, by this machine's clock, can lose a bar at the border.
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks-history
+OKX: Final = ExchangeFacts(
+    id="okx",
+    timeframes=("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d", "1w", "1M", "3M"),
+    page_limit_bars=300,
+    bounds=Bounds("before", "after", start_step=_ONE_MS_BEFORE),
+    # 20 in 2 seconds.
+    pace=Pace(97, timedelta(seconds=10)),
+    ccxt_market_types=("spot", "swap"),
+    ccxt_options=MappingProxyType({"fetchOHLCV": {"timezone": "UTC", "type": "HistoryCandles"}}),
+)
+
+EXCHANGES: Final = (BINANCE, BYBIT, COINBASE, COINBASEEXCHANGE, CRYPTOCOM, KRAKEN, OKX)

@@ -1,0 +1,59 @@
+"""CCXT's class with checks added, where it would take a broken answer for an empty one, or for another failure.
+
+Imports CCXT, which takes half a second: to be imported off the event loop, by those who need it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ccxt.async_support as ccxt
+
+from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
+
+
+def distrustful_class(facts: ExchangeFacts) -> type[Any]:
+    """Return CCXT's class of an exchange, which believes less.
+
+    An answer is judged by its status first, then it must be JSON, then CCXT has its say: all of that with the answer in
+    hand, so that concurrent calls cannot be mixed up. Candles are handed on as they came, neither sorted nor filtered
+    nor cut, so that the validation sees what the exchange really said.
+    """
+
+    class Distrustful(getattr(ccxt, facts.id)):  # type: ignore[misc]
+        def handle_errors(self, status: int, reason: str, url: str, method: str, headers: dict[str, str], body: str,
+                          response: Any, *request: Any) -> None:  # fmt: skip
+            refuse_by_status(facts, status, reason, headers)
+            if response is None:
+                raise ccxt.BadResponse(f"{self.id} answered HTTP {status} with something that is not JSON")
+            if says_unknown_symbol(facts, body):
+                raise ccxt.BadSymbol(f"{self.id} {body}")
+            try:
+                super().handle_errors(status, reason, url, method, headers, body, response, *request)
+                self.handle_http_status_code(status, reason, url, method, body)
+            except ccxt.BadSymbol:
+                raise
+            except ccxt.BaseError as error:
+                raise translated(facts, error, "", status) from error
+
+        async def fetch(self, *args: Any, **kwargs: Any) -> Any:
+            answer = await super().fetch(*args, **kwargs)
+            # CCXT reads an empty object as an empty list; no venue means that by it.
+            if not isinstance(answer, dict | list) or answer == {}:
+                raise ccxt.BadResponse(f"{self.id} answered with something that is not JSON")
+            return answer
+
+        def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> list[Any]:
+            return _candles(self, ohlcvs, market)
+
+    return Distrustful
+
+
+def _candles(exchange: Any, ohlcvs: Any, market: Any) -> list[Any]:
+    if not isinstance(ohlcvs, list) or not all(row and isinstance(row, list | dict) for row in ohlcvs):
+        raise ccxt.BadResponse(f"{exchange.id} answered with something that is not candles")
+    rows = [exchange.parse_ohlcv(row, market) for row in ohlcvs]
+    if not all(isinstance(row[0], int) for row in rows):
+        raise ccxt.BadResponse(f"{exchange.id} sent a candle without a time")
+    return rows
