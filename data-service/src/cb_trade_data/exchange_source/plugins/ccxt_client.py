@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,14 +17,15 @@ from cb_trade_data.errors import CbTradeError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.once import Once
+from cb_trade_data.exchange_source.plugins.candle_rows import Candle
 from cb_trade_data.exchange_source.plugins.ccxt_markets import MARKETS_OLD_AFTER, CCXTMarkets
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import TIMESTAMP
+from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
 _TIMEOUT_MS: Final = 10_000
-_COLUMNS: Final = ("open", "high", "low", "close", "volume")
+_FIELDS: Final = len(OHLCV_SCHEMA)
 # Before any exchange there is, and not so early that one of them chokes on it.
 _BEFORE_ALL: Final = datetime(2010, 1, 1, tzinfo=UTC)
 
@@ -103,12 +104,12 @@ class CCXTExchangeClient(IExchangeAPIClient):
 
     async def _fetch_rows(
         self, series: Series, since: datetime, limit: int, written: Mapping[str, int | str]
-    ) -> list[list[Any]]:
+    ) -> Sequence[Candle]:
         if await self._markets.find(series.symbol, max_age=None) is None:
             raise UnknownSymbolError(self.facts.id, series.symbol)
         exchange = await self._exchange.get()
         async with self._translated_errors(series.symbol):
-            rows: list[list[Any]] = await exchange.fetch_ohlcv(
+            rows: Sequence[Candle] = await exchange.fetch_ohlcv(
                 series.symbol, str(series.timeframe), since=to_ms(since), limit=limit, params=dict(written)
             )
         return rows
@@ -162,9 +163,10 @@ def _rebased(addresses: Any, base_url: str) -> Any:
     return str(addresses).replace("https://", base_url.rstrip("/") + "/")
 
 
-def _to_page(rows: list[list[Any]]) -> Page:
+def _to_page(rows: Sequence[Candle]) -> Page:
     """Return CCXT's rows as columns; a missing number is NaN."""
-    times = pa.array([row[0] for row in rows], pa.int64()).cast(TIMESTAMP)
-    numbers = np.array([row[1:6] for row in rows], dtype=np.float64).reshape(len(rows), len(_COLUMNS))
-    columns = [times, *(pa.array(numbers[:, index]) for index in range(len(_COLUMNS)))]
-    return Page(pa.table(columns, names=["timestamp", *_COLUMNS]))
+    times, *numbers = zip(*(row[:_FIELDS] for row in rows), strict=True) if rows else [()] * _FIELDS
+    opens = np.array(times, np.int64).view("datetime64[ms]")
+    columns = [opens, *(np.array(each, np.float64) for each in numbers)]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, OHLCV_SCHEMA, strict=True)]
+    return Page(pa.Table.from_arrays(arrays, schema=OHLCV_SCHEMA))

@@ -10,6 +10,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.plugins.candle_rows import candle_rows
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
 
 
@@ -53,7 +54,7 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
 def _candles(exchange: Any, ohlcvs: Any, market: Any) -> list[Any]:
     if not isinstance(ohlcvs, list) or not all(row and isinstance(row, list | dict) for row in ohlcvs):
         raise ccxt.BadResponse(f"{exchange.id} answered with something that is not candles")
-    rows = [exchange.parse_ohlcv(row, market) for row in ohlcvs]
+    rows = candle_rows(ohlcvs, lambda candle: exchange.parse_ohlcv(candle, market))
     if not all(isinstance(row[0], int) for row in rows):
         raise ccxt.BadResponse(f"{exchange.id} sent a candle without a time")
     return rows
