@@ -75,9 +75,25 @@ class IExchangeAPIClient(ABC):
 
     facts: ExchangeFacts
 
+    def markets_due(self, name: str, *, anew: bool) -> str | None:
+        """Return which part of its markets has to be loaded before the next call about one of them; None for none.
+
+        Touches no network. None for a client that knows its markets without asking.
+
+        Args:
+            name: A symbol, or a market id.
+            anew: Whether what was loaded long ago is due again; if not, what was ever loaded will do.
+        """
+        del name, anew
+        return None
+
+    async def load_markets(self, part: str) -> None:
+        """Load what `markets_due` named, which costs `facts.markets_cost`."""
+        del part
+
     @abstractmethod
     async def market(self, symbol: str) -> Market:
-        """Return what the exchange says of *symbol*; loads the markets the first time.
+        """Return what the exchange says of *symbol*, from memory once the markets are loaded.
 
         Raises:
             UnknownSymbolError: The exchange has no such market.
@@ -165,7 +181,7 @@ class IDataSourceConnector(ABC):
 
     @abstractmethod
     def conditions(self) -> dict[str, ExchangeCondition]:
-        """Return how each exchange was last seen. Calls nothing."""
+        """Return how each exchange is doing. Calls nothing."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, TypeVar
-
-import stamina
 
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownExchangeError
 from cb_trade_data.exchange_source.clock import ExchangeClock
@@ -21,16 +17,12 @@ from cb_trade_data.exchange_source.interfaces import (
     Page,
 )
 from cb_trade_data.exchange_source.lifetime import first_open, last_open
+from cb_trade_data.exchange_source.once import Once
+from cb_trade_data.exchange_source.patient_caller import PatientCaller
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
-
-# Waits of 4, 8, 16 and 32 s and jitter: five tries over at least a minute before something counts as failed.
-_TRIES: Final = 5
-_FIRST_WAIT_SECS: Final = 4.0
-_LONGEST_WAIT_SECS: Final = 32.0
-
-T = TypeVar("T")
 
 
 class PluginRegistry:
@@ -77,20 +69,32 @@ class PluginRegistry:
 
 @dataclass
 class _Running:
-    """An exchange in use: its one client in this process, its clock, its places for concurrent calls."""
+    """An exchange in use: its one client in this process, the way to it, its clock, and the loads of its markets."""
 
     client: IExchangeAPIClient
+    caller: PatientCaller
     clock: ExchangeClock
-    places: asyncio.Semaphore
-    problem: str | None = field(default=None)
+    loads: dict[str, Once[None]] = field(default_factory=dict)  # by the part of its markets
 
 
 class DataSourceConnectorImpl(IDataSourceConnector):
-    """Makes one client per exchange, bounds its concurrent calls and tries again what may succeed later."""
+    """Makes one client per exchange, and every call through that exchange's budget and breaker."""
 
-    def __init__(self, registry: PluginRegistry, local_now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        registry: PluginRegistry,
+        local_now: Callable[[], datetime] = utc_now,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        """
+        Args:
+            registry: The exchanges there are.
+            local_now: Our own clock.
+            stopwatch: What paces, pauses and the waits between tries are counted by; None for real seconds.
+        """
         self._registry = registry
         self._local_now = local_now
+        self._stopwatch = stopwatch or Stopwatch()
         self._running: dict[str, _Running] = {}
 
     def facts(self, exchange: str) -> ExchangeFacts:
@@ -99,15 +103,11 @@ class DataSourceConnectorImpl(IDataSourceConnector):
 
     async def market(self, series: Series) -> Market:
         """See `IDataSourceConnector.market`."""
-        running = self._run(series.exchange)
-        market, _ = await self._tried(running, lambda: running.client.market(series.symbol))
-        return market
+        return await (await self._with_markets(series.exchange, series.symbol, anew=True)).client.market(series.symbol)
 
     async def symbol_of(self, exchange: str, market_id: str) -> str | None:
         """See `IDataSourceConnector.symbol_of`."""
-        running = self._run(exchange)
-        symbol, _ = await self._tried(running, lambda: running.client.symbol_of(market_id))
-        return symbol
+        return await (await self._with_markets(exchange, market_id, anew=True)).client.symbol_of(market_id)
 
     def known_now(self, exchange: str) -> datetime | None:
         """See `IDataSourceConnector.known_now`."""
@@ -122,15 +122,22 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         self, series: Series, next_window: Callable[[], TimeRange | None], urgency: Callable[[], int]
     ) -> Page | None:
         """See `IDataSourceConnector.fetch_page`."""
-        del urgency  # every page has its place at once
-        window = next_window()
-        return None if window is None else await self._fetch(series, window)
+        running = await self._with_markets(series.exchange, series.symbol)
+        window: TimeRange | None = None
+
+        def fetch() -> Awaitable[Page] | None:
+            nonlocal window
+            window = window or next_window()
+            return None if window is None else running.client.fetch_ohlcv(series, window)
+
+        page, calls = await running.caller.call(fetch, urgency)
+        return None if page is None else replace(page, calls=calls)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IDataSourceConnector.fetch_first_open`."""
-        running = self._run(series.exchange)
+        running = await self._with_markets(series.exchange, series.symbol)
         if running.client.facts.jumps_to_first:
-            found, _ = await self._tried(running, lambda: running.client.fetch_first_open(series))
+            found, _ = await running.caller.call(lambda: running.client.fetch_first_open(series))
             return found
         return await first_open(self._fetch, running.client.facts, series, await self.now(series.exchange))
 
@@ -138,57 +145,57 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         """See `IDataSourceConnector.fetch_last_open`."""
         return await last_open(self._fetch, self.facts(series.exchange), series, await self.now(series.exchange))
 
-    async def _fetch(self, series: Series, window: TimeRange) -> Page:
-        running = self._run(series.exchange)
-        page, calls = await self._tried(running, lambda: running.client.fetch_ohlcv(series, window))
-        return replace(page, calls=calls)
-
     def conditions(self) -> dict[str, ExchangeCondition]:
         """See `IDataSourceConnector.conditions`."""
-        return {
-            name: ExchangeCondition((self._running[name].problem or "ok") if name in self._running else "unused")
-            for name in self._registry.names
-        }
+        return {name: self._condition(name) for name in self._registry.names}
 
     async def close(self) -> None:
         """See `IDataSourceConnector.close`."""
         while self._running:
             _, running = self._running.popitem()
+            running.caller.close()
+            for load in running.loads.values():
+                await load.cancel()
             await running.client.close()
+
+    async def _fetch(self, series: Series, window: TimeRange) -> Page:
+        """Return a page that an answer waits for: before all those that are only part of one."""
+        page = await self.fetch_page(series, lambda: window, int)
+        assert page is not None  # noqa: S101 - there was a window
+        return page
+
+    def _condition(self, exchange: str) -> ExchangeCondition:
+        running = self._running.get(exchange)
+        if running is not None:
+            return running.caller.condition
+        rate = self.facts(exchange).pace.calls_per_sec
+        return ExchangeCondition(calls_per_sec=rate, full_calls_per_sec=rate)
+
+    async def _with_markets(self, exchange: str, name: str, *, anew: bool = False) -> _Running:
+        """Return the exchange with the markets loaded among which *name* is, once for all who need them."""
+        running = self._run(exchange)
+        client = running.client
+        if (part := client.markets_due(name, anew=anew)) is not None:
+
+            async def load() -> None:
+                await running.caller.call(lambda: client.load_markets(part), cost=client.facts.markets_cost)
+
+            await running.loads.setdefault(part, Once(load, keep=False)).get()
+        return running
 
     def _run(self, exchange: str) -> _Running:
         running = self._running.get(exchange)
         if running is None:
             client = self._registry.make_client(exchange)
-            clock = ExchangeClock(exchange, client.fetch_time, self._local_now)
-            running = _Running(client, clock, asyncio.Semaphore(client.facts.concurrent_calls))
+            caller = PatientCaller(client.facts, self._stopwatch)
+
+            async def fetch_time() -> datetime | None:
+                # Not worth waiting for: there is our own clock, and another try a minute later.
+                if caller.is_at_rest:
+                    raise ExchangeUnavailableError(exchange, caller.condition.status)
+                told, _ = await caller.call(client.fetch_time, tries=1)
+                return told
+
+            running = _Running(client, caller, ExchangeClock(exchange, fetch_time, self._local_now))
             self._running[exchange] = running
         return running
-
-    async def _tried(self, running: _Running, call: Callable[[], Awaitable[T]]) -> tuple[T, int]:
-        """Return what *call* returns and how many tries it took.
-
-        An exchange whose last call failed after all its tries gets one try per call until one succeeds: otherwise every
-        page of a long range would wait a minute for an exchange that is down.
-        """
-        tries = 0
-        attempts = _TRIES if running.problem is None else 1
-        try:
-            async for attempt in stamina.retry_context(
-                on=ExchangeUnavailableError,
-                attempts=attempts,
-                timeout=None,
-                wait_initial=_FIRST_WAIT_SECS,
-                wait_max=_LONGEST_WAIT_SECS,
-            ):
-                with attempt:
-                    # The place is held during the call only, never while waiting for the next try.
-                    async with running.places:
-                        tries += 1
-                        result = await call()
-        except ExchangeUnavailableError as error:
-            running.problem = error.reason
-            error.tries = tries
-            raise
-        running.problem = None
-        return result, tries

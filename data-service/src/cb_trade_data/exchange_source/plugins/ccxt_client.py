@@ -18,7 +18,7 @@ from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.once import Once
 from cb_trade_data.exchange_source.plugins.candle_rows import Candle
-from cb_trade_data.exchange_source.plugins.ccxt_markets import MARKETS_OLD_AFTER, CCXTMarkets
+from cb_trade_data.exchange_source.plugins.ccxt_markets import EVERYTHING, CCXTMarkets
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.series import Series
@@ -62,16 +62,23 @@ class CCXTExchangeClient(IExchangeAPIClient):
         self._parts: dict[str, list[dict[str, Any]]] = {}
         self._loading = asyncio.Lock()
 
+    def markets_due(self, name: str, *, anew: bool) -> str | None:
+        """See `IExchangeAPIClient.markets_due`."""
+        return self._markets.due(name, anew=anew)
+
+    async def load_markets(self, part: str) -> None:
+        """See `IExchangeAPIClient.load_markets`."""
+        await self._markets.load(part)
+
     async def market(self, symbol: str) -> Market:
         """See `IExchangeAPIClient.market`."""
-        market = await self._markets.find(symbol, MARKETS_OLD_AFTER)
-        if market is None:
-            raise UnknownSymbolError(self.facts.id, symbol)
+        market = await self._find(symbol, anew=True)
         return Market(self._markets.id_of(market), market["active"] is not False)
 
     async def symbol_of(self, market_id: str) -> str | None:
         """See `IExchangeAPIClient.symbol_of`."""
-        return await self._markets.symbol_of(market_id)
+        await self._load_what_is_due(market_id, anew=True)
+        return self._markets.symbol_of(market_id)
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_ohlcv`."""
@@ -105,8 +112,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
     async def _fetch_rows(
         self, series: Series, since: datetime, limit: int, written: Mapping[str, int | str]
     ) -> Sequence[Candle]:
-        if await self._markets.find(series.symbol, max_age=None) is None:
-            raise UnknownSymbolError(self.facts.id, series.symbol)
+        await self._find(series.symbol, anew=False)
         exchange = await self._exchange.get()
         async with self._translated_errors(series.symbol):
             rows: Sequence[Candle] = await exchange.fetch_ohlcv(
@@ -114,12 +120,24 @@ class CCXTExchangeClient(IExchangeAPIClient):
             )
         return rows
 
-    async def _load_markets(self, part: str | None) -> Mapping[str, Any]:
+    async def _find(self, symbol: str, *, anew: bool) -> Mapping[str, Any]:
+        await self._load_what_is_due(symbol, anew=anew)
+        market = self._markets.get(symbol)
+        if market is None:
+            raise UnknownSymbolError(self.facts.id, symbol)
+        return market
+
+    async def _load_what_is_due(self, name: str, *, anew: bool) -> None:
+        """Load markets for a caller that has not seen to it; the connector has, where a load has its turn."""
+        if (part := self._markets.due(name, anew=anew)) is not None:
+            await self._markets.load(part)
+
+    async def _load_markets(self, part: str) -> Mapping[str, Any]:
         """Load one part of the markets, or all; CCXT gets to know them beside those it knows from other parts."""
         exchange = await self._exchange.get()
         # CCXT is told by its options which part to load.
         async with self._loading, self._translated_errors():
-            if part is None:
+            if part == EVERYTHING:
                 markets: Mapping[str, Any] = await exchange.load_markets(True)
                 return markets
             exchange.options["fetchMarkets"] = {**_dict(exchange.options.get("fetchMarkets")), "types": [part]}

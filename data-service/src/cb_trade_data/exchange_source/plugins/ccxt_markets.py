@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -11,10 +10,12 @@ from typing import Any, Final
 from cb_trade_data.exchange_source.once import Once
 
 # CCXT never asks again by itself. Whether a market is traded may change, and a new one may be listed at any time.
-MARKETS_OLD_AFTER: Final = timedelta(hours=1)
+_OLD_AFTER: Final = timedelta(hours=1)
 _NONE_BELIEVED_FOR: Final = timedelta(minutes=10)
 
-LoadMarkets = Callable[[str | None], Awaitable[Mapping[str, Any]]]
+LoadMarkets = Callable[[str], Awaitable[Mapping[str, Any]]]
+
+EVERYTHING: Final = "all"
 
 
 class CCXTMarkets:
@@ -24,67 +25,73 @@ class CCXTMarkets:
     markets are called `linear:BTCUSDT`: names that are unique.
     """
 
-    def __init__(
-        self, parts: tuple[str, ...], load: LoadMarkets, monotonic_secs: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, parts: tuple[str, ...], load: LoadMarkets, monotonic_secs: Callable[[], float]) -> None:
         """
         Args:
             parts: What CCXT calls the parts: spot markets first, then perpetuals; empty for one that is everything.
-            load: Loads a part, or everything (None), from the exchange.
+            load: Loads a part, or `EVERYTHING`, from the exchange.
             monotonic_secs: The time by which markets grow old.
         """
-        names: tuple[str | None, ...] = parts or (None,)
-        self._spot = _Part(names[0], load, monotonic_secs)
-        self._perpetual = self._spot if len(names) == 1 else _Part(names[1], load, monotonic_secs)
+        first, *rest = parts or (EVERYTHING,)
+        self._spot = _Part(first, load, monotonic_secs)
+        self._perpetual = _Part(rest[0], load, monotonic_secs) if rest else self._spot
 
-    async def find(self, symbol: str, max_age: timedelta | None) -> Mapping[str, Any] | None:
-        """Return a market as the exchange described it at most *max_age* ago, None meaning ever; None if it has none.
+    def due(self, name: str, *, anew: bool) -> str | None:
+        """Return the part to load before anything is said of *name*, a symbol or a market id; None for none.
 
-        That there is none is believed for ten minutes only.
+        Due is what was never loaded, and with *anew* what was loaded long ago. That there is no such market is believed
+        for ten minutes only.
         """
-        part = self._part(symbol)
-        market = (await part.markets(max_age)).get(symbol)
-        return (await part.markets(_NONE_BELIEVED_FOR)).get(symbol) if market is None else market
+        part = self._part(name)
+        is_known = name in part.markets or self.symbol_of(name) is not None
+        max_age = None if is_known and not anew else _OLD_AFTER if is_known else _NONE_BELIEVED_FOR
+        return part.name if part.is_older_than(max_age) else None
+
+    async def load(self, name: str) -> None:
+        """Load the part of that name; once for all who ask for it at the same time."""
+        # Not left to CCXT: there a cancelled caller cancels the load that its neighbours wait for.
+        await (self._spot if name == self._spot.name else self._perpetual).loading.get()
+
+    def get(self, symbol: str) -> Mapping[str, Any] | None:
+        """Return a market as the exchange described it last; None where it has none, or has not been asked."""
+        return self._part(symbol).markets.get(symbol)
 
     def id_of(self, market: Mapping[str, Any]) -> str:
         """Return the exchange's own name of a market, made unique."""
         part = self._part(market["symbol"])
         return str(market["id"]) if part is self._spot else f"{part.name}:{market['id']}"
 
-    async def symbol_of(self, market_id: str) -> str | None:
-        """Return the symbol by which a market goes today; None where there is no such market."""
-        apart = self._perpetual is not self._spot and market_id.startswith(f"{self._perpetual.name}:")
-        markets = (await (self._perpetual if apart else self._spot).markets(MARKETS_OLD_AFTER)).values()
+    def symbol_of(self, market_id: str) -> str | None:
+        """Return the symbol by which a market went last; None where there is no such market."""
+        markets = self._part(market_id).markets.values()
         return next((str(market["symbol"]) for market in markets if self.id_of(market) == market_id), None)
 
     async def close(self) -> None:
         """End loads that are under way."""
         await asyncio.gather(self._spot.loading.cancel(), self._perpetual.loading.cancel())
 
-    def _part(self, symbol: str) -> _Part:
-        return self._perpetual if ":" in symbol else self._spot
+    def _part(self, name: str) -> _Part:
+        return self._perpetual if ":" in name else self._spot
 
 
 class _Part:
     """Markets that are loaded together."""
 
-    def __init__(self, name: str | None, load: LoadMarkets, monotonic_secs: Callable[[], float]) -> None:
+    def __init__(self, name: str, load: LoadMarkets, monotonic_secs: Callable[[], float]) -> None:
         self.name = name
+        self.markets: Mapping[str, Any] = {}
         self.loading = Once(self._reload, keep=False)
         self._load = load
         self._monotonic_secs = monotonic_secs
-        self._markets: Mapping[str, Any] = {}
         self._loaded_at_secs: float | None = None
 
-    async def markets(self, max_age: timedelta | None) -> Mapping[str, Any]:
-        """Return the markets, loaded at most *max_age* ago; None takes them however old they are."""
-        loaded = self._loaded_at_secs
-        if loaded is None or (max_age and self._monotonic_secs() - loaded > max_age.total_seconds()):
-            # Not left to CCXT: there a cancelled caller cancels the load that its neighbours wait for.
-            await self.loading.get()
-        return self._markets
+    def is_older_than(self, max_age: timedelta | None) -> bool:
+        """Tell whether the markets were loaded longer than *max_age* ago, or never; None is any age."""
+        if self._loaded_at_secs is None:
+            return True
+        return max_age is not None and self._monotonic_secs() - self._loaded_at_secs > max_age.total_seconds()
 
     async def _reload(self) -> None:
-        asked = self._monotonic_secs()
-        self._markets = await self._load(self.name)
-        self._loaded_at_secs = asked
+        asked_at_secs = self._monotonic_secs()
+        self.markets = await self._load(self.name)
+        self._loaded_at_secs = asked_at_secs

@@ -1,0 +1,149 @@
+"""Calls to one exchange: each in its turn, tried again while that may help, and not made at all when it is down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import stamina
+
+from cb_trade_data.errors import ExchangeLimitError, ExchangeRefusalError, ExchangeUnavailableError
+from cb_trade_data.exchange_source.breaker import Breaker
+from cb_trade_data.exchange_source.budget import Budget, Place
+from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.interfaces import ExchangeCondition
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
+
+# Waits of 1, 4, 16 and 40 s and jitter: five tries over at least a minute before something counts as failed.
+_TRIES: Final = 5
+_FIRST_WAIT_SECS: Final = 1.0
+_WAIT_GROWTH: Final = 4.0
+_LONGEST_WAIT_SECS: Final = 40.0
+_JITTER_SECS: Final = 1.0
+
+T = TypeVar("T")
+
+
+class PatientCaller:
+    """The one way to an exchange: its budget, its breaker, and the patience to try again."""
+
+    def __init__(self, facts: ExchangeFacts, stopwatch: Stopwatch) -> None:
+        self._stopwatch = stopwatch
+        self._budget = Budget(facts, stopwatch)
+        self._breaker = Breaker(facts.id, stopwatch)
+        self._problem: str | None = None  # why the last call failed for good
+        self._is_closed = False
+
+    async def call(
+        self,
+        begin: Callable[[], Awaitable[T] | None],
+        urgency: Callable[[], int] = int,
+        *,
+        cost: float = 1,
+        tries: int = _TRIES,
+    ) -> tuple[T | None, int]:
+        """Return what was answered, and how many calls that took; None and 0 where nothing was to be called.
+
+        No place is held between two tries. Retry-After needs nothing here: the budget grants no place until then.
+
+        Args:
+            begin: Called at each turn. Returns the call to be awaited, or None to make none after all.
+            urgency: Who goes first, see `Budget.place`.
+            cost: In pages.
+            tries: How often to try.
+
+        Raises:
+            ExchangeUnavailableError: Every try failed, or more of them are of no use; `tries` counts the calls.
+        """
+        calls = 0
+
+        def begin_counted() -> Awaitable[T] | None:
+            nonlocal calls
+            under_way = begin()
+            calls += under_way is not None
+            return under_way
+
+        real_secs = self._stopwatch.real_secs
+        try:
+            async for attempt in stamina.retry_context(
+                on=self._may_help,
+                attempts=tries,
+                timeout=None,
+                wait_initial=real_secs(_FIRST_WAIT_SECS),
+                wait_exp_base=_WAIT_GROWTH,
+                wait_max=real_secs(_LONGEST_WAIT_SECS),
+                wait_jitter=real_secs(_JITTER_SECS),
+            ):
+                with attempt:
+                    answer = await self._call_in_turn(begin_counted, urgency, cost)
+        except ExchangeUnavailableError as error:
+            self._problem = None if isinstance(error, ExchangeRefusalError) else error.reason
+            error.tries = calls
+            raise
+        if calls:
+            self._problem = None
+        return answer, calls
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a call would not go through now: it would wait for a probe, or for the end of a pause."""
+        return self._breaker.state != "closed" or self._budget.paused_secs > 0
+
+    @property
+    def condition(self) -> ExchangeCondition:
+        """How the exchange is doing."""
+        breaker = self._breaker.state
+        return ExchangeCondition(
+            status=self._problem or ("ok" if breaker == "closed" else self._breaker.reason),
+            breaker=breaker,
+            calls_per_sec=self._budget.rate,
+            full_calls_per_sec=self._budget.full_rate,
+            waiting=self._budget.waiting,
+            under_way=self._budget.under_way,
+            paused_secs=self._budget.paused_secs,
+        )
+
+    def close(self) -> None:
+        """End all waiting; whoever waits is told that the service is stopping."""
+        self._is_closed = True
+        self._breaker.shut_down()
+        self._budget.close()
+
+    async def _call_in_turn(
+        self, begin: Callable[[], Awaitable[T] | None], urgency: Callable[[], int], cost: float
+    ) -> T | None:
+        while True:
+            await self._breaker.passage()
+            async with self._budget.place(urgency, cost) as place:
+                # The breaker may have opened, or somebody begun to probe, since then.
+                under_way = begin() if self._breaker.lets_through else None
+                if under_way is not None:
+                    return await self._watched(under_way, place)
+                place.is_unused = True
+                if self._breaker.lets_through:
+                    return None
+
+    async def _watched(self, under_way: Awaitable[T], place: Place) -> T:
+        """Return the answer to a call; budget and breaker learn from how it ends."""
+        try:
+            with self._breaker.watching():
+                answer = await under_way
+        except ExchangeLimitError as error:
+            self._budget.slow_down(place, error.retry_after)
+            raise
+        except ExchangeUnavailableError as error:
+            if error.retry_after is not None:
+                self._budget.pause(error.retry_after)
+            raise
+        self._budget.recover(place)
+        return answer
+
+    def _may_help(self, error: Exception) -> bool:
+        """Tell whether another try may end otherwise."""
+        return (
+            isinstance(error, ExchangeUnavailableError)
+            and not isinstance(error, ExchangeRefusalError)
+            and not self._is_closed
+            and not self._breaker.is_conclusive
+            and not self._budget.is_paused_for_long
+        )
