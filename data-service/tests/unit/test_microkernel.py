@@ -1,26 +1,39 @@
+"""The connector: one client per exchange, polite to those that answer and patient with those that do not."""
+
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-import stamina
 from unit_builders import minute, minute_bars, minutes, series, utc
+from virtual_time import in_virtual_time, now_secs
 
-from cb_trade_data.errors import ExchangeUnavailableError, UnknownExchangeError, UnknownSymbolError
-from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
+from cb_trade_data.errors import (
+    ExchangeLimitError,
+    ExchangeRefusalError,
+    ExchangeUnavailableError,
+    UnknownExchangeError,
+    UnknownSymbolError,
+)
+from cb_trade_data.exchange_source.facts import ExchangeFacts, Pace
+from cb_trade_data.exchange_source.interfaces import ExchangeCondition, IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
-FACTS = ExchangeFacts("binance", ("1m", "1h"), 1000, jumps_to_first=True, concurrent_calls=3)
+SECOND = timedelta(seconds=1)
+FACTS = ExchangeFacts(
+    "binance", ("1m", "1h"), 1000, jumps_to_first=True, concurrent_calls=3, pace=Pace(100, SECOND, 100), markets_cost=10
+)
+SLOW = replace(FACTS, pace=Pace(1, SECOND), concurrent_calls=1)
 SERIES = series()
 WINDOW = minutes(0, 10)
 NOON = utc("2024-02-29T12:00")
+DOWN = ExchangeUnavailableError("binance", "503")
 
 
 class ScriptedClient(IExchangeAPIClient):
@@ -29,18 +42,26 @@ class ScriptedClient(IExchangeAPIClient):
     def __init__(self, facts: ExchangeFacts = FACTS) -> None:
         self.facts = facts
         self.failures_left = 0
-        self.failure: Exception = ExchangeUnavailableError("binance", "503")
+        self.failure: Exception = DOWN
         self.hold: asyncio.Event | None = None
-        self.calls = 0
+        self.lasts_secs = 0.0
+        self.times: list[float] = []
+        self.windows: list[TimeRange] = []
         self.under_way = 0
         self.most_at_once = 0
         self.closed = 0
+        self.has_markets = True
+
+    @property
+    def calls(self) -> int:
+        return len(self.times)
 
     async def _call(self) -> None:
-        self.calls += 1
+        self.times.append(now_secs())
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         try:
+            await asyncio.sleep(self.lasts_secs)
             if self.hold is not None:
                 await self.hold.wait()
             if self.failures_left:
@@ -49,15 +70,23 @@ class ScriptedClient(IExchangeAPIClient):
         finally:
             self.under_way -= 1
 
-    async def market(self, symbol: str) -> Market:
+    def markets_due(self, name: str, *, anew: bool) -> str | None:
+        return None if self.has_markets else "all"
+
+    async def load_markets(self, part: str) -> None:
         await self._call()
+        self.has_markets = True
+
+    async def market(self, symbol: str) -> Market:
+        if symbol == "FOO/BAR":
+            raise UnknownSymbolError("binance", symbol)
         return Market(symbol.replace("/", ""))
 
     async def symbol_of(self, market_id: str) -> str | None:
-        await self._call()
         return "BTC/USDT" if market_id == "BTCUSDT" else None
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
+        self.windows.append(window)
         await self._call()
         return Page(minute_bars(range(10)))
 
@@ -66,6 +95,7 @@ class ScriptedClient(IExchangeAPIClient):
         return minute(0)
 
     async def fetch_time(self) -> datetime | None:
+        await self._call()
         return NOON + timedelta(seconds=10)
 
     async def close(self) -> None:
@@ -73,26 +103,20 @@ class ScriptedClient(IExchangeAPIClient):
 
 
 @pytest.fixture
-def _retries_do_not_wait() -> Iterator[None]:
-    stamina.set_testing(True, attempts=5, cap=True)
-    yield
-    stamina.set_testing(False)
-
-
-pytestmark = pytest.mark.usefixtures("_retries_do_not_wait")
-
-
-@pytest.fixture
 def client() -> ScriptedClient:
     return ScriptedClient()
 
 
+def source_of(*clients: ScriptedClient) -> DataSourceConnectorImpl:
+    registry = PluginRegistry()
+    for each in clients:
+        registry.register(each.facts, lambda each=each: each)
+    return DataSourceConnectorImpl(registry, local_now=lambda: NOON, stopwatch=Stopwatch(now_secs))
+
+
 @pytest.fixture
 def source(client) -> DataSourceConnectorImpl:
-    registry = PluginRegistry()
-    registry.register(FACTS, lambda: client)
-    registry.register(replace(FACTS, id="okx"), ScriptedClient)
-    return DataSourceConnectorImpl(registry, local_now=lambda: NOON)
+    return source_of(client, ScriptedClient(replace(FACTS, id="okx")))
 
 
 def statuses(source: DataSourceConnectorImpl) -> dict[str, str]:
@@ -100,16 +124,25 @@ def statuses(source: DataSourceConnectorImpl) -> dict[str, str]:
 
 
 async def settled() -> None:
-    """Let every task run as far as it can."""
-    for _ in range(20):
+    """Let every task run as far as it can without time passing."""
+    for _ in range(40):
         await asyncio.sleep(0)
 
 
-CALLS = {
-    "fetch_page": lambda source: source.fetch_page(SERIES, lambda: WINDOW, lambda: 0),
-    "fetch_first_open": lambda source: source.fetch_first_open(SERIES),
-    "market": lambda source: source.market(SERIES),
-}
+async def page(source: DataSourceConnectorImpl, exchange: str = "binance", urgency: Callable[[], int] = int) -> Page:
+    """Fetch one page."""
+    fetched = await source.fetch_page(series(exchange=exchange), lambda: WINDOW, urgency)
+    assert fetched is not None
+    return fetched
+
+
+async def failed(call) -> ExchangeUnavailableError:
+    with pytest.raises(ExchangeUnavailableError) as caught:
+        await call
+    return caught.value
+
+
+CALLS = {"fetch_page": page, "fetch_first_open": lambda source: source.fetch_first_open(SERIES)}
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
@@ -168,15 +201,19 @@ def test_registering_makes_no_client():
 # --- One client per exchange -----------------------------------------------------------------------------------------
 
 
+@in_virtual_time
 async def test_facts_and_health_touch_no_client(source, client):
     assert source.facts("binance") is FACTS
     assert source.known_now("binance") is None
-    assert statuses(source) == {"binance": "unused", "okx": "unused"}
+    assert source.conditions() == {
+        name: ExchangeCondition("unused", calls_per_sec=100.0, full_calls_per_sec=100.0) for name in ("binance", "okx")
+    }
     assert client.calls == 0
     with pytest.raises(UnknownExchangeError):
         source.facts("binnance")
 
 
+@in_virtual_time
 async def test_an_exchange_has_one_client_however_many_ask():
     made = []
 
@@ -186,109 +223,185 @@ async def test_an_exchange_has_one_client_however_many_ask():
 
     registry = PluginRegistry()
     registry.register(FACTS, make)
-    source = DataSourceConnectorImpl(registry)
+    source = DataSourceConnectorImpl(registry, stopwatch=Stopwatch(now_secs))
 
-    await asyncio.gather(
-        source.fetch_page(SERIES, lambda: WINDOW, lambda: 0), source.market(SERIES), source.now("binance")
-    )
+    await asyncio.gather(page(source), source.market(SERIES), source.now("binance"))
 
     assert len(made) == 1
 
 
+@in_virtual_time
 async def test_answers_come_as_the_client_gave_them(source):
-    page = await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    fetched = await page(source)
 
-    assert (page.rows.num_rows, page.calls) == (10, 1)
+    assert (fetched.rows.num_rows, fetched.calls) == (10, 1)
     assert await source.fetch_first_open(SERIES) == minute(0)
     assert await source.market(SERIES) == Market("BTCUSDT")
+    assert await source.symbol_of("binance", "BTCUSDT") == "BTC/USDT"
+    assert await source.symbol_of("binance", "LUNA") is None
 
 
+@in_virtual_time
 async def test_the_present_is_the_exchanges_once_its_clock_was_read(source):
     assert await source.now("binance") == NOON + timedelta(seconds=10)
     assert source.known_now("binance") == NOON + timedelta(seconds=10)
     assert source.known_now("okx") is None
 
 
+# --- The window is chosen when the turn has come ---------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_the_window_is_chosen_once_and_when_there_is_a_place_for_it():
+    client = ScriptedClient(SLOW)
+    source, asked = source_of(client), []
+
+    def next_window() -> TimeRange:
+        asked.append(now_secs())
+        return minutes(len(asked), 10)
+
+    client.lasts_secs, client.failures_left = 5, 2
+    first = asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, int))
+    await settled()
+    client.failures_left = 3
+    await asyncio.gather(first, source.fetch_page(SERIES, next_window, int))
+
+    assert len(asked) == 1
+    assert asked[0] >= 5
+    assert set(client.windows) == {WINDOW, minutes(1, 10)}
+
+
+@in_virtual_time
+async def test_a_page_that_is_tried_again_keeps_its_window(source, client):
+    windows = iter([minutes(0, 5), minutes(5, 10)])
+    client.failures_left = 3
+
+    await source.fetch_page(SERIES, lambda: next(windows), int)
+
+    assert client.windows == [minutes(0, 5)] * 4
+
+
+@in_virtual_time
+async def test_where_nothing_is_wanted_any_more_no_call_is_made_and_none_is_paid_for():
+    client = ScriptedClient(SLOW)
+    source = source_of(client)
+
+    assert [await source.fetch_page(SERIES, lambda: None, int) for _ in range(9)] == [None] * 9
+    await page(source)
+
+    assert client.times == [0]
+    assert statuses(source) == {"binance": "ok"}
+
+
+@in_virtual_time
+async def test_the_neediest_goes_first():
+    client = ScriptedClient(SLOW)
+    source = source_of(client)
+    backfill = [asyncio.create_task(page(source, urgency=lambda: 1_000_000)) for _ in range(20)]
+    await asyncio.sleep(3.5)
+
+    await page(source, urgency=lambda: 1440)
+
+    assert now_secs() == pytest.approx(4, abs=0.01)
+    for each in backfill:
+        each.cancel()
+
+
+# --- Markets ---------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_what_is_in_memory_waits_for_no_turn():
+    client = ScriptedClient(SLOW)
+    source = source_of(client)
+    backfill = [asyncio.create_task(page(source)) for _ in range(20)]
+    await settled()
+
+    for _ in range(50):
+        await source.market(SERIES)
+        await source.symbol_of("binance", "BTCUSDT")
+
+    assert now_secs() == 0
+    for each in backfill:
+        each.cancel()
+
+
+@in_virtual_time
+async def test_markets_are_loaded_once_for_all_who_need_them_and_paid_for():
+    client = ScriptedClient(replace(FACTS, pace=Pace(1, SECOND)))
+    client.has_markets = False
+    source = source_of(client)
+
+    await asyncio.gather(source.market(SERIES), page(source), source.fetch_first_open(SERIES), source.market(SERIES))
+
+    assert client.times == pytest.approx([0, 10, 11], abs=0.01)
+
+
+@in_virtual_time
+async def test_markets_are_loaded_before_any_page():
+    client = ScriptedClient(SLOW)
+    client.has_markets = False
+    source = source_of(client)
+    first = asyncio.create_task(page(source, urgency=lambda: -1))
+    await settled()
+
+    assert client.windows == []
+    await first
+    assert client.windows == [WINDOW]
+
+
+@in_virtual_time
+async def test_loading_markets_is_tried_again(source, client):
+    client.has_markets, client.failures_left = False, 4
+
+    assert await source.market(SERIES) == Market("BTCUSDT")
+    assert client.calls == 5
+
+
+@in_virtual_time
+async def test_a_symbol_that_the_exchange_does_not_have_is_no_failure_of_it(source, client):
+    with pytest.raises(UnknownSymbolError):
+        await source.market(series(symbol="FOO/BAR"))
+
+    assert source.conditions()["binance"].status == "ok"
+
+
 # --- Trying again ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("failures", [0, 1, 4])
+@in_virtual_time
 async def test_failed_tries_are_made_again_and_counted(source, client, failures):
     client.failures_left = failures
 
-    page = await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    fetched = await page(source)
 
-    assert page.calls == client.calls == failures + 1
+    assert fetched.calls == client.calls == failures + 1
 
 
 @every_call
-async def test_after_five_tries_the_exchange_is_unavailable(source, client, call):
-    client.failures_left = 5
-
-    with pytest.raises(ExchangeUnavailableError) as caught:
-        await call(source)
-
-    assert caught.value.reason == "503"
-    assert caught.value.tries == client.calls == 5
-
-
-async def test_five_tries_take_a_minute_at_least(source, client, monkeypatch):
+@in_virtual_time
+async def test_after_five_tries_over_a_minute_the_exchange_is_unavailable(source, client, call):
     """Less than that is a hiccup, and no reason to report a gap."""
-    waits: list[float] = []
-    really_sleep = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        await really_sleep(0)
-
-    stamina.set_testing(False)
-    monkeypatch.setattr(random, "uniform", lambda least, most: least)  # no jitter, which only ever adds
-    monkeypatch.setattr(asyncio, "sleep", sleep)
     client.failures_left = 99
 
-    with pytest.raises(ExchangeUnavailableError):
-        await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    error = await failed(call(source))
 
-    assert client.calls == 5
-    assert len(waits) == 4
-    assert 60 <= sum(waits) <= 120
+    assert error.reason == "503"
+    assert error.tries == client.calls == 5
+    assert 60 <= client.times[-1] - client.times[0] <= 70
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UnknownSymbolError("binance", "FOO/BAR"),
+        ExchangeRefusalError("binance", "no such interval"),
+        RuntimeError("a defect"),
+    ],
+)
 @every_call
-async def test_an_exchange_that_is_down_gets_one_try_per_call_until_it_answers(source, client, call):
-    """Otherwise every page of a long range would wait for its own minute."""
-    client.failures_left = 5 + 2
-    for _ in range(3):
-        with pytest.raises(ExchangeUnavailableError):
-            await call(source)
-    assert client.calls == 5 + 1 + 1
-
-    await call(source)
-    client.failures_left, client.calls = 4, 0
-    await call(source)
-
-    assert client.calls == 5
-
-
-async def test_one_exchange_that_is_down_costs_the_others_no_tries():
-    clients = {"binance": ScriptedClient(), "okx": ScriptedClient()}
-    registry = PluginRegistry()
-    for name, one in clients.items():
-        registry.register(replace(FACTS, id=name), lambda one=one: one)
-    source = DataSourceConnectorImpl(registry)
-    clients["binance"].failures_left = 5
-    with pytest.raises(ExchangeUnavailableError):
-        await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
-
-    clients["okx"].failures_left = 4
-    await source.fetch_page(series(exchange="okx"), lambda: WINDOW, lambda: 0)
-
-    assert clients["okx"].calls == 5
-    assert statuses(source) == {"binance": "503", "okx": "ok"}
-
-
-@every_call
-@pytest.mark.parametrize("failure", [UnknownSymbolError("binance", "FOO/BAR"), RuntimeError("a defect")])
+@in_virtual_time
 async def test_what_trying_again_cannot_mend_is_not_tried_again(source, client, call, failure):
     client.failure, client.failures_left = failure, 1
 
@@ -296,30 +409,117 @@ async def test_what_trying_again_cannot_mend_is_not_tried_again(source, client, 
         await call(source)
 
     assert client.calls == 1
+    assert source.conditions()["binance"].status == "ok", "it did answer"
 
 
+@in_virtual_time
+async def test_a_call_that_waits_for_its_next_try_holds_no_place(client):
+    source = source_of(ScriptedClient(replace(FACTS, concurrent_calls=1)))
+    client = source._registry.make_client("binance")
+    client.failures_left = 3
+    failing = asyncio.create_task(page(source))
+    await settled()
+
+    client.failures_left = 0
+    await page(source)
+
+    assert now_secs() == 0
+    assert (await failing).calls == 2
+
+
+@in_virtual_time
 async def test_health_is_what_was_seen_last(source, client):
-    await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    await page(source)
     assert statuses(source) == {"binance": "ok", "okx": "unused"}
 
     client.failures_left = 5
-    with pytest.raises(ExchangeUnavailableError):
-        await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)
+    await failed(page(source))
     assert statuses(source) == {"binance": "503", "okx": "unused"}
 
-    await source.market(SERIES)
+    await asyncio.sleep(60)
+    await page(source)
     assert statuses(source) == {"binance": "ok", "okx": "unused"}
+
+
+# --- An exchange that is down ----------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_after_a_conclusive_outage_pages_fail_at_once_but_for_the_one_that_probes(source, client):
+    client.failures_left = 6
+    await failed(page(source))
+    ended = now_secs()
+
+    errors = [await failed(page(source)) for _ in range(50)]
+    assert (client.calls, now_secs()) == (5, ended)
+    assert {(error.reason, error.tries) for error in errors} == {("503", 0)}
+
+    await asyncio.sleep(16)
+    assert (await failed(page(source))).tries == 1
+    assert (await failed(page(source))).tries == 0
+    assert client.calls == 6
+
+    await asyncio.sleep(23)
+    assert [each.calls for each in await asyncio.gather(*(page(source) for _ in range(9)))] == [1] * 9
+
+
+@in_virtual_time
+async def test_before_an_outage_is_conclusive_pages_wait_for_the_probe(source, client):
+    client.failures_left = 8
+    pages = await asyncio.gather(*(page(source) for _ in range(30)))
+
+    assert sum(each.calls for each in pages) == client.calls == 30 + 8
+    # Those under way when it opened, a probe at 15 s, a probe at 37 s: no more than that finds out.
+    assert len([at for at in client.times if at < 37]) <= 7
+
+
+@in_virtual_time
+async def test_a_hundred_pages_of_an_exchange_that_is_down_cost_few_calls(source, client):
+    client.failures_left = 10_000
+
+    errors = await asyncio.gather(*(failed(page(source)) for _ in range(100)))
+
+    assert {error.reason for error in errors} == {"503"}
+    assert sum(error.tries for error in errors) == client.calls <= 5 + 2 + 4
+    assert 60 <= now_secs() <= 80
+
+
+@in_virtual_time
+async def test_one_exchange_that_is_down_costs_the_others_no_tries():
+    binance, okx = ScriptedClient(), ScriptedClient(replace(FACTS, id="okx"))
+    source = source_of(binance, okx)
+    binance.failures_left = 99
+    await failed(page(source))
+
+    okx.failures_left = 4
+    await page(source, "okx")
+
+    assert okx.calls == 5
+    assert statuses(source) == {"binance": "503", "okx": "ok"}
+    assert {name: each.breaker for name, each in source.conditions().items()} == {"binance": "open", "okx": "closed"}
+
+
+@in_virtual_time
+async def test_nobody_waits_for_a_clock_that_cannot_be_read(source, client):
+    client.failures_left = 6
+    await failed(page(source))
+    before = now_secs()
+
+    assert await source.now("binance") == NOON
+    assert (now_secs(), client.calls) == (before, 5)
 
 
 # --- Politeness ------------------------------------------------------------------------------------------------------
 
 
+@in_virtual_time
 async def test_no_more_calls_are_under_way_than_the_exchange_allows(source, client):
     client.hold = asyncio.Event()
-    calls = [asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)) for _ in range(8)]
-    calls += [asyncio.create_task(source.market(SERIES)), asyncio.create_task(source.fetch_first_open(SERIES))]
+    calls = [asyncio.create_task(page(source)) for _ in range(8)]
+    calls += [asyncio.create_task(source.now("binance")), asyncio.create_task(source.fetch_first_open(SERIES))]
     await settled()
-    assert client.under_way == 3
+    condition = source.conditions()["binance"]
+    assert (condition.under_way, condition.waiting) == (client.under_way, 7) == (3, 7)
 
     client.hold.set()
     await asyncio.gather(*calls)
@@ -328,9 +528,10 @@ async def test_no_more_calls_are_under_way_than_the_exchange_allows(source, clie
     assert client.calls == 10
 
 
+@in_virtual_time
 async def test_a_call_that_is_cancelled_gives_its_place_back(source, client):
     client.hold = asyncio.Event()
-    calls = [asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)) for _ in range(4)]
+    calls = [asyncio.create_task(page(source)) for _ in range(4)]
     await settled()
     assert client.calls == 3
 
@@ -342,32 +543,61 @@ async def test_a_call_that_is_cancelled_gives_its_place_back(source, client):
     await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_a_call_that_waits_for_its_next_try_holds_no_place(source, client, monkeypatch):
-    waiting, go_on = asyncio.Event(), asyncio.Event()
-    really_sleep = asyncio.sleep
+@in_virtual_time
+async def test_after_a_limit_nobody_calls_before_the_time_it_named(source, client):
+    client.failure, client.failures_left = ExchangeLimitError("binance", "429", timedelta(seconds=30)), 1
+    client.lasts_secs = 0.1
+    first = asyncio.create_task(page(source))
+    await asyncio.sleep(0.2)
+    condition = source.conditions()["binance"]
 
-    async def sleep(seconds: float) -> None:
-        if seconds:
-            waiting.set()
-            await go_on.wait()
-        await really_sleep(0)
+    await asyncio.gather(first, page(source), page(source))
 
-    stamina.set_testing(False)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    client.failures_left = 3
-    failing = [asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)) for _ in range(3)]
-    await waiting.wait()
+    assert min(client.times[1:]) == pytest.approx(30.1, abs=0.01)
+    assert (condition.calls_per_sec, condition.full_calls_per_sec) == (50, 100)
+    assert condition.paused_secs == pytest.approx(29.9)
+    assert condition.breaker == "closed"
 
-    async with asyncio.timeout(10):
-        assert (await source.fetch_page(SERIES, lambda: WINDOW, lambda: 0)).calls == 1
 
-    go_on.set()
-    assert [page.calls for page in await asyncio.gather(*failing)] == [2, 2, 2]
+@in_virtual_time
+async def test_an_outage_that_names_its_end_is_not_called_before_it(source, client):
+    client.failure, client.failures_left = ExchangeUnavailableError("binance", "503", timedelta(seconds=30)), 1
+
+    await page(source)
+
+    assert client.times == pytest.approx([0, 30], abs=0.01)
+    assert source.conditions()["binance"].calls_per_sec == 100, "it was not we who asked too much"
+
+
+@in_virtual_time
+async def test_a_ban_is_told_and_not_waited_for(source, client):
+    client.failure, client.failures_left = ExchangeLimitError("binance", "418", timedelta(seconds=600)), 1
+
+    first = await failed(page(source))
+    await asyncio.sleep(100)
+    second = await failed(page(source))
+
+    assert (first.reason, first.retry_after, first.tries) == ("418", timedelta(seconds=600), 1)
+    assert (second.retry_after, second.tries) == (timedelta(seconds=500), 0)
+    assert client.calls == 1
+    assert source.conditions()["binance"].paused_secs == 500
+    await asyncio.sleep(400)
+    assert (await page(source)).calls == 1
+
+
+@in_virtual_time
+async def test_limits_however_many_never_open_the_breaker(source, client):
+    client.failure, client.failures_left = ExchangeLimitError("binance", "429", timedelta(seconds=5)), 40
+
+    await asyncio.gather(*(page(source) for _ in range(20)), return_exceptions=True)
+
+    assert source.conditions()["binance"].breaker == "closed"
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------
 
 
+@in_virtual_time
 async def test_closing_closes_every_client_that_was_made_and_makes_none(source, client):
     await source.market(SERIES)
 
@@ -377,6 +607,7 @@ async def test_closing_closes_every_client_that_was_made_and_makes_none(source, 
     assert statuses(source) == {"binance": "unused", "okx": "unused"}
 
 
+@in_virtual_time
 async def test_closing_twice_closes_once(source, client):
     await source.market(SERIES)
 
@@ -386,7 +617,33 @@ async def test_closing_twice_closes_once(source, client):
     assert client.closed == 1
 
 
+@in_virtual_time
 async def test_closing_what_was_never_used_closes_nothing(source, client):
     await source.close()
 
     assert client.closed == 0
+
+
+@in_virtual_time
+async def test_closing_ends_all_waiting(source, client):
+    client.hold = asyncio.Event()
+    under_way = [asyncio.create_task(page(source)) for _ in range(3)]
+    queued = asyncio.create_task(page(source))
+    await settled()
+
+    await source.close()
+
+    assert (await failed(queued)).reason == "the service is stopping"
+    for each in under_way:
+        each.cancel()
+
+
+@in_virtual_time
+async def test_closing_ends_waiting_for_a_probe(source, client):
+    client.failures_left = 99
+    waiting = [asyncio.create_task(page(source)) for _ in range(9)]
+    await asyncio.sleep(5)
+
+    await source.close()
+
+    assert {(await failed(each)).reason for each in waiting} == {"the service is stopping"}
