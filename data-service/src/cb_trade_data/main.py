@@ -20,6 +20,7 @@ from cb_trade_data.config import ExchangeSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
 from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.manager import HistoricalDataManagerImpl
@@ -36,10 +37,18 @@ from cb_trade_data.storage.object_storage import ObjectStorage
 _LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
 
 
-def create_app(settings: Settings, limits: ConnectionLimits | None = None) -> FastAPI:
-    """Return the service, ready to be run by an ASGI server; nothing is opened before it starts."""
+def create_app(
+    settings: Settings, limits: ConnectionLimits | None = None, stopwatch: Stopwatch | None = None
+) -> FastAPI:
+    """Return the service, ready to be run by an ASGI server; nothing is opened before it starts.
+
+    Args:
+        settings: How it is set up.
+        limits: What a connection may do; None for the usual.
+        stopwatch: What the patience with exchanges is counted by; None for real seconds.
+    """
     storage = StorageManagerImpl(create_storage(settings.storage))
-    source = DataSourceConnectorImpl(_exchange_registry(settings))
+    source = DataSourceConnectorImpl(_exchange_registry(settings), stopwatch=stopwatch)
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
     manager = HistoricalDataManagerImpl(

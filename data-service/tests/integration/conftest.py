@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-import stamina
 from service_harness import Client, RunningService, running_service
 
 from cb_trade_simulator import ExchangeSimulator
-
-
-@pytest.fixture(autouse=True)
-def _retries_do_not_wait() -> Iterator[None]:
-    stamina.set_testing(True, attempts=5, cap=True)
-    yield
-    stamina.set_testing(False)
 
 
 @pytest.fixture

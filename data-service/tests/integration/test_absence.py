@@ -113,7 +113,7 @@ async def test_an_error_is_a_gap_with_its_reason_and_never_an_absence(client, si
     simulator.inject(fault, endpoint="klines", times=None)
     failed = await client.history(*DAY)
     simulator.clear_faults()
-    repaired = await client.history(*DAY)
+    repaired = await client.history_when_back(*DAY)
 
     assert {gap["state"] for gap in failed.last["gaps"]} == {"failed"}
     assert all(gap["reason"] for gap in failed.last["gaps"])
@@ -133,17 +133,17 @@ async def test_a_fault_that_passes_is_tried_again_and_leaves_no_trace(client, si
 
 
 async def test_one_failing_page_leaves_the_others_alone(client, simulator):
-    simulator.inject(StatusFault(503), endpoint="klines", times=5)  # as many as there are tries for a page
-    start, end = at("2024-01-01"), at("2024-01-04")
+    days = at("2024-01-01"), at("2024-01-04")
+    broken = ms(at("2024-01-02T09:20")), ms(at("2024-01-03T02:00"))  # the third page
+    simulator.inject(RowsFault(lambda rows: {"status": 1} if rows[0][0] == broken[0] else rows), times=None)
 
-    reply = await client.history(start, end)
+    reply = await client.history(*days)
 
-    truth = simulator.candles("BTC/USDT", "1m", start, end)
-    assert reply.last["gaps"][0]["state"] == "failed"
-    failed = [(gap["start_time"], gap["end_time"]) for gap in reply.last["gaps"]]
-    kept = ~np.any([(truth["timestamp"] >= low) & (truth["timestamp"] < high) for low, high in failed], axis=0)
+    truth = simulator.candles("BTC/USDT", "1m", *days)
+    kept = (truth["timestamp"] < broken[0]) | (truth["timestamp"] >= broken[1])
     np.testing.assert_array_equal(reply.rows, truth[kept])
-    assert 0 < len(reply.rows) < len(truth)
+    assert [(gap["start_time"], gap["end_time"], gap["state"]) for gap in reply.last["gaps"]] == [(*broken, "failed")]
+    assert reply.last["exchange_calls"] == 4 + 5
 
 
 async def test_impossible_rows_are_neither_sent_nor_taken_for_an_absence(client, simulator):
@@ -244,7 +244,7 @@ async def test_a_broken_answer_with_status_200_is_never_an_absence(client, simul
     simulator.inject(RowsFault(change), endpoint="klines", times=None)
     broken = await client.history(*DAY)
     simulator.clear_faults()
-    repaired = await client.history(*DAY)
+    repaired = await client.history_when_back(*DAY)
 
     assert set(states(broken)) == {"failed"}
     assert broken.last["rows"] == 0
@@ -257,7 +257,7 @@ async def test_a_listing_that_cannot_be_looked_up_costs_only_its_own_page(client
     simulator.inject(RowsFault(lambda rows: []), endpoint="klines", times=1)
     simulator.inject(StatusFault(503), endpoint="klines", times=5)
     first = await client.history(start, end, symbol="SOL/USDT")
-    second = await client.history(start, end, symbol="SOL/USDT")
+    second = await client.history_when_back(start, end, symbol="SOL/USDT")
 
     assert first.last["type"] == "historical_data_complete"
     assert first.last["gaps"][0]["state"] == "failed"

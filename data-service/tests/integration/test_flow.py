@@ -13,6 +13,7 @@ from service_harness import at, eventually, historical, running_service
 from structlog.testing import capture_logs
 
 from cb_trade_data.api.connection import ConnectionLimits
+from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 
 
 async def test_a_reader_that_stops_is_given_up_with_4408(simulator, tmp_path):
@@ -185,6 +186,7 @@ async def test_a_write_that_fails_once_loses_nothing_once_one_succeeds(client, s
 
 
 async def test_health_tells_each_component_and_asks_no_exchange(service, simulator):
+    [binance] = [facts for facts in EXCHANGES if facts.id == "binance"]
     live = await _get(f"{service.http_url}/health/live")
     ready = await _get(f"{service.http_url}/health/ready")
 
@@ -200,6 +202,16 @@ async def test_health_tells_each_component_and_asks_no_exchange(service, simulat
                 "restated_rows": 0,
                 "damaged_objects": 0,
                 "problems": [],
+            },
+            "exchanges": {
+                "binance": {
+                    "breaker": "closed",
+                    "calls_per_sec": binance.pace.calls_per_sec,
+                    "full_calls_per_sec": binance.pace.calls_per_sec,
+                    "waiting": 0,
+                    "under_way": 0,
+                    "paused_secs": 0.0,
+                }
             },
         },
     )

@@ -79,12 +79,22 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
     [binance] = before["exchanges"]
     assert binance["timeframes"][:3] == ["1s", "1m", "3m"]
     del binance["timeframes"]
+    rate = binance["condition"]["calls_per_sec"]
+    assert rate > 0
     assert binance == {
         "name": "binance",
         "kinds": ["ohlcv"],
         "page_limit_bars": 1000,
         "settle_margin_ms": 2000,
         "state": "unused",
+        "condition": {
+            "breaker": "closed",
+            "calls_per_sec": rate,
+            "full_calls_per_sec": rate,
+            "waiting": 0,
+            "under_way": 0,
+            "paused_secs": 0.0,
+        },
     }
     assert after["exchanges"][0]["state"] == "ok"
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fake_exchange import FakeExchange
-from service_harness import at
+from service_harness import HURRIED, at
 
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
@@ -38,7 +38,7 @@ async def service_over(
     registry = PluginRegistry()
     registry.register(exchange.facts, lambda: exchange)
     storage = StorageManagerImpl(LocalFileStorage(root, ParquetLayout(), lease_secs))
-    source = DataSourceConnectorImpl(registry)
+    source = DataSourceConnectorImpl(registry, stopwatch=HURRIED)
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
     yield HistoricalDataManagerImpl(storage, source, register, fetcher, CurrentDataFetcher(storage, source, register))

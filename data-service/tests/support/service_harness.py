@@ -20,10 +20,13 @@ from websockets.asyncio.client import ClientConnection
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.auth.module import create_token
 from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.main import create_app
 from cb_trade_data.server import server_config
 
 SECRET = "a secret for tests that is long enough"
+# A minute of patience with an exchange that is down takes 0.06 s.
+HURRIED = Stopwatch(speed=1000)
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 
 
@@ -114,6 +117,14 @@ class Client:
         await self.send(historical(start, end, **fields))
         return await self.rest()
 
+    async def history_when_back(self, start: datetime, end: datetime, **fields: Any) -> Reply:
+        """Ask until nothing is `failed` any more: an exchange that was down is called again only after a while."""
+        while True:
+            reply = await self.history(start, end, **fields)
+            if all(gap["state"] != "failed" for gap in reply.last["gaps"]):
+                return reply
+            await asyncio.sleep(0.01)
+
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Return once *condition* holds, for things that nobody announces; the test's own timeout is the bound."""
@@ -158,7 +169,10 @@ class RunningService:
 
 @asynccontextmanager
 async def running_service(
-    storage: Path | StorageSettings, exchange_url: str, limits: ConnectionLimits | None = None
+    storage: Path | StorageSettings,
+    exchange_url: str,
+    limits: ConnectionLimits | None = None,
+    stopwatch: Stopwatch = HURRIED,
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings) with its Binance at *exchange_url*; stop it for good."""
     settings = Settings(
@@ -174,7 +188,7 @@ async def running_service(
             await super().startup(sockets)
             started.set()
 
-    server = Server(server_config(create_app(settings, limits)))
+    server = Server(server_config(create_app(settings, limits, stopwatch)))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -24,8 +24,7 @@ def v1_router(auth: IAuthenticationModule, manager: IHistoricalDataManager, sour
         """Tell which exchanges can be asked for, and the state each was last seen in."""
         return ExchangesAnswer(
             exchanges=[
-                ExchangeAnswer.of(source.facts(name), condition.status)
-                for name, condition in source.conditions().items()
+                ExchangeAnswer.of(source.facts(name), condition) for name, condition in source.conditions().items()
             ]
         )
 

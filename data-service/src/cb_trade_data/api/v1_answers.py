@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from cb_trade_data.api.condition import ConditionAnswer
 from cb_trade_data.api.outgoing import segments_json
 from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.interfaces import ExchangeCondition
 from cb_trade_data.historical.inventory import InventoryPage, StoredSeries
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.models.instants import to_ms
@@ -28,9 +30,10 @@ class ExchangeAnswer(BaseModel):
     page_limit_bars: int = Field(description="The most bars that one call to it brings.")
     settle_margin_ms: int = Field(description="How long after its end a bar may still change; then it is closed.")
     state: str = Field(description="As last seen: `ok`, `unused` since the start, or why its last call failed.")
+    condition: ConditionAnswer
 
     @classmethod
-    def of(cls, facts: ExchangeFacts, state: str) -> ExchangeAnswer:
+    def of(cls, facts: ExchangeFacts, condition: ExchangeCondition) -> ExchangeAnswer:
         """Return the answer about one exchange."""
         return cls(
             name=facts.id,
@@ -38,7 +41,8 @@ class ExchangeAnswer(BaseModel):
             timeframes=list(facts.timeframes),
             page_limit_bars=facts.page_limit_bars,
             settle_margin_ms=int(facts.settle_margin.total_seconds() * 1000),
-            state=state,
+            state=condition.status,
+            condition=ConditionAnswer.of(condition),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
@@ -46,7 +46,7 @@ class Breaker:
         self._changed = asyncio.Event()
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["closed", "open", "half-open"]:
         """`closed` while calls go through, `open` while none does, `half-open` while one finds out."""
         if self._probe_at_secs is None:
             return "closed"

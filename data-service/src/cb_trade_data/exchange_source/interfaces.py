@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import pyarrow as pa
 
@@ -55,7 +56,7 @@ class ExchangeCondition:
     """
 
     status: str = "unused"
-    breaker: str = "closed"
+    breaker: Literal["closed", "open", "half-open"] = "closed"
     calls_per_sec: float = 0.0
     full_calls_per_sec: float = 0.0
     waiting: int = 0
