@@ -5,14 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from service_harness import RunningService, at, eventually, running_service
 from structlog.testing import capture_logs
 
+from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
+from cb_trade_data.exchange_source.plugins import ccxt_client
+from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_simulator import ExchangeSimulator
 from cb_trade_simulator.faults import StatusFault
 
@@ -49,6 +60,9 @@ async def test_an_exchange_that_breaks_down_is_left_alone_but_for_one_probe_at_a
     """Pages that wait for its return cost nothing, and are fetched when it is there."""
     february = at("2024-02-01"), at("2024-03-01")
     async with patient_service(simulator, tmp_path) as service, service.client() as client:
+        # Once a bar is held nobody asks whether it was listed yet, and pages go side by side.
+        await client.history(at("2024-02-01"), at("2024-02-02"))
+        simulator.calls.reset()
         simulator.inject(StatusFault(503), times=None)
         with capture_logs() as logs:
             asking = asyncio.create_task(client.history(*february))
@@ -58,7 +72,7 @@ async def test_an_exchange_that_breaks_down_is_left_alone_but_for_one_probe_at_a
         told = await condition(service)
 
     np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *february))
-    pages = -(-29 * 1440 // 1000)
+    pages = -(-28 * 1440 // 1000)
     assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] == pages + simulator.faults.met
     assert [entry["event"] for entry in logs].count("exchange.breaker_closed") == 1
     assert (told["status"], told["breaker"]) == ("ok", "closed")
@@ -78,3 +92,86 @@ async def test_a_conclusive_outage_is_told_and_costs_later_requests_no_call(simu
     assert {gap["state"] for gap in later.last["gaps"]} == {"failed"}
     assert later.last["rows"] == 1440
     assert later.last["exchange_calls"] == simulator.calls.by_endpoint.get("klines", 0) <= 1
+
+
+async def test_after_too_many_requests_nobody_calls_before_the_time_the_exchange_named(simulator, tmp_path):
+    stopwatch = Stopwatch(speed=20)
+    async with (
+        running_service(tmp_path, simulator.base_url, stopwatch=stopwatch) as service,
+        service.client() as client,
+    ):
+        simulator.inject("429=6", times=1)
+        reply = await client.history(*WEEK)
+        told = await condition(service)
+
+    refused, second, *_ = simulator.calls.times("klines")
+    assert second - refused >= stopwatch.real_secs(6)
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *WEEK))
+    assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] == PAGES + 1
+    assert told["calls_per_sec"] < told["full_calls_per_sec"]
+    assert (told["status"], told["breaker"]) == ("ok", "closed")
+
+
+async def test_a_ban_is_told_at_once_with_its_end(client, service, simulator):
+    simulator.inject("429=86400", times=1)
+
+    reply = await client.history(*WEEK)
+    told = await condition(service)
+
+    assert {gap["state"] for gap in reply.last["gaps"]} == {"failed"}
+    assert simulator.calls.by_endpoint["klines"] == 1
+    assert 86_000 < told["paused_secs"] <= 86_400
+    assert told["status"] != "ok"
+
+
+async def test_an_answer_that_never_comes_costs_one_call(client, simulator, monkeypatch):
+    monkeypatch.setattr(ccxt_client, "_TIMEOUT_MS", 300)
+    simulator.inject("hang", times=2)
+
+    reply = await client.history(*WEEK)
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *WEEK))
+    assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] == PAGES + 2
+
+
+@pytest.fixture
+async def coinbase() -> AsyncIterator[tuple[ExchangeSimulator, DataSourceConnectorImpl]]:
+    """A venue that counts in tenths of seconds, and the connector at its pace; both ten times as fast as in earnest."""
+    [facts] = [each for each in EXCHANGES if each.id == "coinbaseexchange"]
+    async with ExchangeSimulator(venue=facts.id).serve() as simulator:
+        registry = PluginRegistry()
+        registry.register(facts, partial(ccxt_client.CCXTExchangeClient, facts, base_url=simulator.base_url))
+        source = DataSourceConnectorImpl(registry, stopwatch=Stopwatch(speed=10))
+        yield simulator, source
+        await source.close()
+
+
+async def fetch_pages(source: DataSourceConnectorImpl, number: int) -> list[Page | None]:
+    series = Series("coinbaseexchange", "BTC/USD", Kind.OHLCV, Timeframe.parse("1m"))
+    windows = [
+        TimeRange(at("2024-01-01") + step, at("2024-01-01") + step + timedelta(hours=5))
+        for step in (timedelta(hours=5) * each for each in range(number))
+    ]
+    return await asyncio.gather(*(source.fetch_page(series, lambda window=window: window, int) for window in windows))
+
+
+async def test_a_venue_that_enforces_its_limits_turns_no_page_away(coinbase):
+    simulator, source = coinbase
+    simulator.limits.enforce(speed=10)
+
+    await fetch_pages(source, 60)
+
+    assert simulator.limits.refused == {}
+
+
+async def test_a_venue_that_allows_less_than_it_says_is_asked_ever_slower_and_answers_all(coinbase):
+    simulator, source = coinbase
+    simulator.limits.enforce(speed=3)
+
+    pages = await fetch_pages(source, 60)
+
+    condition = source.conditions()["coinbaseexchange"]
+    assert simulator.calls.by_endpoint["klines"] == sum(page.calls for page in pages)
+    assert 0 < simulator.limits.refused["klines"] <= 20
+    assert condition.calls_per_sec < condition.full_calls_per_sec
+    assert condition.breaker == "closed"

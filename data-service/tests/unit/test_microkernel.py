@@ -529,6 +529,16 @@ async def test_no_more_calls_are_under_way_than_the_exchange_allows(source, clie
 
 
 @in_virtual_time
+async def test_a_page_costs_what_the_exchange_takes_for_it():
+    source = source_of(client := ScriptedClient(replace(SLOW, perpetual_page_cost=6.25)))
+
+    for symbol in ("BTC/USDT:USDT", "BTC/USDT", "BTC/USDT"):
+        await source.fetch_page(series(symbol=symbol), lambda: WINDOW, int)
+
+    assert client.times == pytest.approx([0, 6.25, 7.25], abs=0.01)
+
+
+@in_virtual_time
 async def test_a_call_that_is_cancelled_gives_its_place_back(source, client):
     client.hold = asyncio.Event()
     calls = [asyncio.create_task(page(source)) for _ in range(4)]

@@ -130,7 +130,9 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             window = window or next_window()
             return None if window is None else running.client.fetch_ohlcv(series, window)
 
-        page, calls = await running.caller.call(fetch, urgency)
+        # The symbol of a perpetual names what it is settled in, behind a colon.
+        cost = running.client.facts.perpetual_page_cost if ":" in series.symbol else 1
+        page, calls = await running.caller.call(fetch, urgency, cost=cost)
         return None if page is None else replace(page, calls=calls)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:

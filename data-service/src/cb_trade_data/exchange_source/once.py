@@ -33,11 +33,6 @@ class Once(Generic[T]):
         """Whether the work was begun and has not failed."""
         return self._task is not None
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a result that later callers get at once."""
-        return self._task is not None and self._task.done() and self._keep
-
     async def cancel(self) -> None:
         """End the work if it is under way, and wait until it has ended."""
         task, self._task = self._task, None
