@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -127,6 +129,12 @@ class ExchangeSettings(_Section):
         None, description="Put in front of the exchange's addresses in place of https://, as for the simulator."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Merged into the CCXT options, as JSON.")
+    plugin: str | None = Field(
+        None, min_length=1, description="The distribution whose plugin serves the exchange, where several offer one."
+    )
+    calls_per_sec: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="How often it may be asked, in place of its plugin's pace."
+    )
 
 
 class HousekeepingSettings(BaseSettings):
@@ -172,33 +180,57 @@ class Settings(HousekeepingSettings):
     exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None, *, known_exchanges: list[str]) -> Settings:
+@dataclass(frozen=True)
+class _ExchangeNames:
+    """The names that may be configured under `exchanges`."""
+
+    served: Sequence[str]
+    servable: Sequence[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.served or name in self.servable
+
+    def none_is_called(self, name: str) -> str:
+        """Return the sentence that says so, with the names that are, or may have been meant."""
+        close = get_close_matches(name, [*self.served, *self.servable])
+        meant = f"; did you mean {' or '.join(close)}?" if close else ""
+        others = f", and {len(self.servable)} more by their CCXT ids" if self.servable else ""
+        return f"no exchange is called {name!r}; known: {', '.join(self.served)}{others}{meant}"
+
+
+def load_settings(
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    known_exchanges: Sequence[str],
+    servable_exchanges: Sequence[str] = (),
+) -> Settings:
     """Return the settings of this process.
 
     Args:
         overrides: Top-level values that beat every other source (the command line).
-        known_exchanges: The names that may be configured under `exchanges`.
+        known_exchanges: The names under `exchanges` that are served in any case.
+        servable_exchanges: Those that are served if they are named there.
 
     Raises:
         InvalidSettingsError: With every problem there is, not only the first.
     """
-    settings = _loaded(Settings, overrides or {}, known_exchanges)
-    if unknown := [name for name in settings.exchanges if name not in known_exchanges]:
-        raise _invalid([_no_such_exchange(f"{PREFIX}EXCHANGES", name, known_exchanges) for name in unknown])
+    names = _ExchangeNames(known_exchanges, servable_exchanges)
+    settings = _loaded(Settings, overrides or {}, names)
+    if unknown := [name for name in settings.exchanges if name not in names]:
+        raise _invalid([f"{PREFIX}EXCHANGES: {names.none_is_called(name)}" for name in unknown])
     return settings
 
 
-def load_storage_settings(*, known_exchanges: list[str]) -> StorageSettings:
+def load_storage_settings(*, known_exchanges: Sequence[str], servable_exchanges: Sequence[str] = ()) -> StorageSettings:
     """Return where this process finds the rows: what else is set may be missing or wrong, but not misspelled.
 
-    Args:
-        known_exchanges: As for `load_settings`, whose errors this raises, too.
+    Arguments and errors are those of `load_settings`.
     """
-    return _loaded(HousekeepingSettings, {}, known_exchanges).storage
+    return _loaded(HousekeepingSettings, {}, _ExchangeNames(known_exchanges, servable_exchanges)).storage
 
 
-def _loaded(kind: type[_Settings], overrides: Mapping[str, Any], known_exchanges: list[str]) -> _Settings:
-    problems = list(_misspelled(known_exchanges))
+def _loaded(kind: type[_Settings], overrides: Mapping[str, Any], exchanges: _ExchangeNames) -> _Settings:
+    problems = list(_misspelled(exchanges))
     try:
         settings = kind(**overrides)
     except ValidationError as error:
@@ -212,10 +244,9 @@ def _invalid(problems: list[str]) -> InvalidSettingsError:
     return InvalidSettingsError(problems, [str(Path(file).absolute()) for file in ENV_FILES])
 
 
-def _misspelled(known_exchanges: list[str]) -> Iterator[str]:
+def _misspelled(exchanges: _ExchangeNames) -> Iterator[str]:
     """Yield a problem for each variable with our prefix that no setting will read; deeper parts are pydantic's task."""
     settings = {name.upper() for name in Settings.model_fields}
-    exchanges = {name.upper() for name in known_exchanges}
     names = {name.upper() for name in (*os.environ, *(name for file in ENV_FILES for name in dotenv_values(file)))}
     for name in sorted(names):
         if not name.startswith(PREFIX) or name.startswith(_FOREIGN_PREFIXES):
@@ -223,12 +254,8 @@ def _misspelled(known_exchanges: list[str]) -> Iterator[str]:
         parts = name.removeprefix(PREFIX).split("__")
         if parts[0] not in settings or (len(parts) > 1 and parts[0] not in _SECTIONS):
             yield f"{name} is no setting of cb-trade: remove it, or correct its spelling"
-        elif parts[0] == "EXCHANGES" and len(parts) > 1 and parts[1] not in exchanges:
-            yield _no_such_exchange(name, parts[1].lower(), known_exchanges)
-
-
-def _no_such_exchange(variable: str, name: str, known_exchanges: list[str]) -> str:
-    return f"{variable}: no exchange is called {name!r}; known: {', '.join(known_exchanges)}"
+        elif parts[0] == "EXCHANGES" and len(parts) > 1 and (exchange := parts[1].lower()) not in exchanges:
+            yield f"{name}: {exchanges.none_is_called(exchange)}"
 
 
 def _describe(details: ErrorDetails) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,9 +18,9 @@ from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.module import AuthenticationModuleImpl
 from cb_trade_data.config import ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.exchange_source.discovery import generic_plugin, load_plugins, offered
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
-from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
-from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
+from cb_trade_data.exchange_source.plugin import ExchangeAccess
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
@@ -91,9 +92,21 @@ def create_storage(settings: StorageSettings) -> ObjectStorage:
 
 
 def _exchange_registry(settings: Settings) -> PluginRegistry:
+    """Return the exchanges that installed packages offer, and those that CCXT has and the settings name.
+
+    Raises:
+        InvalidSettingsError: One of them cannot be served.
+    """
+    chosen = {name: own.plugin for name, own in settings.exchanges.items() if own.plugin is not None}
+    plugins = load_plugins(offered(), chosen)
+    offered_names = {plugin.facts.id for plugin in plugins}
+    unproven = [generic_plugin(name) for name in settings.exchanges if name not in offered_names]
     registry = PluginRegistry()
-    for facts in EXCHANGES:
-        own = settings.exchanges.get(facts.id, ExchangeSettings())
-        base_url = None if own.base_url is None else str(own.base_url)
-        registry.register(facts, partial(CCXTExchangeClient, facts, base_url=base_url, options=own.options))
+    for plugin in [*plugins, *unproven]:
+        own = settings.exchanges.get(plugin.facts.id, ExchangeSettings())
+        access = ExchangeAccess(None if own.base_url is None else str(own.base_url), own.options)
+        facts = plugin.facts
+        if own.calls_per_sec is not None:
+            facts = replace(facts, pace=facts.pace.at(own.calls_per_sec))
+        registry.register(facts, partial(plugin.make_client, facts, access))
     return registry

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cb_trade_data.commands.settings import settings_of_the_service
+from cb_trade_data.commands.settings import settings_of_the_service, telling_problems
 
 _EXIT_FAILURE: Final = 1
 
@@ -34,5 +34,5 @@ def serve(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another --port", err=True
         )
         raise typer.Exit(_EXIT_FAILURE) from error
-    with listener:
+    with listener, telling_problems():
         run(settings, listener)

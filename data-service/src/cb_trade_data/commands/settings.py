@@ -25,26 +25,29 @@ def settings_of_the_service(overrides: Mapping[str, Any] | None = None) -> Setti
     """
     from cb_trade_data.config import load_settings
 
-    with _telling_problems():
-        return load_settings(overrides, known_exchanges=_known_exchanges())
+    with telling_problems():
+        return load_settings(overrides, **_exchange_names())
 
 
 def storage_settings() -> StorageSettings:
     """Return which storage the service has; needs none of its other settings, and raises as they do."""
     from cb_trade_data.config import load_storage_settings
 
-    with _telling_problems():
-        return load_storage_settings(known_exchanges=_known_exchanges())
+    with telling_problems():
+        return load_storage_settings(**_exchange_names())
 
 
-def _known_exchanges() -> list[str]:
-    from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
+def _exchange_names() -> dict[str, list[str]]:
+    from cb_trade_data.exchange_source.discovery import offered
+    from cb_trade_data.exchange_source.plugins.generic import ccxt_ids
 
-    return [facts.id for facts in EXCHANGES]
+    known = {entry_point.name for entry_point in offered()}
+    return {"known_exchanges": sorted(known), "servable_exchanges": [name for name in ccxt_ids() if name not in known]}
 
 
 @contextmanager
-def _telling_problems() -> Iterator[None]:
+def telling_problems() -> Iterator[None]:
+    """Print what is wrong with the settings, and exit, where that is what ends the block."""
     from cb_trade_data.errors import InvalidSettingsError
 
     try:
@@ -53,5 +56,6 @@ def _telling_problems() -> Iterator[None]:
         typer.echo(f"{error.code}: the settings need attention", err=True)
         for problem in error.problems:
             typer.echo(f"  - {problem}", err=True)
-        typer.echo(f"looked in the environment, {' and '.join(error.files)}", err=True)
+        if error.files:
+            typer.echo(f"looked in the environment, {' and '.join(error.files)}", err=True)
         raise typer.Exit(_EXIT_BAD_SETTINGS) from error

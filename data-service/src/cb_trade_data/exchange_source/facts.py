@@ -75,6 +75,11 @@ class Pace:
         """The same as a rate."""
         return self.calls / self.per.total_seconds()
 
+    def at(self, calls_per_sec: float) -> Pace:
+        """Return this pace at another rate, with a burst of no more than a second's calls."""
+        per = timedelta(seconds=self.calls / calls_per_sec)
+        return Pace(self.calls, per, min(self.burst, max(1, int(calls_per_sec))))
+
 
 _CAUTIOUS: Final = Pace(2, timedelta(seconds=1))
 

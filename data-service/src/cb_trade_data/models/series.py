@@ -9,7 +9,7 @@ from typing import Final
 
 from cb_trade_data.models.timeframe import Timeframe
 
-_EXCHANGE: Final = re.compile(r"[a-z0-9_]{1,32}")
+EXCHANGE_NAME: Final = re.compile(r"[a-z0-9_]{1,32}")
 # Percent-encoded, a symbol is a part of a path, of which common file systems take 255 bytes.
 SYMBOL_MAX_BYTES: Final = 64
 
@@ -50,7 +50,7 @@ class Series:
     timeframe: Timeframe | None
 
     def __post_init__(self) -> None:
-        if not _EXCHANGE.fullmatch(self.exchange):
+        if not EXCHANGE_NAME.fullmatch(self.exchange):
             raise ValueError(f"not an exchange id: {self.exchange[:40]!r}")
         check_symbol(self.symbol)
         if (self.kind is Kind.OHLCV) != (self.timeframe is not None):

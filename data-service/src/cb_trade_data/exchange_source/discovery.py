@@ -1,0 +1,137 @@
+"""Finding the exchanges that installed packages offer, ours among them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Final
+
+from cb_trade_data.errors import InvalidSettingsError
+from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.plugin import ExchangeAccess, ExchangePlugin
+from cb_trade_data.exchange_source.plugins.generic import ccxt_ids, generic_facts
+from cb_trade_data.models.series import EXCHANGE_NAME
+from cb_trade_data.models.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient
+
+GROUP: Final = "cb_trade.exchanges"
+_OURS: Final = "cb-trade-data"
+_ROWS: Final = "cb_trade_data.exchange_source.plugins.exchanges"
+
+# Entry points like anybody's, but written here and not in our metadata: of an editable install, that is as old as the
+# install, and the service would start without the exchanges it has learned since.
+OWN: Final = tuple(
+    EntryPoint(name, f"{_ROWS}:{name.upper()}", GROUP)
+    for name in ("binance", "bybit", "coinbase", "coinbaseexchange", "cryptocom", "kraken", "okx")
+)
+
+
+def offered() -> list[EntryPoint]:
+    """Return what all installed packages offer; loads nothing."""
+    return [*OWN, *entry_points(group=GROUP)]
+
+
+def load_plugins(found: Iterable[EntryPoint], chosen: Mapping[str, str]) -> list[ExchangePlugin]:
+    """Return the exchanges that *found* offer, each once.
+
+    Args:
+        found: What packages offer.
+        chosen: The distribution that counts, by the name of the exchange, where the settings say one.
+
+    Raises:
+        InvalidSettingsError: Two distributions offer one name and nobody chose, or a plugin cannot be loaded. Tells all
+            there is to tell.
+    """
+    by_name: dict[str, list[EntryPoint]] = defaultdict(list)
+    for entry_point in found:
+        by_name[entry_point.name].append(entry_point)
+    plugins: list[ExchangePlugin] = []
+    problems: list[str] = []
+    for name in sorted({*by_name, *chosen}):
+        try:
+            plugins.append(_loaded(_the_one(name, by_name[name], chosen.get(name))))
+        except _UnfitError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise InvalidSettingsError(problems, [])
+    return plugins
+
+
+class _UnfitError(Exception):
+    """An exchange cannot be served as things are; the text says why and what to do."""
+
+
+def _the_one(name: str, offers: list[EntryPoint], chosen: str | None) -> EntryPoint:
+    variable = f"CB_TRADE_EXCHANGES__{name.upper()}__PLUGIN"
+    by = ", ".join(sorted(_distribution(offer) for offer in offers)) or "nobody"
+    if chosen is not None:
+        offers = [offer for offer in offers if _normalized(_distribution(offer)) == _normalized(chosen)]
+        if not offers:
+            raise _UnfitError(f"{variable}: {chosen!r} offers no exchange {name!r}; it is offered by {by}")
+    if len(offers) > 1:
+        raise _UnfitError(f"the exchange {name!r} is offered by {by}: remove one, or set {variable} to the one to use")
+    return offers[0]
+
+
+def _loaded(entry_point: EntryPoint) -> ExchangePlugin:
+    where = f"the exchange {entry_point.name!r} of {_distribution(entry_point)} ({entry_point.value})"
+    try:
+        value = entry_point.load()
+    except Exception as error:
+        raise _UnfitError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if isinstance(value, ExchangeFacts):
+        value = ExchangePlugin(value, ccxt_client)
+    if not isinstance(value, ExchangePlugin):
+        raise _UnfitError(f"{where} is neither ExchangeFacts nor an ExchangePlugin, but {type(value).__name__}")
+    for problem in _wrong_with(value.facts, entry_point.name):
+        raise _UnfitError(f"{where} {problem}")
+    return value
+
+
+def generic_plugin(name: str) -> ExchangePlugin:
+    """Return an exchange that nobody offers and CCXT has; imports CCXT.
+
+    Raises:
+        InvalidSettingsError: CCXT has no candles of it, or does not know it.
+    """
+    if name not in ccxt_ids():
+        raise InvalidSettingsError([f"nobody offers an exchange {name!r}, and CCXT does not know it"], [])
+    try:
+        return ExchangePlugin(generic_facts(name), ccxt_client)
+    except ValueError as error:
+        raise InvalidSettingsError([f"the exchange {name!r} cannot be served: {error}"], []) from error
+
+
+def ccxt_client(facts: ExchangeFacts, access: ExchangeAccess) -> IExchangeAPIClient:
+    """Return a client that serves *facts* through the CCXT class of the same id."""
+    # Large imports, which commands that only look for names need not pay for.
+    from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
+
+    return CCXTExchangeClient(facts, base_url=access.base_url, options=access.options)
+
+
+def _wrong_with(facts: ExchangeFacts, name: str) -> Iterable[str]:
+    if not EXCHANGE_NAME.fullmatch(name):
+        yield "has a name that is not made of up to 32 small letters, digits and underscores"
+    if facts.id != name:
+        yield f"calls itself {facts.id!r} in its facts"
+    if facts.page_limit_bars < 1:
+        yield f"has pages of {facts.page_limit_bars} bars"
+    for timeframe in facts.timeframes:
+        try:
+            Timeframe.parse(timeframe)
+        except ValueError:
+            yield f"has a timeframe {timeframe!r}, which is not one"
+
+
+def _distribution(entry_point: EntryPoint) -> str:
+    return _OURS if entry_point.dist is None else str(entry_point.dist.name)
+
+
+def _normalized(distribution: str) -> str:
+    """Return the name of a distribution as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
