@@ -7,7 +7,7 @@ import importlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
-_TIMEOUT_MS: Final = 10_000
+_TIMEOUT: Final = timedelta(seconds=10)
 _FIELDS: Final = len(OHLCV_SCHEMA)
 # Before any exchange there is, and not so early that one of them chokes on it.
 _BEFORE_ALL: Final = datetime(2010, 1, 1, tzinfo=UTC)
@@ -43,6 +43,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
         *,
         base_url: str | None = None,
         options: Mapping[str, Any] | None = None,
+        timeout: timedelta = _TIMEOUT,
         monotonic_secs: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -50,10 +51,12 @@ class CCXTExchangeClient(IExchangeAPIClient):
             facts: The exchange's row.
             base_url: Put in front of every API address in place of `https://`; None for the real exchange.
             options: Merged over the facts' CCXT options.
+            timeout: How long an answer is waited for.
             monotonic_secs: The time by which markets grow old.
         """
         self.facts = facts
         self._base_url = base_url
+        self._timeout = timeout
         self._options = {**facts.ccxt_options, **(options or {})}
         self._exchange = Once(self._make_exchange)
         # Whoever says in the options which markets are loaded gets these, all together.
@@ -151,7 +154,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
         distrustful = await asyncio.to_thread(importlib.import_module, f"{__package__}.distrustful")
         # Its throttle is off: the connector decides when which call is made.
         exchange = distrustful.distrustful_class(self.facts)(
-            {"enableRateLimit": False, "timeout": _TIMEOUT_MS, "options": self._options}
+            {"enableRateLimit": False, "timeout": self._timeout / timedelta(milliseconds=1), "options": self._options}
         )
         if self._base_url is not None:
             exchange.urls["api"] = _rebased(exchange.urls["api"], self._base_url)

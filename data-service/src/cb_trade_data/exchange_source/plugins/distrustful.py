@@ -5,6 +5,7 @@ Imports CCXT, which takes half a second: to be imported off the event loop, by t
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import ccxt.async_support as ccxt
@@ -12,6 +13,9 @@ import ccxt.async_support as ccxt
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.candle_rows import candle_rows
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
+
+# The answer that the running call is looking at; calls that run beside it have their own.
+_answer: ContextVar[Any] = ContextVar("answer", default=None)
 
 
 def distrustful_class(facts: ExchangeFacts) -> type[Any]:
@@ -43,12 +47,24 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
             # CCXT reads an empty object as an empty list; no venue means that by it.
             if not isinstance(answer, dict | list) or answer == {}:
                 raise ccxt.BadResponse(f"{self.id} answered with something that is not JSON")
+            _answer.set(answer)
             return answer
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> list[Any]:
+            # Where an answer lacks its list, CCXT takes an empty one of its own. Classes of proven exchanges hand on
+            # the very list of the answer; of others nobody knows.
+            if ohlcvs == [] and facts.bounds is not None and not _holds(_answer.get(), ohlcvs):
+                raise ccxt.BadResponse(f"{self.id} answered without candles")
             return _candles(self, ohlcvs, market)
 
     return Distrustful
+
+
+def _holds(answer: Any, wanted: list[Any], depth: int = 2) -> bool:
+    """Tell whether *answer* is the very list that is *wanted*, or has it among its values."""
+    if answer is wanted:
+        return True
+    return isinstance(answer, dict) and depth > 0 and any(_holds(each, wanted, depth - 1) for each in answer.values())
 
 
 def _candles(exchange: Any, ohlcvs: Any, market: Any) -> list[Any]:
