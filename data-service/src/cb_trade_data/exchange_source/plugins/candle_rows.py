@@ -56,8 +56,11 @@ def _layout(candle: Any, parse: Callable[[Any], Candle]) -> _Layout | None:
     names = list(candle) if isinstance(candle, dict) else list(range(len(candle)))
     marks = {str(_PROBE + place): name for place, name in enumerate(names)}
     probe: Any = {name: mark for mark, name in marks.items()} if isinstance(candle, dict) else list(marks)
-    read = parse(probe)
-    if len(read) != _FIELDS or any(value is None for value in read):
+    try:
+        read = parse(probe)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return None
+    if len(read) != _FIELDS or not all(isinstance(value, int | float) for value in read):
         return None
     for ms_per_unit in _MS_PER_UNIT:
         found = [marks.get(f"{value:.12g}") for value in (read[0] / ms_per_unit, *read[1:])]
