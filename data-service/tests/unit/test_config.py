@@ -360,3 +360,42 @@ def test_a_secret_is_not_shown_with_the_settings(load):
     settings = load()
 
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+# --- Exchanges -------------------------------------------------------------------------------------------------------
+
+
+def test_an_exchange_that_can_be_served_may_be_named(load_servable):
+    settings = load_servable(EXCHANGES__KUCOIN__CALLS_PER_SEC="2.5")
+
+    assert settings.exchanges["kucoin"].calls_per_sec == 2.5
+
+
+def test_what_may_have_been_meant_is_told_of_all_that_can_be_served(load_servable):
+    with pytest.raises(InvalidSettingsError) as caught:
+        load_servable(EXCHANGES__KUCOINN__CALLS_PER_SEC="2.5")
+
+    (problem,) = caught.value.problems
+    assert problem == (
+        "CB_TRADE_EXCHANGES__KUCOINN__CALLS_PER_SEC: no exchange is called 'kucoinn'; known: binance, kraken, "
+        "and 2 more by their CCXT ids; did you mean kucoin?"
+    )
+
+
+@pytest.mark.parametrize("pace", ["0", "-1", "nan", "inf", "fast"])
+def test_a_pace_is_above_zero(problems_of, pace):
+    (problem,) = problems_of(EXCHANGES__BINANCE__CALLS_PER_SEC=pace)
+
+    assert problem.startswith("CB_TRADE_EXCHANGES__BINANCE__CALLS_PER_SEC")
+
+
+@pytest.fixture
+def load_servable(load, monkeypatch) -> Load:
+    """Return `load` where CCXT has two exchanges more."""
+
+    def load_servable(**environment: str) -> Settings:
+        for name, value in environment.items():
+            monkeypatch.setenv(f"CB_TRADE_{name}", value)
+        return load_settings(known_exchanges=KNOWN, servable_exchanges=["gate", "kucoin"])
+
+    return load_servable

@@ -17,7 +17,7 @@ _PAGE_BARS: Final = 100
 _DAY_MS: Final = 86_400_000
 # CCXT's figure is a unit of cost, of which a page of candles takes one or two.
 _UNITS_PER_PAGE: Final = 2
-_SHORTEST_BETWEEN_CALLS: Final = timedelta(milliseconds=100)
+_SHORTEST_BETWEEN_CALLS: Final = timedelta(milliseconds=125)
 _MARKETS_COST: Final = 5
 _CONCURRENT_CALLS: Final = 4
 
