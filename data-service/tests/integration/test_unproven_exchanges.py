@@ -9,22 +9,22 @@ from ccxt_venues import FACTS, running_venue
 
 from cb_trade_data.exchange_source.plugins.generic import generic_facts
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_simulator.venues import VENUES
 
 
 @pytest.mark.parametrize("name", FACTS)
 async def test_a_proven_exchange_is_exact_through_the_generic_row_too(name: str):
     outage = VENUES[name].outages[-1]
-    window = TimeRange(outage.start - timedelta(minutes=70), outage.end + timedelta(minutes=70))
-    async with running_venue(generic_facts(name), window.end + timedelta(hours=2)) as venue:
+    around = TimeRange(outage.start - timedelta(minutes=70), outage.end + timedelta(minutes=70))
+    async with running_venue(generic_facts(name), around.end + timedelta(hours=2)) as venue:
         for symbol, timeframe in (("BTC/USDT", "1m"), ("ADA/BTC", "1m"), ("BTC/USDT", "1h")):
+            window = Timeframe.parse(timeframe).snap(around)
+
             rows = await venue.rows(symbol, timeframe, window)
 
             assert rows == venue.truth(symbol, timeframe, window), (symbol, timeframe)
-            assert rows
-        opens = [row[0] for row in await venue.rows("BTC/USDT", "1m", window)]
-
-    assert 0 < len(opens) <= 140
+            assert 0 < len(rows) <= 140  # the outage is a hole
 
 
 @pytest.mark.parametrize("name", FACTS)
