@@ -1,0 +1,122 @@
+"""The worked example of docs/how-to/add-an-exchange.md, installed as it stands there and served by the service."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import tomllib
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import entry_points
+from math import sin
+from pathlib import Path
+
+import pytest
+from service_harness import SECRET, at, running_service
+
+from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings
+from cb_trade_data.errors import InvalidSettingsError
+from cb_trade_data.exchange_source.discovery import GROUP
+from cb_trade_data.main import create_app
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "add-an-exchange.md"
+BLOCK = re.compile(r"^```(?:toml|python)\n# (\S+?),?(?: continued)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return what installs a distribution: its modules and its metadata, in a folder of its own on the path."""
+    before = set(sys.modules)
+
+    def install(name: str, modules: dict[str, str], exchanges: dict[str, str]) -> None:
+        folder = tmp_path / "site-packages" / name
+        metadata = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        for file, text in modules.items():
+            (folder / file).write_text(text)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = [f"{exchange} = {value}" for exchange, value in exchanges.items()]
+        (metadata / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
+        monkeypatch.syspath_prepend(str(folder))
+        importlib.invalidate_caches()
+
+    yield install
+    for module in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]
+
+
+@pytest.fixture
+def example(install) -> None:
+    files: dict[str, str] = {}
+    for name, text in BLOCK.findall(PAGE.read_text()):
+        files[name] = files.get(name, "") + text
+    project = tomllib.loads(files.pop("pyproject.toml"))["project"]
+    install(project["name"], files, project["entry-points"][GROUP])
+
+
+def settings(tmp_path: Path, **exchanges: ExchangeSettings) -> Settings:
+    return Settings(
+        _env_file=None, storage={"root": tmp_path / "data"}, auth=AuthSettings(secret=SECRET), exchanges=exchanges
+    )
+
+
+@pytest.mark.usefixtures("example")
+async def test_an_exchange_of_ones_own_is_served_like_any_other(tmp_path):
+    start, end = at("2023-12-31T12:00"), at("2024-01-02")
+    async with (
+        running_service(tmp_path / "data", "http://127.0.0.1:1/h") as service,
+        service.client() as client,
+    ):
+        cold, warm = [
+            await client.history(start, end, exchange="sine", symbol="SINE/USD", timeframe="1h") for _ in range(2)
+        ]
+
+    opens = [datetime.fromtimestamp(row["timestamp"] / 1000, UTC) for row in cold.chunks[0]["data"]]
+    assert opens == [at("2024-01-01") + timedelta(hours=hour) for hour in range(24)]
+    assert [row["close"] for row in cold.chunks[0]["data"]] == [100 + 10 * sin(o.timestamp() / 86_400) for o in opens]
+    assert warm.rows.tolist() == cold.rows.tolist()
+    assert warm.last["exchange_calls"] == 0
+    assert cold.last["exchange_calls"] > 0
+    assert cold.last["gaps"] == []
+    assert [each["state"] for each in cold.last["coverage"]] == ["unlisted", "held"]
+
+
+@pytest.mark.usefixtures("example")
+def test_a_row_of_facts_is_all_that_an_exchange_of_ccxts_needs(tmp_path):
+    offers = {entry_point.name: entry_point for entry_point in entry_points(group=GROUP)}
+    assert offers["binanceus"].load().page_limit_bars == 1000
+
+    create_app(settings(tmp_path))
+
+
+@pytest.mark.usefixtures("example")
+def test_one_exchange_of_two_packages_stops_the_start_until_the_settings_choose(install, tmp_path):
+    install("other-exchanges", {}, {"sine": "more_exchanges:SINE"})
+
+    with pytest.raises(InvalidSettingsError, match="'sine' is offered by more-exchanges, other-exchanges"):
+        create_app(settings(tmp_path))
+    create_app(settings(tmp_path, sine=ExchangeSettings(plugin="other-exchanges")))
+
+
+def test_a_package_that_is_broken_stops_the_start(install, tmp_path):
+    install("broken-exchanges", {"broken.py": "1 / 0"}, {"broken": "broken:BROKEN"})
+
+    with pytest.raises(InvalidSettingsError) as caught:
+        create_app(settings(tmp_path))
+    (problem,) = caught.value.problems
+    assert problem == (
+        "the exchange 'broken' of broken-exchanges (broken:BROKEN) cannot be loaded: "
+        "ZeroDivisionError: division by zero"
+    )
+
+
+def test_an_exchange_that_only_the_settings_name_is_served(tmp_path):
+    app = create_app(settings(tmp_path, kucoin=ExchangeSettings(calls_per_sec=0.5)))
+
+    assert app.title == "cb-trade"
+
+
+def test_an_exchange_that_nobody_knows_stops_the_start(tmp_path):
+    with pytest.raises(InvalidSettingsError, match="nobody offers an exchange 'mtgox'"):
+        create_app(settings(tmp_path, mtgox=ExchangeSettings()))
