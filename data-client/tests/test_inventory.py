@@ -12,6 +12,7 @@ from cb_trade_client import (
     CoverageReport,
     CoverageSegment,
     DataClient,
+    ExchangeCondition,
     ExchangeInfo,
     InternalServiceError,
     ProtocolError,
@@ -30,6 +31,14 @@ BINANCE = {
     "page_limit_bars": 1000,
     "settle_margin_ms": 2000,
     "state": "unused",
+    "condition": {
+        "breaker": "closed",
+        "calls_per_sec": 24.25,
+        "full_calls_per_sec": 48.5,
+        "waiting": 7,
+        "under_way": 2,
+        "paused_secs": 0.0,
+    },
 }
 
 
@@ -72,7 +81,17 @@ async def test_exchanges_are_told_with_their_facts(run_service):
 
     answer = await DataClient(service.url, token=TOKEN).exchanges()
 
-    assert answer == (ExchangeInfo("binance", ("ohlcv",), ("1m", "1h"), 1000, 2000, "unused"),)
+    assert answer == (
+        ExchangeInfo(
+            "binance",
+            ("ohlcv",),
+            ("1m", "1h"),
+            1000,
+            2000,
+            "unused",
+            ExchangeCondition("closed", 24.25, 48.5, 7, 2, 0.0),
+        ),
+    )
     assert service.request_paths == ["/v1/exchanges"]
     assert service.request_headers[0]["Authorization"] == "Bearer good.token"
 

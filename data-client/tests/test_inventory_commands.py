@@ -17,6 +17,14 @@ BINANCE = {
     "page_limit_bars": 1000,
     "settle_margin_ms": 2000,
     "state": "unused",
+    "condition": {
+        "breaker": "closed",
+        "calls_per_sec": 24.25,
+        "full_calls_per_sec": 48.5,
+        "waiting": 7,
+        "under_way": 2,
+        "paused_secs": 0.0,
+    },
 }
 
 
@@ -170,9 +178,17 @@ def test_exchanges_are_shown_as_a_table(cb_trade, run_service):
     result = cb_trade("exchanges", service=run_service(exchanges=[BINANCE]))
 
     assert result.stdout.splitlines() == [
-        "EXCHANGE  KINDS  TIMEFRAMES  BARS A CALL  STATE",
-        "binance   ohlcv  1m 1h             1,000  unused",
+        "EXCHANGE  KINDS  TIMEFRAMES  BARS A CALL  CALLS A SECOND  WAITING  STATE",
+        "binance   ohlcv  1m 1h             1,000            24.2        7  unused",
     ]
+
+
+def test_an_exchange_that_wants_to_be_left_alone_says_for_how_long(cb_trade, run_service):
+    paused = BINANCE | {"state": "429", "condition": BINANCE["condition"] | {"paused_secs": 90.0}}
+
+    result = cb_trade("exchanges", service=run_service(exchanges=[paused]))
+
+    assert result.stdout.splitlines()[1].endswith("429 (left alone for 90 s)")
 
 
 def test_exchanges_as_json(cb_trade, run_service):

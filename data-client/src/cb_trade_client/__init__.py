@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         RequestError,
         ServiceUnavailableError,
     )
-    from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
+    from cb_trade_client.inventory import CoverageReport, ExchangeCondition, ExchangeInfo, StoredSeries
     from cb_trade_client.stream import HistoryStream
     from cb_trade_client.table_metadata import gaps_of
 
@@ -37,6 +37,7 @@ _HOMES = {
     "CoverageReport": "inventory",
     "CoverageSegment": "answers",
     "DataClient": "client",
+    "ExchangeCondition": "inventory",
     "ExchangeInfo": "inventory",
     "ForbiddenError": "errors",
     "HistoryCompleted": "answers",
@@ -60,6 +61,7 @@ __all__ = [
     "CoverageReport",
     "CoverageSegment",
     "DataClient",
+    "ExchangeCondition",
     "ExchangeInfo",
     "ForbiddenError",
     "HistoryCompleted",

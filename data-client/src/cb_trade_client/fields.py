@@ -48,6 +48,14 @@ def read_milliseconds(message: Message, name: str) -> float:
     return value
 
 
+def read_number(message: Message, name: str) -> float:
+    """Return the number, whole or not, at *name*."""
+    value = message.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _broken(message, name, "a number")
+    return value
+
+
 def read_instant(message: Message, name: str) -> datetime:
     """Return the instant at *name*, sent as epoch milliseconds or as ISO 8601 text with a zone."""
     value = message.get(name)
@@ -74,6 +82,14 @@ def read_texts(message: Message, name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _broken(message, name, "a list of texts")
     return tuple(value)
+
+
+def read_object(message: Message, name: str) -> Message:
+    """Return the JSON object at *name*."""
+    value = message.get(name)
+    if not isinstance(value, dict):
+        raise _broken(message, name, "an object")
+    return value
 
 
 def read_objects(message: Message, name: str) -> list[Message]:

@@ -9,12 +9,46 @@ from cb_trade_client.answers import CoverageSegment
 from cb_trade_client.fields import (
     Message,
     read_count,
+    read_number,
+    read_object,
     read_objects,
     read_optional_instant,
     read_optional_text,
     read_text,
     read_texts,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeCondition:
+    """How an exchange is doing, and what the service allows itself with it.
+
+    Attributes:
+        breaker: `closed` while calls go through, `open` while none does, `half-open` while one finds out.
+        calls_per_sec: What is allowed now; less than `full_calls_per_sec` after the exchange found it too much.
+        full_calls_per_sec: What is allowed at most.
+        waiting: Calls that wait for their turn.
+        under_way: Calls that wait for the exchange.
+        paused_secs: How long the exchange wants to be left alone from now on.
+    """
+
+    breaker: str
+    calls_per_sec: float
+    full_calls_per_sec: float
+    waiting: int
+    under_way: int
+    paused_secs: float
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        return cls(
+            breaker=read_text(message, "breaker"),
+            calls_per_sec=read_number(message, "calls_per_sec"),
+            full_calls_per_sec=read_number(message, "full_calls_per_sec"),
+            waiting=read_count(message, "waiting"),
+            under_way=read_count(message, "under_way"),
+            paused_secs=read_number(message, "paused_secs"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +62,7 @@ class ExchangeInfo:
         page_limit_bars: The most bars that one call to it brings.
         settle_margin_ms: How long after its end a bar may still change.
         state: As last seen by the service: `ok`, `unused` since its start, or why the last call failed.
+        condition: How it is doing now.
     """
 
     name: str
@@ -36,6 +71,7 @@ class ExchangeInfo:
     page_limit_bars: int
     settle_margin_ms: int
     state: str
+    condition: ExchangeCondition
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -46,6 +82,7 @@ class ExchangeInfo:
             page_limit_bars=read_count(message, "page_limit_bars"),
             settle_margin_ms=read_count(message, "settle_margin_ms"),
             state=read_text(message, "state"),
+            condition=ExchangeCondition.from_message(read_object(message, "condition")),
         )
 
 
