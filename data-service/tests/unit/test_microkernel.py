@@ -359,6 +359,17 @@ async def test_loading_markets_is_tried_again(source, client):
 
 
 @in_virtual_time
+async def test_markets_that_cannot_be_loaded_are_an_error_to_each_who_needs_them(source, client):
+    client.has_markets, client.failures_left = False, 99
+
+    errors = await asyncio.gather(*(failed(page(source)) for _ in range(4)), failed(source.market(SERIES)))
+
+    assert {(error.reason, error.tries) for error in errors} == {("503", 0)}
+    assert len({id(error) for error in errors}) == 5
+    assert client.calls == 5
+
+
+@in_virtual_time
 async def test_a_symbol_that_the_exchange_does_not_have_is_no_failure_of_it(source, client):
     with pytest.raises(UnknownSymbolError):
         await source.market(series(symbol="FOO/BAR"))

@@ -182,7 +182,13 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             async def load() -> None:
                 await running.caller.call(lambda: client.load_markets(part), cost=client.facts.markets_cost)
 
-            await running.loads.setdefault(part, Once(load, keep=False)).get()
+            try:
+                await running.loads.setdefault(part, Once(load, keep=False)).get()
+            except ExchangeUnavailableError as error:
+                # Each who waited has an error of its own; the calls were made for none of them alone.
+                own = type(error)(exchange, error.reason, error.retry_after)
+                own.tries = 0
+                raise own from error
         return running
 
     def _run(self, exchange: str) -> _Running:
