@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugins import ccxt_client
-from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
+from cb_trade_data.exchange_source.plugins.exchanges import COINBASEEXCHANGE
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
@@ -137,7 +137,7 @@ async def test_an_answer_that_never_comes_costs_one_call(client, simulator, monk
 @pytest.fixture
 async def coinbase() -> AsyncIterator[tuple[ExchangeSimulator, DataSourceConnectorImpl]]:
     """A venue that counts in tenths of seconds, and the connector at its pace; both ten times as fast as in earnest."""
-    [facts] = [each for each in EXCHANGES if each.id == "coinbaseexchange"]
+    facts = COINBASEEXCHANGE
     async with ExchangeSimulator(venue=facts.id).serve() as simulator:
         registry = PluginRegistry()
         registry.register(facts, partial(ccxt_client.CCXTExchangeClient, facts, base_url=simulator.base_url))

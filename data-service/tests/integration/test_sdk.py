@@ -47,7 +47,7 @@ async def test_series_and_exchanges_are_told(sdk, client):
     for timeframe in ("1h", "1d"):
         await client.history(at("2024-01-01"), at("2024-01-03"), timeframe=timeframe)
 
-    [exchange] = await sdk.exchanges()
+    exchange = (await sdk.exchanges())[0]
     series = await sdk.series()
 
     assert (exchange.name, exchange.state) == ("binance", "ok")

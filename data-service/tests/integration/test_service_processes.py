@@ -18,6 +18,8 @@ from real_service import MODULES, service_process, started
 from service_harness import Reply, at, eventually, historical
 from storage_around import Around, AroundContainer, AroundFolder
 
+from cb_trade_data.exchange_source.plugins.exchanges import BINANCE
+
 START, END = at("2024-01-30T12:00"), at("2024-02-02T06:00")
 JANUARY = "ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=01/part.parquet"
 PAGES = 3 + 2  # 1,000 bars each; January has 36 hours of it, February 30
@@ -161,7 +163,7 @@ async def test_a_service_that_is_killed_again_and_again_finishes_its_history_and
 ):
     """Killed with pages that it has not stored yet, and right after: only what is not stored is fetched again."""
     fortnight = at("2024-01-01"), at("2024-01-15")
-    pages, answered, under_way = 21, 4, 4
+    pages, answered, under_way = 21, 4, BINANCE.concurrent_calls
     for is_stored in (False, True, True):
         before = simulator.calls.by_endpoint["klines"]
         stored = part(place.around)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import numpy as np
 from service_harness import Reply, at, historical
 
-from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
+from cb_trade_data.exchange_source.plugins.exchanges import BINANCE
 
 START, END = at("2024-01-01"), at("2024-01-05")
 PAGES = 6
@@ -76,8 +76,7 @@ async def test_the_first_chunk_leaves_when_the_first_page_is_in(client, simulato
 
 
 async def test_a_client_that_leaves_stops_the_work_nobody_else_waits_for(service, simulator):
-    [binance] = [facts for facts in EXCHANGES if facts.id == "binance"]
-    calls = 1 + binance.concurrent_calls  # one answered, the others under way
+    calls = 1 + BINANCE.concurrent_calls  # one answered, the others under way
     simulator.hold("klines", after=1)
     async with service.client() as leaving:
         await leaving.send(historical(START, at("2024-02-01")))

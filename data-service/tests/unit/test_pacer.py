@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from unit_builders import quick
 
 from cb_trade_data.exchange_source.facts import Pace
 from cb_trade_data.exchange_source.pacer import Pacer
@@ -47,6 +48,7 @@ EVENTS = some.lists(
 )
 
 
+@quick()
 @given(PACES, EVENTS)
 def test_in_no_span_of_time_more_calls_begin_than_burst_and_rate_allow(pace, events):
     pacer, now, begun = Pacer(pace, 0.0), 0.0, []
@@ -71,12 +73,14 @@ def test_in_no_span_of_time_more_calls_begin_than_burst_and_rate_allow(pace, eve
     assert most_in_excess(begun, pace.calls_per_sec) <= pace.burst + 1e-6
 
 
+@quick()
 @given(PACES)
 def test_who_always_has_a_call_to_make_gets_the_whole_rate(pace):
     secs = 500 / pace.calls_per_sec
     assert len(busy(Pacer(pace, 0.0), 0.0, secs)) >= 0.99 * pace.calls_per_sec * secs
 
 
+@quick()
 @given(some.lists(some.floats(0, 0.09), min_size=60, max_size=60))
 def test_looking_a_little_late_costs_nothing_where_there_is_a_burst(delays):
     pacer, now, begun = Pacer(TEN_A_SECOND, 0.0), 0.0, 0
