@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
-from cb_trade_data.exchange_source.plugins import ccxt_client
+from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
 from cb_trade_data.exchange_source.plugins.exchanges import COINBASEEXCHANGE
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.series import Kind, Series
@@ -124,23 +124,15 @@ async def test_a_ban_is_told_at_once_with_its_end(client, service, simulator):
     assert told["status"] != "ok"
 
 
-async def test_an_answer_that_never_comes_costs_one_call(client, simulator, monkeypatch):
-    monkeypatch.setattr(ccxt_client, "_TIMEOUT_MS", 300)
-    simulator.inject("hang", times=2)
-
-    reply = await client.history(*WEEK)
-
-    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *WEEK))
-    assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] == PAGES + 2
-
-
 @pytest.fixture
 async def coinbase() -> AsyncIterator[tuple[ExchangeSimulator, DataSourceConnectorImpl]]:
     """A venue that counts in tenths of seconds, and the connector at its pace; both ten times as fast as in earnest."""
     facts = COINBASEEXCHANGE
     async with ExchangeSimulator(venue=facts.id).serve() as simulator:
         registry = PluginRegistry()
-        registry.register(facts, partial(ccxt_client.CCXTExchangeClient, facts, base_url=simulator.base_url))
+        registry.register(
+            facts, partial(CCXTExchangeClient, facts, base_url=simulator.base_url, timeout=timedelta(seconds=1))
+        )
         source = DataSourceConnectorImpl(registry, stopwatch=Stopwatch(speed=10))
         yield simulator, source
         await source.close()
@@ -153,6 +145,16 @@ async def fetch_pages(source: DataSourceConnectorImpl, number: int) -> list[Page
         for step in (timedelta(hours=5) * each for each in range(number))
     ]
     return await asyncio.gather(*(source.fetch_page(series, lambda window=window: window, int) for window in windows))
+
+
+async def test_an_answer_that_never_comes_costs_one_call_and_holds_up_nobody_else(coinbase):
+    simulator, source = coinbase
+    simulator.inject("hang", times=1)
+
+    pages = await fetch_pages(source, 10)
+
+    assert sorted(page.calls for page in pages) == [1] * 9 + [2]
+    assert simulator.calls.by_endpoint["klines"] == 11
 
 
 async def test_a_venue_that_enforces_its_limits_turns_no_page_away(coinbase):
