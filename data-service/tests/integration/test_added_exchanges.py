@@ -12,8 +12,10 @@ from math import sin
 from pathlib import Path
 
 import pytest
+import typer
 from service_harness import SECRET, at, running_service
 
+from cb_trade_data.commands.serve import serve
 from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings
 from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.exchange_source.discovery import GROUP
@@ -120,3 +122,15 @@ def test_an_exchange_that_only_the_settings_name_is_served(tmp_path):
 def test_an_exchange_that_nobody_knows_stops_the_start(tmp_path):
     with pytest.raises(InvalidSettingsError, match="nobody offers an exchange 'mtgox'"):
         create_app(settings(tmp_path, mtgox=ExchangeSettings()))
+
+
+def test_the_command_tells_what_is_wrong_with_an_exchange_and_does_not_start(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CB_TRADE_AUTH__SECRET", SECRET)
+    monkeypatch.setenv("CB_TRADE_EXCHANGES__BINANCE__PLUGIN", "more-exchanges")
+
+    with pytest.raises(typer.Exit) as ended:
+        serve(port=0)
+
+    assert ended.value.exit_code == 2
+    assert "'more-exchanges' offers no exchange 'binance'; it is offered by cb-trade-data" in capsys.readouterr().err

@@ -113,13 +113,17 @@ async def test_a_market_that_is_listed_later_is_found(stopwatch: Stopwatch):
         assert (await venue.client.fetch_ohlcv(venue.series(SYMBOL, "1m"), WINDOW)).rows.num_rows == 10
 
 
-async def test_whether_a_market_is_traded_is_known_within_the_hour(binance: Venue, stopwatch: Stopwatch):
+async def test_whether_a_market_is_traded_is_due_again_after_an_hour(binance: Venue, stopwatch: Stopwatch):
     assert (await binance.client.market(SYMBOL)).is_active
     binance.simulator.inject("delist=SOL/USDT,2024-05-01T12:00")
 
     stopwatch.advance(timedelta(minutes=59))
-    assert (await binance.client.market(SYMBOL)).is_active
+    assert binance.client.markets_due(SYMBOL, anew=True) is None
     stopwatch.advance(timedelta(minutes=2))
+    assert binance.client.markets_due(SYMBOL, anew=False) is None
+    due = binance.client.markets_due(SYMBOL, anew=True)
+    assert due is not None
+    await binance.client.load_markets(due)
     assert not (await binance.client.market(SYMBOL)).is_active
     assert binance.simulator.calls.by_endpoint == {"exchangeInfo": 2}
 

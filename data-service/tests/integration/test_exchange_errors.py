@@ -30,7 +30,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def venue(name: str) -> AsyncIterator[Venue]:
-    async with running_venue(FACTS[name], timeout=timedelta(seconds=0.5)) as running:
+    async with running_venue(FACTS[name]) as running:
         await running.client.market("SOL/USDT")
         yield running
 
@@ -60,7 +60,6 @@ async def test_a_fault_has_the_same_meaning_on_every_venue(venue: Venue, name: s
         "cut-json": (UNAVAILABLE, None),
         "html": (UNAVAILABLE, None),
         "reset": (UNAVAILABLE, None),
-        "hang": (UNAVAILABLE, None),
     }
 
     met = {}
@@ -70,6 +69,13 @@ async def test_a_fault_has_the_same_meaning_on_every_venue(venue: Venue, name: s
         venue.simulator.clear_faults()
 
     assert met == expected
+
+
+async def test_an_exchange_that_does_not_answer_is_not_waited_for(name: str):
+    async with running_venue(FACTS[name], timeout=timedelta(seconds=0.1)) as venue:
+        venue.simulator.inject("hang@*", times=None)
+
+        assert await failure(venue) == (UNAVAILABLE, None)
 
 
 @pytest.mark.parametrize("name", [name for name in FACTS if name != "binance"])

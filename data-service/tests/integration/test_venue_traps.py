@@ -137,12 +137,12 @@ async def test_okx_days_follow_hong_kong_unless_the_utc_variants_are_asked_for(v
 @pytest.mark.parametrize("name", ["binance", "bybit", "cryptocom", "okx"])
 async def test_a_month_is_not_30_days(venue: Venue):
     """CCXT counts so where it computes an end, and rounds Bybit's start up to a multiple of it."""
-    window = TimeRange(at("2021-02-01"), at("2024-05-01"))
+    window = TimeRange(at("2023-12-01"), at("2024-05-01"))
 
     page = await venue.client.fetch_ohlcv(venue.series("BTC/USDT", "1M"), window)
 
     assert rows_inside(page, window) == venue.truth("BTC/USDT", "1M", window)
-    assert page.rows.num_rows == 39
+    assert page.rows.num_rows == 5
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit", "cryptocom", "okx"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,13 @@ class Venue:
 
 
 @asynccontextmanager
-async def running_venue(facts: ExchangeFacts, now: datetime = NOW, **options: Any) -> AsyncIterator[Venue]:
-    """Run a simulator of the exchange that stands still at *now*, and a client for it."""
+async def running_venue(
+    facts: ExchangeFacts, now: datetime = NOW, timeout: timedelta = timedelta(minutes=1), **options: Any
+) -> AsyncIterator[Venue]:
+    """Run a simulator of the exchange that stands still at *now*, and a client for it, patient with a busy machine."""
     clock = ManualClock(now)
     async with ExchangeSimulator(facts.id, seed=1, clock=clock).serve() as simulator:
-        client = CCXTExchangeClient(facts, base_url=simulator.base_url, **options)
+        client = CCXTExchangeClient(facts, base_url=simulator.base_url, timeout=timeout, **options)
         try:
             yield Venue(client, simulator, clock)
         finally:

@@ -51,6 +51,7 @@ class ScriptedClient(IExchangeAPIClient):
         self.most_at_once = 0
         self.closed = 0
         self.has_markets = True
+        self.are_markets_old = False
 
     @property
     def calls(self) -> int:
@@ -71,11 +72,12 @@ class ScriptedClient(IExchangeAPIClient):
             self.under_way -= 1
 
     def markets_due(self, name: str, *, anew: bool) -> str | None:
-        return None if self.has_markets else "all"
+        return None if self.has_markets and not (anew and self.are_markets_old) else "all"
 
     async def load_markets(self, part: str) -> None:
         await self._call()
         self.has_markets = True
+        self.are_markets_old = False
 
     async def market(self, symbol: str) -> Market:
         if symbol == "FOO/BAR":
@@ -359,6 +361,16 @@ async def test_loading_markets_is_tried_again(source, client):
 
 
 @in_virtual_time
+async def test_markets_that_cannot_be_loaded_again_are_taken_as_they_are_and_asked_for_the_next_time(source, client):
+    client.are_markets_old, client.failures_left = True, 1
+    client.failure = ExchangeRefusalError("binance", "not today")
+
+    assert await source.market(SERIES) == Market("BTCUSDT")
+    assert client.are_markets_old
+    assert await source.market(SERIES) == Market("BTCUSDT")
+    assert not client.are_markets_old
+
+
 async def test_markets_that_cannot_be_loaded_are_an_error_to_each_who_needs_them(source, client):
     client.has_markets, client.failures_left = False, 99
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import structlog
+
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownExchangeError
 from cb_trade_data.exchange_source.clock import ExchangeClock
 from cb_trade_data.exchange_source.facts import ExchangeFacts
@@ -23,6 +25,8 @@ from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
+
+_log = structlog.get_logger(__name__)
 
 
 class PluginRegistry:
@@ -185,6 +189,10 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             try:
                 await running.loads.setdefault(part, Once(load, keep=False)).get()
             except ExchangeUnavailableError as error:
+                if client.markets_due(name, anew=False) is None:
+                    # What was loaded long ago is better than no answer; the next who asks tries again.
+                    _log.warning("exchange.markets_not_refreshed", exchange=exchange, reason=error.reason)
+                    return running
                 # Each who waited has an error of its own; the calls were made for none of them alone.
                 own = type(error)(exchange, error.reason, error.retry_after)
                 own.tries = 0

@@ -75,19 +75,21 @@ class CCXTExchangeClient(IExchangeAPIClient):
 
     async def market(self, symbol: str) -> Market:
         """See `IExchangeAPIClient.market`."""
-        market = await self._find(symbol, anew=True)
+        market = await self._find(symbol)
         return Market(self._markets.id_of(market), market["active"] is not False)
 
     async def symbol_of(self, market_id: str) -> str | None:
         """See `IExchangeAPIClient.symbol_of`."""
-        await self._load_what_is_due(market_id, anew=True)
+        await self._load_what_is_missing(market_id)
         return self._markets.symbol_of(market_id)
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_ohlcv`."""
         bars, bounds = series.grid.bars_in(window), self.facts.bounds
         written = {} if bounds is None else bounds.parameters(window, bars)
-        return _to_page(await self._fetch_rows(series, window.start, bars, written))
+        rows = await self._fetch_rows(series, window.start, bars, written)
+        async with self._translated_errors():  # a time may be beyond what a column can hold
+            return _to_page(rows)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IExchangeAPIClient.fetch_first_open`."""
@@ -115,7 +117,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
     async def _fetch_rows(
         self, series: Series, since: datetime, limit: int, written: Mapping[str, int | str]
     ) -> Sequence[Candle]:
-        await self._find(series.symbol, anew=False)
+        await self._find(series.symbol)
         exchange = await self._exchange.get()
         async with self._translated_errors(series.symbol):
             rows: Sequence[Candle] = await exchange.fetch_ohlcv(
@@ -123,16 +125,16 @@ class CCXTExchangeClient(IExchangeAPIClient):
             )
         return rows
 
-    async def _find(self, symbol: str, *, anew: bool) -> Mapping[str, Any]:
-        await self._load_what_is_due(symbol, anew=anew)
+    async def _find(self, symbol: str) -> Mapping[str, Any]:
+        await self._load_what_is_missing(symbol)
         market = self._markets.get(symbol)
         if market is None:
             raise UnknownSymbolError(self.facts.id, symbol)
         return market
 
-    async def _load_what_is_due(self, name: str, *, anew: bool) -> None:
+    async def _load_what_is_missing(self, name: str) -> None:
         """Load markets for a caller that has not seen to it; the connector has, where a load has its turn."""
-        if (part := self._markets.due(name, anew=anew)) is not None:
+        if (part := self._markets.due(name, anew=False)) is not None:
             await self._markets.load(part)
 
     async def _load_markets(self, part: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ Imports CCXT, which takes half a second: to be imported off the event loop, by t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,8 +15,8 @@ from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.candle_rows import candle_rows
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
 
-# The answer that the running call is looking at; calls that run beside it have their own.
-_answer: ContextVar[Any] = ContextVar("answer", default=None)
+# What came for the candles that are being fetched; calls that run beside this one have their own.
+_answers: ContextVar[list[Any] | None] = ContextVar("answers", default=None)
 
 
 def distrustful_class(facts: ExchangeFacts) -> type[Any]:
@@ -32,39 +33,55 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
             refuse_by_status(facts, status, reason, headers)
             if response is None:
                 raise ccxt.BadResponse(f"{self.id} answered HTTP {status} with something that is not JSON")
-            if says_unknown_symbol(facts, body):
-                raise ccxt.BadSymbol(f"{self.id} {body}")
             try:
                 super().handle_errors(status, reason, url, method, headers, body, response, *request)
                 self.handle_http_status_code(status, reason, url, method, body)
-            except ccxt.BadSymbol:
-                raise
             except ccxt.BaseError as error:
-                raise translated(facts, error, "", status) from error
+                raise _judged(facts, error, status, body) from error
 
         async def fetch(self, *args: Any, **kwargs: Any) -> Any:
             answer = await super().fetch(*args, **kwargs)
             # CCXT reads an empty object as an empty list; no venue means that by it.
             if not isinstance(answer, dict | list) or answer == {}:
                 raise ccxt.BadResponse(f"{self.id} answered with something that is not JSON")
-            _answer.set(answer)
+            if (answers := _answers.get()) is not None:
+                answers.append(answer)
             return answer
+
+        async def fetch_ohlcv(self, *args: Any, **kwargs: Any) -> Any:
+            token = _answers.set([])
+            try:
+                return await super().fetch_ohlcv(*args, **kwargs)
+            finally:
+                _answers.reset(token)
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> list[Any]:
             # Where an answer lacks its list, CCXT takes an empty one of its own. Classes of proven exchanges hand on
             # the very list of the answer; of others nobody knows.
-            if ohlcvs == [] and facts.bounds is not None and not _holds(_answer.get(), ohlcvs):
-                raise ccxt.BadResponse(f"{self.id} answered without candles")
-            return _candles(self, ohlcvs, market)
+            came_so = facts.bounds is None or _holds(_answers.get(), ohlcvs)
+            return _candles(self, ohlcvs if ohlcvs or came_so else None, market)
 
     return Distrustful
 
 
-def _holds(answer: Any, wanted: list[Any], depth: int = 2) -> bool:
-    """Tell whether *answer* is the very list that is *wanted*, or has it among its values."""
-    if answer is wanted:
-        return True
-    return isinstance(answer, dict) and depth > 0 and any(_holds(each, wanted, depth - 1) for each in answer.values())
+def _judged(facts: ExchangeFacts, error: Exception, status: int, body: str) -> Exception:
+    """Return what CCXT's *error* means; BadSymbol where the symbol is unknown, which the client knows and we do not."""
+    if isinstance(error, ccxt.BadSymbol) or says_unknown_symbol(facts, body):
+        unknown: Exception = ccxt.BadSymbol(f"{facts.id} {body}")
+        return unknown
+    return translated(facts, error, "", status)
+
+
+def _holds(answers: list[Any] | None, wanted: list[Any]) -> bool:
+    """Tell whether one of *answers* is the very list that is *wanted*, or has it among its values."""
+    return any(part is wanted for answer in answers or () for part in _parts(answer, depth=2))
+
+
+def _parts(answer: Any, depth: int) -> Iterator[Any]:
+    yield answer
+    if isinstance(answer, dict) and depth:
+        for value in answer.values():
+            yield from _parts(value, depth - 1)
 
 
 def _candles(exchange: Any, ohlcvs: Any, market: Any) -> list[Any]:
