@@ -309,3 +309,22 @@ def test_a_run_of_months_goes_over_the_end_of_the_year_and_over_february():
     opens = np.array(opens_from(frame("1M"), frame("1M").ordinal(utc("2023-11-01")), 5))
 
     assert list(frame("1M").runs(opens)) == [span("2023-11-01", "2024-04-01")]
+
+
+@pytest.mark.parametrize(
+    ("longer", "finer", "holds"),
+    [
+        ("1d", "1m", True),
+        ("1w", "1d", True),
+        ("1w", "15m", True),
+        ("1h", "1h", True),
+        ("1m", "1h", False),
+        ("12h", "8h", False),
+        ("1w", "3d", False),
+        ("2w", "1w", True),
+        ("1M", "1d", False),
+        ("3M", "1M", False),
+    ],
+)
+def test_a_bar_holds_another_timeframe_where_it_is_made_of_whole_bars_of_it(longer, finer, holds):
+    assert Timeframe.parse(longer).holds(Timeframe.parse(finer)) is holds

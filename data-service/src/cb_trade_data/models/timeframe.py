@@ -60,6 +60,12 @@ class Timeframe:
     def _origin_ms(self) -> int:
         return _MONDAY_BEFORE_EPOCH_MS if self.unit == "w" else 0
 
+    def holds(self, finer: Timeframe) -> bool:
+        """Tell whether every bar is made of whole bars of *finer*. Says no of months, whatever they are made of."""
+        if self.is_calendar or finer.is_calendar or self.duration_ms % finer.duration_ms:
+            return False
+        return (self._origin_ms - finer._origin_ms) % finer.duration_ms == 0
+
     def ordinal(self, instant: datetime) -> int:
         """Return the ordinal of the bar that holds *instant*."""
         if self.is_calendar:
