@@ -25,7 +25,7 @@ UNKNOWN = SeriesFacts("BTCUSDT")
 KNOWN = SeriesFacts("BTCUSDT", LISTED, CHECKED)
 NONE_AT_ALL = SeriesFacts("BTCUSDT", None, CHECKED)
 DELISTED = utc("2023-06-01")
-GONE = replace(KNOWN, delisted_at=DELISTED)
+GONE = KNOWN.with_delisting(DELISTED, CHECKED)
 
 
 def test_all_time_before_the_first_bar_is_unlisted_and_all_time_after_the_last_one_delisted():
@@ -111,21 +111,44 @@ def test_of_two_look_ups_the_later_one_counts(ours, stored, listed_at, checked_a
     assert merged == SeriesFacts("BTCUSDT", listed_at, checked_at, version="new")
 
 
+@pytest.mark.parametrize(
+    ("ours", "stored", "delisted_at", "checked_at"),
+    [
+        (KNOWN, GONE, DELISTED, CHECKED),
+        (GONE, KNOWN, DELISTED, CHECKED),
+        (GONE.with_delisting(None, LATER), GONE, None, LATER),
+        (GONE, GONE.with_delisting(None, LATER), None, LATER),
+        (GONE.with_delisting(None, CHECKED), GONE, DELISTED, CHECKED),
+    ],
+)
+def test_of_two_looks_at_the_end_the_later_one_counts_so_that_a_relisting_takes_a_delisting_back(
+    ours, stored, delisted_at, checked_at
+):
+    merged = replace(ours, version="old").merged(replace(stored, version="new"))
+
+    assert merged == SeriesFacts("BTCUSDT", LISTED, CHECKED, delisted_at, checked_at, version="new")
+
+
 @pytest.mark.parametrize("looked_up", [CHECKED - MILLISECOND, CHECKED, LATER])
-def test_a_delisting_that_either_knows_of_outlives_a_look_at_the_listing(looked_up):
+def test_a_look_at_one_end_takes_nothing_from_what_is_known_of_the_other(looked_up):
     looked = UNKNOWN.with_listing(LISTED, looked_up)
-    checked_at = max(looked_up, CHECKED)
 
     for ours, stored in ((looked, GONE), (GONE, looked)):
         merged = ours.merged(replace(stored, version="new"))
-        assert merged == SeriesFacts("BTCUSDT", LISTED, checked_at, DELISTED, version="new")
+        assert merged == SeriesFacts("BTCUSDT", LISTED, max(looked_up, CHECKED), DELISTED, CHECKED, version="new")
 
 
-def test_facts_are_newer_by_a_later_look_or_else_by_a_delisting():
-    assert replace(KNOWN, listing_checked_at=LATER).is_newer_than(GONE)
-    assert GONE.is_newer_than(KNOWN)
-    assert not KNOWN.is_newer_than(GONE)
-    assert not GONE.is_newer_than(GONE)
+def test_a_last_bar_is_looked_up_once_a_day_at_most():
+    assert KNOWN.delisting_is_due(CHECKED)
+    assert not GONE.delisting_is_due(CHECKED + timedelta(days=1) - MILLISECOND)
+    assert GONE.delisting_is_due(CHECKED + timedelta(days=1))
+
+
+def test_facts_from_before_the_last_bar_was_looked_up_are_read_as_they_are():
+    old = b"""{"cb_trade.format": 1, "market_id": "BTCUSDT", "listed_at": 1597125600000,
+    "listing_checked_at": 1709208000000, "delisted_at": null, "cb_trade.checksum": "41edf6a2bc59200b"}"""
+
+    assert SeriesFacts.from_bytes(old, "v1", "path") == replace(KNOWN, version="v1")
 
 
 def test_facts_that_were_deleted_meanwhile_are_written_anew():
@@ -144,7 +167,7 @@ to_the_millisecond = instants.map(lambda instant: instant.replace(microsecond=in
 
 
 @quick()
-@given(st.text(max_size=20), st.tuples(*[st.none() | to_the_millisecond] * 3))
+@given(st.text(max_size=20), st.tuples(*[st.none() | to_the_millisecond] * 4))
 def test_facts_survive_the_way_through_bytes(market_id, times):
     facts = SeriesFacts(market_id, *times)
 
@@ -158,7 +181,8 @@ def test_the_object_is_json_that_others_can_read():
         "listed_at": 1_597_125_600_000,
         "listing_checked_at": 1_709_208_000_000,
         "delisted_at": None,
-        "cb_trade.checksum": "41edf6a2bc59200b",
+        "delisting_checked_at": None,
+        "cb_trade.checksum": "9a0a973b061c1602",
     }
 
 

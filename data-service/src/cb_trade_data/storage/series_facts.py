@@ -16,7 +16,7 @@ from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.formats import CHECKSUM_KEY, FORMAT, FORMAT_KEY, reader_for
 from cb_trade_data.storage.integrity import bytes_checksum
 
-_LISTING_RECHECK_AFTER: Final = timedelta(days=1)
+_RECHECK_AFTER: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class SeriesFacts:
         market_id: The exchange's own name for the symbol.
         listed_at: Open time of the first bar the exchange has; None while unknown, or where it has none at all.
         listing_checked_at: When the exchange was asked for its first bar; None if it never was.
-        delisted_at: Exclusive end of the last bar the exchange will ever have; None while more may come.
+        delisted_at: Exclusive end of the last bar of a market that is traded no more; None while more bars may come.
+        delisting_checked_at: When the exchange was asked for the last bar; None if it never was.
         version: Names the stored object this was read from; None where there is none yet.
     """
 
@@ -35,6 +36,7 @@ class SeriesFacts:
     listed_at: datetime | None = None
     listing_checked_at: datetime | None = None
     delisted_at: datetime | None = None
+    delisting_checked_at: datetime | None = None
     version: str | None = None
 
     @property
@@ -67,29 +69,37 @@ class SeriesFacts:
 
         A date that is a day ahead was written by a clock that was wrong.
         """
-        return self.listing_checked_at is None or abs(now - self.listing_checked_at) >= _LISTING_RECHECK_AFTER
+        return _is_due(self.listing_checked_at, now)
+
+    def delisting_is_due(self, now: datetime) -> bool:
+        """Tell the same of its last bar."""
+        return _is_due(self.delisting_checked_at, now)
 
     def with_listing(self, listed_at: datetime | None, checked_at: datetime) -> SeriesFacts:
         """Return the facts after the exchange was asked for its first bar."""
         return replace(self, listed_at=listed_at, listing_checked_at=checked_at)
 
-    def is_newer_than(self, other: SeriesFacts) -> bool:
-        """Tell whether the listing was checked later than for *other*, or as late and a delisting is news."""
-        return (self._checked_at, self.delisted_at is not None) > (other._checked_at, other.delisted_at is not None)
+    def with_delisting(self, delisted_at: datetime | None, checked_at: datetime) -> SeriesFacts:
+        """Return the facts after the exchange was asked for its last bar; None takes an earlier delisting back."""
+        return replace(self, delisted_at=delisted_at, delisting_checked_at=checked_at)
 
     def merged(self, other: SeriesFacts | None) -> SeriesFacts:
-        """Return these facts on top of *other*, which was stored meanwhile.
+        """Return these facts on top of *other*, which were found meanwhile.
 
-        Of two listings the later look counts; a delisting that either knows of is kept.
+        Of two looks at either end the later one counts; of two that are as late, the one that found something.
         """
         if other is None:
             return replace(self, version=None)
-        later, earlier = (other, self) if other._checked_at > self._checked_at else (self, other)
-        return replace(later, delisted_at=later.delisted_at or earlier.delisted_at, version=other.version)
-
-    @property
-    def _checked_at(self) -> datetime:
-        return self.listing_checked_at or EVER.start
+        listing = max(self, other, key=lambda each: (_date(each.listing_checked_at), each.listed_at is not None))
+        end = max(self, other, key=lambda each: (_date(each.delisting_checked_at), each.delisted_at is not None))
+        return replace(
+            self,
+            listed_at=listing.listed_at,
+            listing_checked_at=listing.listing_checked_at,
+            delisted_at=end.delisted_at,
+            delisting_checked_at=end.delisting_checked_at,
+            version=other.version,
+        )
 
     def to_bytes(self) -> bytes:
         """Return the facts as the stored JSON object: times in epoch milliseconds, and a checksum over all the rest."""
@@ -117,6 +127,14 @@ class SeriesFacts:
         return reader_for(found, _READERS, path)(facts, version)
 
 
+def _date(checked_at: datetime | None) -> datetime:
+    return checked_at or EVER.start
+
+
+def _is_due(checked_at: datetime | None, now: datetime) -> bool:
+    return checked_at is None or abs(now - checked_at) >= _RECHECK_AFTER
+
+
 def _checksum(facts: dict[str, Any]) -> str:
     content = {name: value for name, value in facts.items() if name != CHECKSUM_KEY}
     return bytes_checksum(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
@@ -126,11 +144,14 @@ def _read_format_1(facts: dict[str, Any], version: str) -> SeriesFacts:
     if facts.get(CHECKSUM_KEY) != _checksum(facts):
         raise ValueError("the checksum does not match the facts")
     try:
-        times = {name: None if facts[name] is None else from_ms(facts[name]) for name in _TIMES}
+        told = {name: facts.get(name) if name in _LATER_TIMES else facts[name] for name in _TIMES}
+        times = {name: None if time is None else from_ms(time) for name, time in told.items()}
         return SeriesFacts(str(facts["market_id"]), **times, version=version)
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a facts object: {type(error).__name__}: {error}") from error
 
 
-_TIMES: Final = ("listed_at", "listing_checked_at", "delisted_at")
+_TIMES: Final = ("listed_at", "listing_checked_at", "delisted_at", "delisting_checked_at")
+# What objects that were written before it was looked up do not mention.
+_LATER_TIMES: Final = frozenset({"delisting_checked_at"})
 _READERS: Final[dict[int, Callable[[dict[str, Any], str], SeriesFacts]]] = {1: _read_format_1}
