@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from service_harness import at, ms, running_service
 
-from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.faults import BodyFault, RowsFault, StatusFault
 
@@ -38,28 +35,6 @@ async def test_before_listing_is_unlisted_and_costs_one_page_and_one_probe(clien
             {"start_time": ms(listed), "end_time": ms(end), "state": "held"},
         ]
         assert reply.last["gaps"] == []
-
-
-async def test_what_lies_after_delisting_is_delisted_and_costs_nothing(client, service, simulator, tmp_path):
-    start, gone, end = at("2024-01-01"), at("2024-01-03"), at("2024-05-01")
-    await client.history(start, gone)
-    [file] = tmp_path.rglob("_series.json")
-    facts = SeriesFacts.from_bytes(file.read_bytes(), "", "")
-    file.write_bytes(replace(facts, delisted_at=gone).to_bytes())
-    simulator.calls.reset()
-
-    for refresh in (False, True):
-        reply = await client.history(start, end, refresh=refresh)
-
-        np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", start, gone))
-        assert reply.last["coverage"] == [
-            {"start_time": ms(start), "end_time": ms(gone), "state": "held"},
-            {"start_time": ms(gone), "end_time": ms(end), "state": "delisted"},
-        ]
-        assert reply.last["gaps"] == []
-        assert simulator.calls.by_endpoint["klines"] == (3 if refresh else 0)
-    after = await client.history(gone, end)
-    assert states(after) == ["delisted"]
 
 
 async def test_asking_for_everything_since_1970_costs_no_more_than_what_exists(client, simulator):

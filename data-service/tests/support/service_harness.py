@@ -173,13 +173,14 @@ async def running_service(
     exchange_url: str,
     limits: ConnectionLimits | None = None,
     stopwatch: Stopwatch = HURRIED,
+    exchange: str = "binance",
 ) -> AsyncIterator[RunningService]:
-    """Run the service over *storage* (a folder, or settings) with its Binance at *exchange_url*; stop it for good."""
+    """Run the service over *storage* (a folder, or settings) with an *exchange* at *exchange_url*; end it for good."""
     settings = Settings(
         _env_file=None,
         storage=StorageSettings(root=storage) if isinstance(storage, Path) else storage,
         auth=AuthSettings(secret=SECRET),
-        exchanges={"binance": ExchangeSettings(base_url=exchange_url)},
+        exchanges={exchange: ExchangeSettings(base_url=exchange_url)},
     )
     started = asyncio.Event()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 from unit_builders import MINUTE, disjoint_ranges, minute, minutes, quick
 
 from cb_trade_data.historical.ledger import LedgerPage, LedgerWriter, tiles
-from cb_trade_data.models.partition import EVER
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.time_range import TimeRange, subtract
 from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.series_facts import SeriesFacts
 
 STORED = [State.HELD, State.EMPTY, State.FAILED]
 
@@ -28,18 +30,19 @@ ranges = st.lists(st.integers(0, 40), min_size=2, max_size=2, unique=True).map(l
 
 
 @st.composite
-def absence_pairs(draw) -> tuple[Segment, ...]:
-    """Draw when the exchange began to have bars, and when it ceased, each of them known or not."""
+def reaches(draw) -> Reach:
+    """Draw when the exchange began to have bars, when it ceased and since when it serves them, each known or not."""
     first, last = sorted(draw(st.lists(st.integers(-2, 45), min_size=2, max_size=2, unique=True)))
-    found = []
+    facts = SeriesFacts("BTCUSDT")
     if draw(st.booleans()):
-        found.append(Segment(TimeRange(EVER.start, minute(first)), State.UNLISTED))
+        facts = facts.with_listing(minute(first), minute(50))
     if draw(st.booleans()):
-        found.append(Segment(TimeRange(minute(last), EVER.end), State.DELISTED))
-    return tuple(found)
+        facts = facts.with_delisting(minute(last), minute(50))
+    horizon = draw(st.none() | st.integers(-2, 45))
+    return Reach(facts) if horizon is None else Reach(facts, minute(horizon), "it serves no more")
 
 
-absences = absence_pairs()
+NO_LIMIT = Reach(SeriesFacts("BTCUSDT"))
 
 
 def held(first: int, end: int) -> Segment:
@@ -61,34 +64,41 @@ def assert_tiled(wanted: TimeRange, segments: list[Segment]) -> None:
 
 
 @quick(300)
-@given(ranges, coverages(), absences)
-def test_segments_tile_the_range(wanted, coverage, absent):
+@given(ranges, coverages(), reaches())
+def test_segments_tile_the_range(wanted, coverage, reach):
     """No overlap, no hole: nothing is left unexplained."""
-    assert_tiled(wanted, list(tiles(wanted, coverage, absent)))
+    assert_tiled(wanted, list(tiles(wanted, coverage, reach)))
 
 
 @quick(300)
-@given(ranges, coverages(), absences)
-def test_each_instant_is_told_as_it_is_known(wanted, coverage, absent):
-    for segment in tiles(wanted, coverage, absent):
+@given(ranges, coverages(), reaches())
+def test_each_instant_is_told_as_it_is_known(wanted, coverage, reach):
+    for segment in tiles(wanted, coverage, reach):
         known = [each for each in coverage.segments if each.range.intersect(segment.range)]
+        is_served = reach.horizon is None or segment.range.start >= reach.horizon
         match segment.state:
             case State.UNLISTED | State.DELISTED:
-                [source] = [each for each in absent if each.state is segment.state]
+                [source] = [each for each in reach.facts.absences if each.state is segment.state]
                 assert segment.range.intersect(source.range) == segment.range
             case State.UNKNOWN:
                 assert known == []
+                assert is_served
+            case State.UNAVAILABLE:
+                assert segment.range.end <= reach.horizon
+                assert segment.reason == "it serves no more"
+                assert {each.state for each in known} <= {State.FAILED}
             case _:
                 [source] = known
                 assert (source.state, source.asked_at, source.asks) == (segment.state, segment.asked_at, segment.asks)
+                assert is_served or segment.state is not State.FAILED
         if segment.state not in {State.UNLISTED, State.DELISTED}:
-            assert not any(segment.range.intersect(each.range) for each in absent)
+            assert not any(segment.range.intersect(absent) for absent in reach.facts.absent)
 
 
 def test_what_coverage_does_not_mention_is_unknown():
     coverage = Coverage((held(2, 4), held(6, 8)))
 
-    assert list(tiles(minutes(0, 10), coverage, ())) == [
+    assert list(tiles(minutes(0, 10), coverage, NO_LIMIT)) == [
         unknown(0, 2),
         held(2, 4),
         unknown(4, 6),
@@ -100,8 +110,23 @@ def test_what_coverage_does_not_mention_is_unknown():
 def test_before_the_listing_it_does_not_matter_what_was_stored():
     coverage = Coverage((Segment(minutes(0, 6), State.EMPTY, minute(9), 1), held(6, 8)))
 
-    before = Segment(TimeRange(EVER.start, minute(6)), State.UNLISTED)
-    assert list(tiles(minutes(0, 8), coverage, [before])) == [unlisted(0, 6), held(6, 8)]
+    reach = Reach(SeriesFacts("BTCUSDT", minute(6), minute(9)))
+    assert list(tiles(minutes(0, 8), coverage, reach)) == [unlisted(0, 6), held(6, 8)]
+
+
+def test_what_the_exchange_serves_no_more_is_unavailable_unless_it_answered_while_it_did():
+    empty = Segment(minutes(0, 2), State.EMPTY, minute(9), 1)
+    failed = Segment(minutes(6, 10), State.FAILED, minute(9), reason="timeout")
+    coverage = Coverage((empty, held(3, 5), failed))
+
+    assert list(tiles(minutes(0, 12), coverage, Reach(SeriesFacts("BTCUSDT"), minute(8), "no more"))) == [
+        empty,
+        Segment(minutes(2, 3), State.UNAVAILABLE, reason="no more"),
+        held(3, 5),
+        Segment(minutes(5, 8), State.UNAVAILABLE, reason="no more"),
+        replace(failed, range=minutes(8, 10)),
+        unknown(10, 12),
+    ]
 
 
 def written(parts: list[list[Segment]], limit: int = 100) -> LedgerPage:
@@ -147,10 +172,10 @@ def test_a_ledger_is_full_once_it_has_seen_where_the_next_page_begins():
 
 
 @quick(200)
-@given(coverages(), absences, st.integers(1, 6), st.sets(st.integers(1, 39), max_size=4))
-def test_pages_of_any_size_put_together_are_the_whole(coverage, absent, limit, borders):
+@given(coverages(), reaches(), st.integers(1, 6), st.sets(st.integers(1, 39), max_size=4))
+def test_pages_of_any_size_put_together_are_the_whole(coverage, reach, limit, borders):
     """Wherever the partitions meet."""
-    whole = written([list(tiles(minutes(0, 40), coverage, absent))])
+    whole = written([list(tiles(minutes(0, 40), coverage, reach))])
     edges = [minute(0), *(minute(border) for border in sorted(borders)), minute(40)]
     parts = [TimeRange(start, end) for start, end in pairwise(edges)]
     found: list[Segment] = []
@@ -159,7 +184,7 @@ def test_pages_of_any_size_put_together_are_the_whole(coverage, absent, limit, b
         ledger = LedgerWriter(limit)
         for part in parts:
             if (shared := part.intersect(rest)) is not None and not ledger.is_full:
-                ledger.add(tiles(shared, coverage, absent))
+                ledger.add(tiles(shared, coverage, reach))
         page = ledger.page(rest)
         assert 1 <= len(page.segments) <= limit
         assert_tiled(page.range, list(page.segments))
@@ -172,11 +197,11 @@ def test_pages_of_any_size_put_together_are_the_whole(coverage, absent, limit, b
 
 
 @quick(200)
-@given(ranges, coverages(), absences)
-def test_what_is_expected_is_what_may_be_there_and_what_is_held_is_a_part_of_it(wanted, coverage, absent):
-    page = written([list(tiles(wanted, coverage, absent))])
+@given(ranges, coverages(), reaches())
+def test_what_is_expected_is_what_may_be_there_and_what_is_held_is_a_part_of_it(wanted, coverage, reach):
+    page = written([list(tiles(wanted, coverage, reach))])
 
-    listed = list(subtract([wanted], [each.range for each in absent]))
+    listed = list(subtract([wanted], reach.facts.absent))
     assert page.bars_expected(MINUTE) == sum(MINUTE.bars_in(part) for part in listed)
     stored = subtract(listed, subtract([wanted], coverage.ranges(State.HELD)))
     assert page.bars_held(MINUTE) == sum(MINUTE.bars_in(part) for part in stored)

@@ -6,6 +6,7 @@ import pytest
 from unit_builders import bars, minute, series, span, utc
 
 from cb_trade_data.historical.ledger_reader import known_range, read_ledger
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment, State
@@ -47,7 +48,8 @@ def held(start: str, end: str) -> Segment:
 
 
 async def ledger(storage: CountingStorage, wanted: TimeRange, limit: int = 100):
-    return await read_ledger(storage, SERIES, await storage.list_partitions(SERIES), wanted, limit=limit)
+    reach = Reach(await storage.facts(SERIES) or SeriesFacts("BTCUSDT"))
+    return await read_ledger(storage, SERIES, await storage.list_partitions(SERIES), wanted, reach, limit=limit)
 
 
 async def test_only_partitions_that_are_stored_are_read(storage):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from fake_exchange import FakeExchange
-from unit_builders import minute, series
+from unit_builders import minute, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
@@ -70,4 +70,4 @@ async def test_what_is_stored_is_answered_where_a_due_look_at_the_listing_meets_
 ):
     storage.is_deaf = True
 
-    assert await register.recheck_listing(GONE, OF_THE_GONE, minute(5), force=True) == OF_THE_GONE
+    assert await register.recheck(GONE, OF_THE_GONE, minutes(-5, 5), minute(5), force=True) == OF_THE_GONE

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import MINUTE, assert_same_rows, epoch_ms, minute, minute_numbers, minutes, quick, span, utc
 
+from cb_trade_data.exchange_source.facts import Bounds, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.validation import CheckedPage, Finding, check_page, settle
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
@@ -41,8 +43,20 @@ def page_at(*rows: tuple[float, ...] | int) -> Page:
     return Page(pa.table(arrays, names=OHLCV_SCHEMA.names))
 
 
-def check(answer: Page, window: TimeRange = WINDOW, grid: Timeframe = MINUTE) -> CheckedPage:
-    return check_page(answer, window, grid)
+#: Asked for a window's start and a number of bars, or for its end, too, or always the newest it has.
+GENERIC = ExchangeFacts("generic", ("1m",), 10)
+BOUNDED = ExchangeFacts("bounded", ("1m",), 10, bounds=Bounds("start", "end"))
+NEWEST = ExchangeFacts("newest", ("1m",), 10, bounds=Bounds("since", None), history_bars=10)
+
+
+def check(
+    answer: Page,
+    window: TimeRange = WINDOW,
+    grid: Timeframe = MINUTE,
+    exchange: ExchangeFacts = GENERIC,
+    now: datetime = LATER,
+) -> CheckedPage:
+    return check_page(answer, window, grid, exchange, now)
 
 
 def opens(rows: pa.Table) -> list[float]:
@@ -50,9 +64,14 @@ def opens(rows: pa.Table) -> list[float]:
     return [(time - epoch_ms(minute(0))) / 60_000 for time in timestamps_ms(rows).tolist()]
 
 
-def learned(answer: Page, wanted: list[TimeRange] | None = None, now: datetime = LATER) -> dict[State, list[int]]:
+def learned(
+    answer: Page,
+    wanted: list[TimeRange] | None = None,
+    now: datetime = LATER,
+    exchange: ExchangeFacts = GENERIC,
+) -> dict[State, list[int]]:
     """Return which minutes have become what."""
-    change = settle(check(answer), [WINDOW] if wanted is None else wanted, MINUTE, now)
+    change = settle(check(answer, exchange=exchange, now=now), [WINDOW] if wanted is None else wanted, MINUTE, now)
     states = {segment.state for segment in change.segments}
     return {
         state: sorted(minute_numbers(segment.range for segment in change.segments if segment.state is state))
@@ -109,7 +128,7 @@ def test_the_grid_is_that_of_the_calendar():
     months = span("2024-01-01", "2024-04-01")
     answer = page_at(*(epoch_ms(utc(text)) for text in ("2024-01-01", "2024-01-31", "2024-02-01", "2024-03-01")))
 
-    checked = check(answer, months, Timeframe.parse("1M"))
+    checked = check(answer, months, Timeframe.parse("1M"), now=utc("2024-05-01"))
 
     assert checked.rows.num_rows == 3
     assert checked.findings == {Finding.OFF_GRID: 1}
@@ -203,7 +222,7 @@ def test_a_row_with_several_defects_counts_for_the_first_of_them():
     checked = check(page(1, (0.5, NAN, 1, 1, 1, 1), (11, 1, 0, 0, 1, -1)))
 
     assert checked.findings == {Finding.OFF_GRID: 1, Finding.OUTSIDE: 1, Finding.UNSORTED: 1}
-    assert checked.rejected == ()
+    assert checked.rejected == (minutes(0, 1),)
 
 
 # --- What an answer speaks for ---------------------------------------------------------------------------------------
@@ -253,7 +272,7 @@ def test_a_page_with_only_rows_from_before_the_window_speaks_for_nothing(numbers
     assert learned(answer) == {}
 
 
-@pytest.mark.parametrize("numbers", [[10], [50, 51], list(range(10, 20)), [-1, 10]])
+@pytest.mark.parametrize("numbers", [[10], [50, 51], list(range(10, 20))])
 def test_a_page_with_rows_from_after_the_window_and_none_in_it_is_evidence_of_absence(numbers):
     """Before listing, and in an outage, venues go on with the next bar they have."""
     answer = page(*numbers)
@@ -281,6 +300,89 @@ def test_a_page_whose_times_are_in_another_unit_is_no_evidence_of_absence(rows, 
 
 def test_a_page_whose_times_are_seconds_speaks_for_nothing():
     assert check(page_at(*(epoch_ms(minute(number)) // 1000 for number in range(10)))).answered is None
+
+
+# An exchange that ends its answer where the window ends.
+
+
+def test_a_full_page_speaks_for_what_lies_between_its_first_row_and_its_last_one():
+    """A duplicate pushes out the newest bar where answers begin with the oldest one, else the oldest."""
+    assert check(page(0, 0, 1, 2, 3, 4, 5, 6, 7, 8), exchange=BOUNDED).answered == minutes(0, 9)
+    assert check(page(9, 8, 7, 6, 5, 4, 3, 2, 1, 1), exchange=BOUNDED).answered == minutes(1, 10)
+    assert check(page(2, 3, 3, 3, 3, 3, 3, 3, 4, 5), exchange=BOUNDED).answered == minutes(2, 6)
+
+
+def test_a_page_that_is_not_full_speaks_for_the_whole_window_wherever_it_begins():
+    assert check(page(3, 4), exchange=BOUNDED).answered == WINDOW
+    assert check(page(), exchange=BOUNDED).answered == WINDOW
+
+
+@pytest.mark.parametrize("numbers", [[10], [50, 51], [-1, 10], list(range(10, 20)), list(range(10, 40))])
+def test_rows_from_after_a_window_that_has_an_end_answer_another_question(numbers):
+    assert check(page(*numbers), exchange=BOUNDED).answered is None
+
+
+def test_rows_from_elsewhere_prove_nothing_about_a_window_that_has_an_end():
+    assert check(page(-1, 1, 2, 3, 4, 5, 6, 7, 8, 10), exchange=BOUNDED).answered == minutes(1, 9)
+
+
+# One that goes on after the window's end.
+
+
+def test_a_full_page_that_goes_on_after_the_window_speaks_for_all_of_it():
+    assert check(page(*range(4, 14))).answered == WINDOW
+    assert check(page(*range(30, 40))).answered == WINDOW
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([0, 1, 2, 3, 3, 5, 6, 7, 11, 12], id="a duplicate"),
+        pytest.param([*range(8), 11, 12, 13], id="more rows than asked for"),
+        pytest.param([30, *range(8), 11], id="a row out of order"),
+        pytest.param([*range(8), 11, 11.5], id="a row between two bars"),
+    ],
+)
+def test_rows_from_after_the_window_prove_nothing_where_a_row_may_have_pushed_another_out(numbers):
+    assert check(page(*numbers)).answered == minutes(0, 8)
+
+
+@pytest.mark.parametrize("now", [minute(14), minute(14.5)])
+def test_a_full_page_that_ends_at_the_present_may_have_left_out_what_came_before_it(now):
+    """So does the answer of an exchange that ignores the start and sends its newest bars."""
+    assert check(page(*range(4, 14)), now=now).answered == minutes(4, 10)
+    assert check(page(*range(12, 14)), window=minutes(8, 10), now=now).answered is None
+
+
+# One that always sends its newest bars.
+
+
+def test_the_newest_bars_speak_for_all_since_the_window_began_where_there_was_room_for_more():
+    assert check(page(7, 8, 9, 10), exchange=NEWEST).answered == WINDOW
+    assert check(page(20, 21), exchange=NEWEST).answered == WINDOW
+    assert check(page(), exchange=NEWEST).answered == WINDOW
+    assert check(page(7, 8), exchange=NEWEST).served_from is None
+
+
+def test_a_full_answer_of_the_newest_bars_speaks_from_its_oldest_row_on_and_shows_what_is_still_served():
+    checked = check(page(*range(4, 14)), exchange=NEWEST)
+
+    assert (checked.answered, checked.served_from) == (minutes(4, 10), minute(4))
+    assert check(page(*range(20, 30)), exchange=NEWEST).answered is None
+    assert check(page(*range(20, 30)), exchange=NEWEST).served_from == minute(20)
+
+
+def test_rows_from_before_the_window_tell_that_none_of_its_bars_was_left_out_where_they_are_always_sent():
+    ignoring = replace(NEWEST, bounds=None)
+
+    assert check(page(*range(-6, -1), *range(2, 7)), exchange=ignoring).answered == WINDOW
+    assert check(page(*range(-6, -1), *range(2, 7)), exchange=NEWEST).answered == minutes(2, 10)
+    assert check(page(-900, *range(3, 12)), exchange=NEWEST).answered == minutes(3, 10)
+
+
+def test_a_duplicate_among_the_newest_bars_shows_nothing_of_what_is_still_served():
+    """It pushed the oldest one out."""
+    assert check(page(*range(5, 14), 13), exchange=NEWEST).served_from is None
 
 
 # --- What becomes known ----------------------------------------------------------------------------------------------
@@ -346,15 +448,47 @@ def test_a_page_of_which_every_row_was_rejected_is_not_empty():
     assert learned(page(*bad)) == {State.FAILED: list(range(10))}
 
 
-@pytest.mark.parametrize("now", [minute(20), LATER])
-@pytest.mark.parametrize("answer", [page(0, 1, 2.5), page(*range(8), 8.5, 9.001), page(2.5, 9)])
-def test_a_hole_is_no_absence_where_a_row_came_whose_time_is_unusable(answer, now):
+@pytest.mark.parametrize("now", [minute(40), LATER])
+@pytest.mark.parametrize("stray", [-1440.5, -0.25, 10.25, 30.5])
+def test_a_hole_is_no_absence_where_a_row_came_whose_time_is_unusable(stray, now):
     """Any of the holes may be the bar of that row: an error is never recorded as absence."""
-    states = learned(answer, now=now)
+    states = learned(page(0, 1, 7, stray), now=now)
 
-    rows = opens(check(answer).rows)
-    assert states[State.HELD] == rows
-    assert State.EMPTY not in states
+    assert states == {State.HELD: [0, 1, 7], State.FAILED: [2, 3, 4, 5, 6, 8, 9]}
+
+
+def test_a_hole_is_no_absence_where_a_row_came_from_the_future():
+    """Of a wrong clock, or in a wrong unit."""
+    now = minute(40)
+    answer = page(0, 1, 46)
+
+    assert check(answer, now=now).findings == {Finding.FUTURE: 1}
+    assert learned(answer, now=now) == {State.HELD: [0, 1], State.FAILED: list(range(2, 10))}
+    assert learned(page(0, 1, 44), now=now) == {State.HELD: [0, 1], State.EMPTY: list(range(2, 10))}
+
+
+@pytest.mark.parametrize("now", [minute(40), LATER])
+def test_a_time_between_two_bars_makes_only_the_bar_unusable_in_which_it_lies(now):
+    states = learned(page(0, 1, 4.5, 9), now=now)
+
+    assert states[State.FAILED] == [4]
+    assert {2, 3, 5} <= {*states[State.HELD], *states.get(State.EMPTY, [])}
+
+
+def test_a_time_between_two_bars_does_not_matter_where_the_bar_came_too():
+    assert learned(page(0, 4, 4.5, 9)) == {State.HELD: list(range(10))}
+
+
+def test_an_open_bar_is_dropped_and_not_spoken_for():
+    """Two seconds after its end, a bar has settled."""
+    answer, now = page(*range(10)), minute(8) + timedelta(seconds=1)
+
+    checked = check(answer, now=now)
+
+    assert opens(checked.rows) == list(range(7))
+    assert checked.findings == {Finding.OPEN: 3}
+    assert checked.answered == minutes(0, 7)
+    assert opens(check(answer, now=now + timedelta(seconds=1)).rows) == list(range(8))
 
 
 def test_only_wanted_bars_are_changed():

@@ -9,15 +9,16 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.planning import missing
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
-from cb_trade_data.storage.series_facts import SeriesFacts
 
 
 class Answer:
@@ -35,7 +36,8 @@ class Answer:
         series: Series,
         start: datetime,
         end: datetime,
-        facts: SeriesFacts,
+        reach: Reach,
+        exchange: ExchangeFacts,
         *,
         refresh: bool,
         storage: IStorageManager,
@@ -44,14 +46,15 @@ class Answer:
     ) -> None:
         self._series = series
         self._bars = series.grid.snap(TimeRange(start, end)) if start < end else None
-        self._facts = facts
+        self._reach = reach
+        self._exchange = exchange
         self._refresh = refresh
         self._storage = storage
         self._fetcher = fetcher
         self._now = now
         self.start = start
         self.end = end
-        listed = None if self._bars is None else facts.listed_part(self._bars)
+        listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = 0 if listed is None else series.grid.bars_in(listed)
         self.receipt = Receipt()
 
@@ -65,30 +68,35 @@ class Answer:
         rest = self._bars
         while rest is not None:
             # Years before listing are passed over in one step; a flight may have found out about them just now.
-            if (absence := self._facts.absence_at(rest.start)) is not None:
+            if (absence := self._reach.facts.absence_at(rest.start)) is not None:
                 end = min(absence.range.end, rest.end)
                 self.receipt.enter([replace(absence, range=TimeRange(rest.start, end))])
                 rest = TimeRange(end, rest.end) if end < rest.end else None
                 continue
             partition, part = next(partitions_of(self._series, rest))
-            async with aclosing(self._deliver(partition, part)) as batches:
+            rest = TimeRange(part.end, rest.end) if part.end < rest.end else None
+            async with aclosing(self._deliver(partition, part, self._bars_to_ask(rest))) as batches:
                 async for rows in batches:
                     yield rows
-            rest = TimeRange(part.end, rest.end) if part.end < rest.end else None
 
-    async def _deliver(self, partition: Partition, part: TimeRange) -> AsyncGenerator[pa.Table, None]:
+    def _bars_to_ask(self, rest: TimeRange | None) -> int:
+        askable = None if rest is None else self._reach.askable_part(rest)
+        return 0 if askable is None else self._series.grid.bars_in(askable)
+
+    async def _deliver(self, partition: Partition, part: TimeRange, bars_after: int) -> AsyncGenerator[pa.Table, None]:
         stored = await self._storage.read_if_possible(partition, part)
         now = self._now()
+        self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series.grid, None).horizon)
         gaps = missing(
             part,
             stored.coverage,
-            absent=self._facts.absent,
+            absent=self._reach.absent,
             now=now,
             failures_since=now,
             refresh=self._refresh,
         )
         if any(gaps):
-            async with aclosing(self._deliver_from_flight(partition, part, now)) as stretches:
+            async with aclosing(self._deliver_from_flight(partition, part, bars_after, now)) as stretches:
                 async for rows in stretches:
                     yield rows
             return
@@ -99,15 +107,15 @@ class Answer:
             yield rows
 
     async def _deliver_from_flight(
-        self, partition: Partition, part: TimeRange, now: datetime
+        self, partition: Partition, part: TimeRange, bars_after: int, now: datetime
     ) -> AsyncGenerator[pa.Table, None]:
-        flight = self._fetcher.flight(partition, self._facts)
-        with flight.joined(part, refresh=self._refresh, now=now) as want:
+        flight = self._fetcher.flight(partition, self._reach)
+        with flight.joined(part, refresh=self._refresh, now=now, bars_after=bars_after) as want:
             delivered = 0
             async with aclosing(flight.follow(want)) as stretches:
                 async for stretch, rows in stretches:
                     # Now: by the end, somebody else may have brought what is missing here.
-                    self._facts = flight.facts
+                    self._reach = flight.reach
                     self._enter(stretch, flight.state.coverage, want.failures)
                     delivered += rows.num_rows
                     if rows.num_rows:
@@ -117,7 +125,7 @@ class Answer:
             self.receipt.exchange_calls += want.calls
 
     def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
-        """Enter what is known of *part*; absences are derived from the facts, whatever was once written there."""
-        known = coverage.under(self._facts.absences).within(part)
-        listed = self._facts.listed_part(part)
-        self.receipt.enter(known, () if listed is None else Coverage(tuple(failures)).within(listed))
+        listed = self._reach.facts.listed_part(part)
+        self.receipt.enter(
+            self._reach.known(coverage, part), () if listed is None else Coverage(tuple(failures)).within(listed)
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Coverage, Segment, State, joined
@@ -42,15 +43,14 @@ class LedgerPage:
         return sum(grid.bars_in(segment.range) for segment in self.segments if segment.state is State.HELD)
 
 
-def tiles(wanted: TimeRange, coverage: Coverage, absences: Sequence[Segment]) -> Iterator[Segment]:
-    """Yield segments that tile *wanted*, oldest first: what coverage does not mention is `unknown`.
+def tiles(wanted: TimeRange, coverage: Coverage, reach: Reach) -> Iterator[Segment]:
+    """Yield segments that tile *wanted*, oldest first: what neither coverage nor *reach* mentions is `unknown`.
 
     Args:
         coverage: What is stored of the time around *wanted*.
-        absences: Where the exchange cannot have a bar; that counts, whatever is stored there.
     """
     cursor = wanted.start
-    for segment in coverage.under(absences).within(wanted):
+    for segment in reach.known(coverage, wanted):
         if cursor < segment.range.start:
             yield Segment(TimeRange(cursor, segment.range.start), State.UNKNOWN)
         yield segment

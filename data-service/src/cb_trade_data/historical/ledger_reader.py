@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from cb_trade_data.historical.ledger import LedgerPage, LedgerWriter, tiles
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -18,25 +19,30 @@ _PARTITIONS_PER_PAGE: Final = 12
 
 
 async def read_ledger(
-    storage: IStorageManager, series: Series, partitions: Sequence[Partition], bars: TimeRange, *, limit: int
+    storage: IStorageManager,
+    series: Series,
+    partitions: Sequence[Partition],
+    bars: TimeRange,
+    reach: Reach,
+    *,
+    limit: int,
 ) -> LedgerPage:
     """Return what is known of *bars*, or of their first part.
 
     Args:
         partitions: Those that are stored of *series*.
         bars: With edges on the grid.
+        reach: Into *series*, at present.
         limit: The most segments.
     """
-    facts = await storage.facts(series)
-    absences = () if facts is None else facts.absences
     ledger, stored, reads = LedgerWriter(limit), set(partitions), 0
     for partition, part in partitions_of(series, bars):
         coverage = Coverage()
-        if partition in stored and (facts is None or facts.listed_part(part) is not None):
+        if partition in stored and reach.facts.listed_part(part) is not None:
             if reads == _PARTITIONS_PER_PAGE:
                 break
             coverage, reads = await storage.coverage(partition), reads + 1
-        ledger.add(tiles(part, coverage, absences))
+        ledger.add(tiles(part, coverage, reach))
         if ledger.is_full:
             break
     return ledger.page(bars)

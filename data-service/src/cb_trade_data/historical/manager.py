@@ -15,6 +15,7 @@ from cb_trade_data.historical.inventory import InventoryPage, take_inventory
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.ledger_reader import known_range, read_ledger
 from cb_trade_data.historical.planning import HistoryPlan, missing, pages
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.models.market import SCHEMAS
@@ -60,13 +61,13 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if not await self._is_settled_by_own_clock(series, wanted, facts, refresh=refresh):
             await self._source.now(series.exchange)
         now = self._refuse_future(series, wanted.start)
-        if facts.listed_at is not None and wanted.start < facts.listed_at:
-            facts = await self._register.recheck_listing(series, facts, now, force=refresh)
+        facts = await self._register.recheck(series, facts, wanted, now, force=refresh)
         return Answer(
             series,
             wanted.start,
             max(wanted.start, min(wanted.end, self._closed_until(series))),
-            facts,
+            self._reach(series, facts),
+            self._source.facts(series.exchange),
             refresh=refresh,
             storage=self._storage,
             fetcher=self._fetcher,
@@ -83,13 +84,16 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if bars is None:
             return HistoryPlan(0, (), 0)
 
+        reach = self._reach(series, facts)
         rows, calls = 0, 0
         gaps: list[TimeRange] = []
         now = self._now(series.exchange)
         limit = self._source.facts(series.exchange).page_limit_bars
         for partition, part in partitions_of(series, bars):
             stored = await self._storage.read(partition)
-            open_parts = list(missing(part, stored.coverage, now=now, failures_since=now, refresh=refresh))
+            open_parts = list(
+                missing(part, stored.coverage, absent=reach.absent, now=now, failures_since=now, refresh=refresh)
+            )
             rows += stored.rows_in(part).num_rows
             calls += sum(1 for _ in pages(open_parts, series.grid, limit))
             gaps += open_parts
@@ -104,7 +108,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         bars = None if wanted is None else self._closed_bars(series, wanted)
         if bars is None:
             return LedgerPage.empty()
-        return await read_ledger(self._storage, series, partitions, bars, limit=limit)
+        reach = self._reach(series, await self._storage.facts(series))
+        return await read_ledger(self._storage, series, partitions, bars, reach, limit=limit)
 
     async def inventory(
         self, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
@@ -143,7 +148,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
         stored = await self._storage.read_if_possible(partition_at(series, newest.start))
         now = self._local_now()
-        return not any(missing(newest, stored.coverage, absent=facts.absent, now=now, failures_since=now))
+        absent = self._reach(series, facts).absent
+        return not any(missing(newest, stored.coverage, absent=absent, now=now, failures_since=now))
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""
@@ -153,6 +159,9 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     def _closed_until(self, series: Series) -> datetime:
         margin = self._source.facts(series.exchange).settle_margin
         return series.grid.closed_until(self._now(series.exchange), margin)
+
+    def _reach(self, series: Series, facts: SeriesFacts | None) -> Reach:
+        return Reach.at(self._now(series.exchange), self._source.facts(series.exchange), series.grid, facts)
 
     def _now(self, exchange: str) -> datetime:
         """Return the exchange's present where its clock was read, else ours."""

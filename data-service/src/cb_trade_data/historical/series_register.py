@@ -1,8 +1,9 @@
-"""The facts of each series: met once, its listing date looked up once, both remembered in storage."""
+"""The facts of each series: met once, its first and its last bar looked up when that matters, all remembered."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
@@ -12,6 +13,7 @@ import structlog
 from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, StorageUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
@@ -41,8 +43,14 @@ class SeriesRegister:
             return facts
         async with self._lock(series):
             facts = await self._known_or_confirmed(series)
-            # A version names what is stored already.
-            return facts if facts.version is not None else await self._remember(series, facts)
+            if facts.version is not None:  # It names what is stored already.
+                return facts
+            try:
+                if not (await self._source.market(series)).is_active:
+                    facts = await self._with_end(series, facts, await self._source.now(series.exchange))
+            except ExchangeUnavailableError as error:
+                _log.warning("series.end_unknown", series=str(series), error=str(error))
+            return await self._remember(series, facts)
 
     async def look_up_listing(
         self, series: Series, now: datetime, *, known_bar: datetime | None = None, force: bool = False
@@ -63,7 +71,9 @@ class SeriesRegister:
             if not force and not facts.listing_is_due(now):
                 return facts
             listed_at = await self._source.fetch_first_open(series)
-            known = [bar for bar in (known_bar, await self._first_stored(series)) if bar is not None]
+            known = [
+                bar for bar in (known_bar, await self._stored(series, self._storage.first_timestamp)) if bar is not None
+            ]
             if listed_at is None and (known or facts.listed_at is not None):
                 raise ExchangeUnavailableError(series.exchange, "it says that it has no bar, and had some before")
             if listed_at is not None and (listed_at > min([now, *known]) or series.grid.floor(listed_at) != listed_at):
@@ -73,17 +83,103 @@ class SeriesRegister:
             _log.info("series.listing", series=str(series), listed_at=listed_at and listed_at.isoformat())
             return await self._remember(series, facts.with_listing(listed_at, now))
 
-    async def recheck_listing(self, series: Series, facts: SeriesFacts, now: datetime, *, force: bool) -> SeriesFacts:
-        """Return *facts* after asking again for the first bar, if that is due; as they are if it cannot be had now."""
-        if not force and (not facts.listing_is_due(now) or now < self._recheck_after.get(series, now)):
-            return facts
+    async def look_up_delisting(self, series: Series, now: datetime, *, force: bool = False) -> SeriesFacts:
+        """Return the facts of *series* after asking whether it is still traded and, if not, for its last bar.
+
+        Args:
+            now: The exchange's present.
+            force: Ask even if it is not due.
+
+        Raises:
+            ExchangeUnavailableError: It did not answer. The facts stay as they were.
+            UnknownSymbolError, StorageUnavailableError: As for `facts`.
+        """
+        async with self._lock(series):
+            facts = await self._known_or_confirmed(series)
+            if not force and not facts.delisting_is_due(now):
+                return facts
+            try:
+                is_active = (await self._source.market(series)).is_active
+            except UnknownSymbolError:
+                return await self._remember(series, await self._without_market(series, facts, now))
+            if not is_active:
+                return await self._remember(series, await self._with_end(series, facts, now))
+            if facts.delisted_at is None:
+                return facts
+            _log.info("series.relisted", series=str(series))
+            return await self._remember(series, facts.with_delisting(None, now))
+
+    async def note_vanished(self, series: Series, now: datetime) -> tuple[SeriesFacts, str]:
+        """Return the facts of a series whose symbol the exchange does not know any more, and why it does not.
+
+        The last bar that is stored is the last one it is known to have had.
+
+        Raises:
+            StorageUnavailableError, UnknownSymbolError: As for `facts`.
+        """
+        async with self._lock(series):
+            facts = await self._known_or_confirmed(series)
+            if facts.delisted_at is None or facts.delisting_is_due(now):
+                facts = await self._remember(series, await self._without_market(series, facts, now))
+        reason = f"{series.exchange} does not list {series.symbol} any more"
         try:
-            return await self.look_up_listing(series, now, force=force)
+            symbol = await self._source.symbol_of(series.exchange, facts.market_id)
+        except ExchangeUnavailableError:
+            return facts, reason
+        if symbol in {None, series.symbol}:
+            return facts, reason
+        return facts, f"{series.exchange} calls {series.symbol} {symbol} now"
+
+    async def note_older_bar(self, series: Series, bar: datetime, now: datetime) -> SeriesFacts:
+        """Return the facts of *series* after a bar came that opens before the first one it was said to have."""
+        async with self._lock(series):
+            facts = await self._known_or_confirmed(series)
+            if facts.listed_at is None or facts.listed_at <= bar:
+                return facts
+            _log.warning("series.listing_wrong", series=str(series), listed_at=facts.listed_at.isoformat())
+            return await self._remember(series, facts.with_listing(None, now))
+
+    async def recheck(
+        self, series: Series, facts: SeriesFacts, wanted: TimeRange, now: datetime, *, force: bool
+    ) -> SeriesFacts:
+        """Return *facts* after looking again at those ends of the series on which an answer about *wanted* depends.
+
+        Only where that is due or *force* is set; as they are if it cannot be found out now.
+        """
+        try:
+            if facts.listed_at is not None and wanted.start < facts.listed_at:
+                is_due = facts.listing_is_due(now) and now >= self._recheck_after.get(series, now)
+                if force or is_due:
+                    facts = await self.look_up_listing(series, now, force=force)
+            if facts.delisted_at is not None and wanted.end > facts.delisted_at:
+                is_due = facts.delisting_is_due(now) and now >= self._recheck_after.get(series, now)
+                if force or is_due:
+                    facts = await self.look_up_delisting(series, now, force=force)
         except (ExchangeUnavailableError, UnknownSymbolError, StorageUnavailableError) as error:
-            # Down, or delisted since: what is stored is answered all the same, and not slowed down by asking each time.
+            # Down, or gone: what is stored is answered all the same, and not slowed down by asking each time.
             self._recheck_after[series] = now + _RECHECK_FAILED_AFTER
-            _log.warning("series.listing_unknown", series=str(series), error=str(error))
-            return facts
+            _log.warning("series.ends_unknown", series=str(series), error=str(error))
+        return facts
+
+    async def _with_end(self, series: Series, facts: SeriesFacts, now: datetime) -> SeriesFacts:
+        """Return *facts* after asking for the last bar of a market that is not traded any more."""
+        last = await self._source.fetch_last_open(series)
+        if last is not None and (last > now or series.grid.floor(last) != last):
+            raise ExchangeUnavailableError(series.exchange, f"it says that its last bar opened at {last.isoformat()}")
+        stored = await self._stored(series, self._storage.latest_timestamp)
+        return self._ended(series, facts, [last, stored], now)
+
+    async def _without_market(self, series: Series, facts: SeriesFacts, now: datetime) -> SeriesFacts:
+        """Return *facts* of a market that the exchange does not know any more: it ended with what is known of it."""
+        if facts.delisted_at is not None:
+            return facts.with_delisting(facts.delisted_at, now)
+        return self._ended(series, facts, [await self._stored(series, self._storage.latest_timestamp)], now)
+
+    def _ended(self, series: Series, facts: SeriesFacts, bars: list[datetime | None], now: datetime) -> SeriesFacts:
+        last = max((bar for bar in bars if bar is not None), default=None)
+        delisted_at = None if last is None else series.grid.bar(last).end
+        _log.info("series.end", series=str(series), delisted_at=delisted_at and delisted_at.isoformat())
+        return facts.with_delisting(delisted_at, now)
 
     async def _known_or_confirmed(self, series: Series) -> SeriesFacts:
         """Return the stored facts, or else new ones of a symbol that the exchange has."""
@@ -101,11 +197,12 @@ class SeriesRegister:
                 raise unreadable from error
             raise
 
-    async def _first_stored(self, series: Series) -> datetime | None:
+    async def _stored(self, series: Series, which: Callable[[Series], Awaitable[datetime | None]]) -> datetime | None:
+        """Return the first or the last stored bar, or None where storage cannot tell."""
         try:
-            return await self._storage.first_timestamp(series)
+            return await which(series)
         except StorageUnavailableError as error:
-            _log.warning("series.first_bar_unknown", series=str(series), error=str(error))
+            _log.warning("series.stored_bar_unknown", series=str(series), error=str(error))
             return None
 
     async def _remember(self, series: Series, facts: SeriesFacts) -> SeriesFacts:

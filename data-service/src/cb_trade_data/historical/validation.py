@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range, timestamps_ms
@@ -21,6 +22,9 @@ from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subt
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
+
+# An exchange's clock is not further ahead of what we take it for; see `exchange_source.clock`.
+_CLOCK_AHEAD_MAX: Final = timedelta(minutes=5)
 
 # A hole in an answered page is genuine once its bars are this old; some venues publish quiet minutes late.
 _GENUINE_AFTER: Final = timedelta(days=1)
@@ -32,7 +36,9 @@ class Finding(StrEnum):
     """What can be wrong with a row of an answer."""
 
     OFF_GRID = "off_grid"
+    FUTURE = "future"
     OUTSIDE = "outside"
+    OPEN = "open"
     NOT_A_NUMBER = "not_a_number"
     IMPOSSIBLE = "impossible"
     DUPLICATE = "duplicate"
@@ -47,9 +53,12 @@ class CheckedPage:
     Attributes:
         rows: Good rows of the window, in time order, unique.
         answered: The part of the window that the answer speaks for; None if it speaks for nothing.
-        rejected: Bars of which only unusable rows came: not absent, just not to be had this time.
-        silence_counts: Whether a bar that is not in the answer is absent. Where a row came whose time is unusable, it
-            may have been the row of any bar that is missing.
+        rejected: Bars of which only unusable rows came: not absent, just not to be had this time. A time between two
+            bars makes the one that it lies in unusable.
+        silence_counts: Whether a bar that is not in the answer is absent. Where a row came whose time is none of the
+            window and none of the grid or the past, it may have been the row of any bar that is missing.
+        served_from: The oldest bar that the exchange still serves, where the answer shows it: a full and clean one of
+            an exchange that always answers with its newest bars; None for all others.
         findings: How many rows showed each defect. `outside` alone is normal: some venues always fill a page.
     """
 
@@ -57,6 +66,7 @@ class CheckedPage:
     answered: TimeRange | None
     rejected: tuple[TimeRange, ...]
     silence_counts: bool
+    served_from: datetime | None
     findings: Mapping[Finding, int]
 
     @property
@@ -65,37 +75,54 @@ class CheckedPage:
         return self.rows.num_rows == 0 and not self.rejected and self.silence_counts
 
 
-def check_page(page: Page, window: TimeRange, grid: Timeframe) -> CheckedPage:
+def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: ExchangeFacts, now: datetime) -> CheckedPage:
     """Return the rows of *page* that belong to *window* and can be true, and what the answer proves.
 
     Args:
         page: The answer to a request for every bar of *window*.
         window: Grid edges. As many bars as it has were asked for.
+        exchange: How it answers: what a full page leaves out depends on it.
+        now: The exchange's present when it answered.
     """
     findings: Counter[Finding] = Counter()
     times = timestamps_ms(page.rows)
     findings[Finding.UNSORTED] = int(np.count_nonzero(np.diff(times) < 0))
+    is_future = times > to_ms(now + _CLOCK_AHEAD_MAX)
     # A time that no calendar of ours holds is in another unit, whatever grid it happens to hit.
     on_grid = grid.on_grid(times) & (times >= to_ms(EVER.start)) & (times < to_ms(EVER.end))
     findings[Finding.OFF_GRID] = int(np.count_nonzero(~on_grid))
-    inside = (times >= to_ms(window.start)) & (times < to_ms(window.end))
-    findings[Finding.OUTSIDE] = int(np.count_nonzero(on_grid & ~inside))
+    findings[Finding.FUTURE] = int(np.count_nonzero(on_grid & is_future))
+    in_window = (times >= to_ms(window.start)) & (times < to_ms(window.end))
+    sound = on_grid & ~is_future
+    findings[Finding.OUTSIDE] = int(np.count_nonzero(sound & ~in_window))
 
-    answered = _answered(page, times[on_grid], window, grid)
-    candidates = on_grid & inside
+    closed_until = grid.closed_until(now, exchange.settle_margin)
+    is_open = times >= to_ms(closed_until)
+    findings[Finding.OPEN] = int(np.count_nonzero(sound & in_window & is_open))
+    candidates = sound & in_window & ~is_open
     finite, possible = _sanity(page.rows)
     findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
     findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
 
     good = page.rows.filter(pa.array(candidates & finite & possible)).sort_by("timestamp")
-    good, conflicting = _unique(good, findings)
-    unusable = np.setdiff1d(times[candidates], timestamps_ms(good))
-    findings[Finding.CONFLICT] = conflicting
+    good, findings[Finding.CONFLICT] = _unique(good, findings)
+    misplaced = _bars_of(times[~on_grid & in_window & ~is_open], grid)
+    unusable = np.setdiff1d(np.concatenate([times[candidates], misplaced]), timestamps_ms(good))
+
+    asked = grid.bars_in(window) if exchange.history_bars is None else exchange.history_bars
+    is_in_order = bool(np.all(np.diff(times) > 0) or np.all(np.diff(times) < 0))
+    is_exact = len(times) == asked and is_in_order and bool(np.all(sound))
+    answered = None
+    if np.any(sound) or len(times) == 0:  # else there is not one row to tell what it is an answer to
+        is_full = len(times) >= asked
+        answered = _answered(times[sound], window, grid, exchange, closed_until, is_full=is_full, is_exact=is_exact)
+    shows_horizon = exchange.history_bars is not None and is_exact
     return CheckedPage(
         good.cast(OHLCV_SCHEMA),
-        answered,
+        None if answered is None else answered.intersect(TimeRange(EVER.start, closed_until)),
         tuple(grid.runs(unusable)),
-        bool(np.all(on_grid)),
+        bool(np.all(on_grid | in_window) and not np.any(is_future)),
+        from_ms(int(times.min())) if shows_horizon else None,
         {finding: count for finding, count in findings.items() if count},
     )
 
@@ -132,20 +159,67 @@ def settle(checked: CheckedPage, wanted: list[TimeRange], grid: Timeframe, now: 
     return Change(rows, tuple(segments))
 
 
-def _answered(page: Page, times: npt.NDArray[np.int64], window: TimeRange, grid: Timeframe) -> TimeRange | None:
-    """Return the part of *window* for which silence means absence.
+def _answered(
+    times: npt.NDArray[np.int64],
+    window: TimeRange,
+    grid: Timeframe,
+    exchange: ExchangeFacts,
+    closed_until: datetime,
+    *,
+    is_full: bool,
+    is_exact: bool,
+) -> TimeRange | None:
+    """Return the part of *window* for which silence means absence; None where the answer speaks for nothing.
 
-    A page that came full but does not reach the window's end was cut: by a duplicate, say, which pushes the newest
-    candle out. A page that only has rows from before the window answers another question.
+    Where an answer is not full, there was room for every bar. One that is full may have been cut, at either end: by a
+    duplicate, say, which pushes another bar out. An exchange leaves out nothing between two rows that it sends, so it
+    speaks for what lies between its first row and its last one.
+
+    Args:
+        times: Of the rows that are on the grid and not of the future, in any order.
+        is_full: Whether no more rows would have had room.
+        is_exact: Whether there are just as many rows as were asked for, in order, each of another bar: no row that does
+            not belong has pushed another one out.
     """
-    if page.rows.num_rows < grid.bars_in(window) or len(times) == 0:
-        strays = len(times) > 0 and int(times.max()) < to_ms(window.start)
-        nothing_usable = page.rows.num_rows > 0 and len(times) == 0
-        return None if strays or nothing_usable else window
-    reached = grid.advance(from_ms(int(times.max())), 1)
-    if reached <= window.start:
+    inside = times[(times >= to_ms(window.start)) & (times < to_ms(window.end))]
+    has_before = bool(np.any(times < to_ms(window.start)))
+    has_after = bool(np.any(times >= to_ms(window.end)))
+
+    if exchange.history_bars is not None:
+        # Always its newest bars: only older ones than those it sends can be left out. Rows from before the window show
+        # that none of its bars is, unless the exchange should not have sent them.
+        if not is_full or (has_before and is_exact and exchange.bounds is None):
+            return window
+        return None if len(inside) == 0 else TimeRange(from_ms(int(inside.min())), window.end)
+
+    goes_on = exchange.bounds is None or exchange.bounds.end is None  # after the window's end
+    if not is_full:
+        is_other = len(times) > 0 and len(inside) == 0 and (has_before or not goes_on)
+        return None if is_other else window  # with rows after the window only, it went on to the next bar it has
+
+    if not goes_on:
+        return _hull(inside, grid)
+    # It answers from the window's start, as many bars as were asked for, unless it ignores the start and sends the
+    # newest ones; those would end at the present.
+    newest_closed = to_ms(grid.advance(closed_until, -1))
+    begins_at_start = not has_before and len(times) > 0 and int(times.max()) < newest_closed
+    reaches_end = has_after and is_exact
+    hull = _hull(inside, grid)
+    if hull is None:
+        return window if begins_at_start and reaches_end else None
+    return TimeRange(window.start if begins_at_start else hull.start, window.end if reaches_end else hull.end)
+
+
+def _hull(opens_ms: npt.NDArray[np.int64], grid: Timeframe) -> TimeRange | None:
+    """Return the time from the first of these bars to the last one, both included."""
+    if len(opens_ms) == 0:
         return None
-    return TimeRange(window.start, min(reached, window.end))
+    return TimeRange(from_ms(int(opens_ms.min())), grid.advance(from_ms(int(opens_ms.max())), 1))
+
+
+def _bars_of(times_ms: npt.NDArray[np.int64], grid: Timeframe) -> npt.NDArray[np.int64]:
+    """Return the open times of the bars in which these times lie."""
+    return np.array([to_ms(grid.floor(from_ms(time))) for time in np.unique(times_ms).tolist()], np.int64)
 
 
 def _sanity(rows: pa.Table) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

@@ -1,0 +1,161 @@
+"""Whose page is next: the flights' order, at an exchange that gives one place at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pytest
+from fake_exchange import Anchoring, FakeExchange
+from history_rig import SERIES, HistoryRig
+from service_harness import eventually
+from unit_builders import span, utc
+
+from cb_trade_data.errors import ExchangeRefusalError, ExchangeUnavailableError
+from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import State
+
+NOW = utc("2026-06-01")
+BACKFILL = span("2024-02-10", "2026-01-01")
+DAYS = [utc("2024-02-10"), utc("2024-02-12"), utc("2024-02-14"), utc("2024-03-02")]
+LIMIT = 100
+
+
+class OneAtATime(DataSourceConnectorImpl):
+    """Grants a page its turn when the test says so, to the most urgent one that waits."""
+
+    def __init__(self, exchange: FakeExchange, local_now: Callable[[], datetime]) -> None:
+        registry = PluginRegistry()
+        registry.register(exchange.facts, lambda: exchange)
+        super().__init__(registry, local_now)
+        self.waiting: dict[asyncio.Future[None], Callable[[], int]] = {}
+        self.refusal: ExchangeUnavailableError | None = None
+        self.refuses_windows = True
+
+    async def fetch_page(
+        self, series: Series, next_window: Callable[[], TimeRange | None], urgency: Callable[[], int]
+    ) -> Page | None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting[turn] = urgency
+        try:
+            await turn
+        finally:
+            del self.waiting[turn]
+        if self.refusal is not None:
+            if self.refuses_windows:
+                next_window()
+            raise self.refusal
+        return await super().fetch_page(series, next_window, urgency)
+
+    def wants_at_most(self, bars: int) -> bool:
+        """Tell whether a page waits for a request that wants no more bars than that."""
+        return any(urgency() <= bars for urgency in self.waiting.values())
+
+    async def grant(self, pages: int = 1) -> None:
+        """Let as many pages go ahead, one after the other."""
+        for _ in range(pages):
+            await eventually(lambda: bool(self.waiting))
+            turn = min(self.waiting, key=lambda each: self.waiting[each]())
+            turn.set_result(None)
+            await eventually(lambda turn=turn: turn not in self.waiting)
+
+
+class Asker:
+    """Reads an answer in a task of its own."""
+
+    def __init__(self, rig: HistoryRig, wanted: TimeRange) -> None:
+        self.rows: list[pa.Table] = []
+        self.task = asyncio.create_task(self._read(rig, wanted))
+
+    async def _read(self, rig: HistoryRig, wanted: TimeRange) -> None:
+        answer = await rig.manager.open(SERIES, wanted, refresh=False)
+        self.receipt = answer.receipt
+        async with aclosing(answer.batches()) as batches:
+            async for rows in batches:
+                self.rows.append(rows)
+
+    async def leave(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+async def rig(tmp_path):
+    rig = HistoryRig(tmp_path, NOW)
+    opens = [day + timedelta(minutes=minute) for day in DAYS for minute in range(1440)]
+    exchange = FakeExchange(opens, LIMIT, Anchoring.START, now=rig.present)
+    rig.connect(exchange, OneAtATime(exchange, rig.present))
+    yield rig
+    await rig.fetcher.close()
+
+
+@pytest.mark.parametrize("day", [span("2024-02-12", "2024-02-13"), span("2024-03-02", "2024-03-03")])
+async def test_a_day_asked_for_in_the_middle_of_a_backfill_is_served_first(rig, day):
+    """In the month that the backfill is at, or in another one."""
+    backfill = Asker(rig, BACKFILL)
+    await rig.source.grant(5)
+    urgent = Asker(rig, day)
+    await eventually(lambda: rig.source.wants_at_most(1440))
+
+    await rig.source.grant()
+    await eventually(lambda: bool(urgent.rows))
+
+    assert rig.exchange.windows[5] == TimeRange(day.start, day.start + timedelta(minutes=LIMIT))
+    await backfill.leave()
+    await urgent.leave()
+
+
+async def test_one_page_of_a_flight_waits_at_a_time_and_what_it_brings_is_decided_when_its_turn_has_come(rig):
+    asker = Asker(rig, span("2024-02-12", "2024-02-13"))
+    await eventually(lambda: bool(rig.source.waiting))
+
+    assert len(rig.source.waiting) == 1
+    assert rig.exchange.windows == []
+    await rig.source.grant(15)
+    await asyncio.wait([asker.task])
+    assert len(rig.exchange.windows) == 15
+    assert rig.source.waiting == {}
+
+
+async def test_who_leaves_frees_the_place_it_waits_for(rig):
+    asker = Asker(rig, span("2024-02-12", "2024-02-13"))
+    await eventually(lambda: bool(rig.source.waiting))
+
+    await asker.leave()
+    await eventually(lambda: not rig.source.waiting)
+
+    assert rig.exchange.windows == []
+
+
+async def test_a_page_that_waits_for_one_who_left_goes_to_one_who_stayed(rig):
+    leaving = Asker(rig, span("2024-02-12", "2024-02-12T01:00"))
+    await eventually(lambda: bool(rig.source.waiting))
+    staying = Asker(rig, span("2024-02-14", "2024-02-14T00:30"))
+    await eventually(lambda: rig.source.wants_at_most(30))
+
+    await leaving.leave()
+    await rig.source.grant()
+    await asyncio.wait([staying.task])
+
+    assert rig.exchange.windows == [span("2024-02-14", "2024-02-14T00:30")]
+
+
+@pytest.mark.parametrize("refuses_windows", [True, False])
+async def test_a_question_that_the_exchange_refuses_ends_as_a_gap_with_its_reason(rig, refuses_windows):
+    """Also where it is not even put, because the exchange is known to be down."""
+    rig.source.refusal = ExchangeRefusalError("fake", "start is too far back")
+    rig.source.refuses_windows = refuses_windows
+    asker = Asker(rig, span("2024-02-12", "2024-02-12T03:00"))
+
+    await rig.source.grant(2)
+    await asyncio.wait([asker.task])
+
+    [gap] = asker.receipt.gaps  # two of one moment
+    assert (gap.range, gap.state) == (span("2024-02-12", "2024-02-12T03:00"), State.FAILED)
+    assert gap.reason == "start is too far back"
