@@ -371,6 +371,7 @@ async def test_markets_that_cannot_be_loaded_again_are_taken_as_they_are_and_ask
     assert not client.are_markets_old
 
 
+@in_virtual_time
 async def test_markets_that_cannot_be_loaded_are_an_error_to_each_who_needs_them(source, client):
     client.has_markets, client.failures_left = False, 99
 
