@@ -33,7 +33,7 @@ async def simulator(exchange: str) -> AsyncIterator[ExchangeSimulator]:
 
 @pytest.fixture
 async def service(simulator: ExchangeSimulator, exchange: str, tmp_path) -> AsyncIterator[RunningService]:
-    async with running_service(tmp_path, simulator.base_url, exchange=exchange) as running:
+    async with running_service(tmp_path, {exchange: simulator.base_url}) as running:
         yield running
 
 

@@ -46,11 +46,13 @@ class ServiceProcess(RunningService):
         await asyncio.to_thread(self._child.wait)
 
 
-async def started(nursery: Nursery, environment: dict[str, str], exchange_url: str) -> ServiceProcess:
-    """Start a service with its storage set up by *environment* and its Binance at *exchange_url*."""
+async def started(
+    nursery: Nursery, environment: dict[str, str], exchange_url: str, exchange: str = "binance"
+) -> ServiceProcess:
+    """Start a service with its storage set up by *environment* and its one *exchange* at *exchange_url*."""
     settings = {
         "CB_TRADE_AUTH__SECRET": SECRET,
-        "CB_TRADE_EXCHANGES__BINANCE__BASE_URL": exchange_url,
+        f"CB_TRADE_EXCHANGES__{exchange.upper()}__BASE_URL": exchange_url,
         "CB_TRADE_LOG_LEVEL": "warning",
     }
     child = nursery.spawn("real_service:serve", environment=settings | environment)
@@ -63,10 +65,10 @@ async def started(nursery: Nursery, environment: dict[str, str], exchange_url: s
 
 @asynccontextmanager
 async def service_process(
-    nursery: Nursery, environment: dict[str, str], exchange_url: str
+    nursery: Nursery, environment: dict[str, str], exchange_url: str, exchange: str = "binance"
 ) -> AsyncIterator[ServiceProcess]:
     """Run a service that ends with the context."""
-    service = await started(nursery, environment, exchange_url)
+    service = await started(nursery, environment, exchange_url, exchange)
     try:
         yield service
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 import websockets
+from pydantic import HttpUrl
 from websockets.asyncio.client import ClientConnection
 
 from cb_trade_data.api.connection import ConnectionLimits
@@ -170,17 +171,22 @@ class RunningService:
 @asynccontextmanager
 async def running_service(
     storage: Path | StorageSettings,
-    exchange_url: str,
+    exchanges: str | Mapping[str, str],
     limits: ConnectionLimits | None = None,
     stopwatch: Stopwatch = HURRIED,
-    exchange: str = "binance",
 ) -> AsyncIterator[RunningService]:
-    """Run the service over *storage* (a folder, or settings) with an *exchange* at *exchange_url*; end it for good."""
+    """Run the service over *storage* (a folder, or settings); stop it for good.
+
+    Args:
+        exchanges: Where each exchange is, by name; one address alone is Binance's.
+        stopwatch: What the patience with exchanges is counted by.
+    """
+    addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
     settings = Settings(
         _env_file=None,
         storage=StorageSettings(root=storage) if isinstance(storage, Path) else storage,
         auth=AuthSettings(secret=SECRET),
-        exchanges={exchange: ExchangeSettings(base_url=exchange_url)},
+        exchanges={name: ExchangeSettings(base_url=HttpUrl(address)) for name, address in addresses.items()},
     )
     started = asyncio.Event()
 
