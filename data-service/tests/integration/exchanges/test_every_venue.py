@@ -1,4 +1,4 @@
-"""Every proven exchange, over HTTP and through CCXT's own class: exact, with the fewest pages, and never asked twice."""
+"""Every proven exchange, through CCXT's own class and over HTTP: exact, with the fewest pages, never asked twice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from nursery import Nursery, running_nursery
 from real_service import MODULES, service_process
 from service_harness import Client, Reply, at, historical, ms, running_service
@@ -158,11 +159,12 @@ async def test_a_hundred_who_ask_at_once_cost_as_much_as_one(service, simulator,
 
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(service.client()) for _ in range(4)]
-        replies = await asyncio.gather(*(several(client, 25, message) for client in clients))
+        answers = await asyncio.gather(*(several(client, 25, message) for client in clients))
 
     truth = simulator.candles("ETH/USDT", timeframe, start, end)
-    assert sum(map(len, replies)) == 100
-    for reply in (reply for some in replies for reply in some):
+    replies = [reply for replies in answers for reply in replies]
+    assert len(replies) == 100
+    for reply in replies:
         np.testing.assert_array_equal(reply.rows, truth)
     assert simulator.calls.by_endpoint["klines"] == pages_for(venue, timeframe, start, end)
 
@@ -234,7 +236,7 @@ class TestWhatKrakenKeeps:
     def venue(self) -> Venue:
         return some("kraken")[0]
 
-    @pytest.fixture
+    @pytest_asyncio.fixture(loop_scope="module")
     async def kraken(self, venue) -> AsyncIterator[Any]:
         """One whose clock nobody else moves."""
         async with venue.simulator().serve() as simulator:

@@ -1,0 +1,370 @@
+"""What exchanges and CCXT do to the unwary, each trap by its name; `docs/topics/exchanges.md` lists them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from service_harness import Client, Reply, at, ms, running_service
+from venues import PAGING, Venue, opens, pages_for, some
+
+from cb_trade_data.exchange_source.plugins import ccxt_client
+from cb_trade_simulator import ExchangeSimulator, ManualClock
+from cb_trade_simulator.venues.venue import Answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MINUTE = timedelta(minutes=1)
+RECORDED = Path(__file__).parents[5] / "shared" / "data"
+
+
+def half_hour(venue: Venue, number: int) -> tuple[datetime, datetime]:
+    """Return one of twelve half hours that the venue serves, and in which it does not stand still."""
+    first = at("2023-04-03") if venue.now is None else venue.now.replace(hour=9, minute=0, second=0)
+    return first + 30 * number * MINUTE, first + 30 * (number + 1) * MINUTE
+
+
+async def ask(client: Client, venue: Venue, start: datetime, end: datetime, **fields: Any) -> Reply:
+    reply = await client.history(start, end, exchange=venue.name, **fields)
+    assert reply.last["type"] == "historical_data_complete", reply.last
+    return reply
+
+
+def states(reply: Reply) -> list[str]:
+    return [segment["state"] for segment in reply.last["coverage"]]
+
+
+# --- How a page is asked for ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("venue", PAGING, ids=str)
+async def test_page_borders_lose_and_double_no_bar(client, simulator, venue):
+    """4,320 minutes are three days: not the first page of them, and none twice where an end is inclusive."""
+    start = at("2023-04-10")
+
+    reply = await ask(client, venue, start, start + timedelta(minutes=4320), timeframe="1m")
+
+    assert reply.rows["timestamp"].tolist() == opens("1m", start, start + timedelta(minutes=4320)).tolist()
+
+
+# The parameters of a window's start, its end and the number of its bars; Coinbase's window is its count.
+BOUNDS = {
+    "binance": ("startTime", "endTime", "limit"),
+    "bybit": ("start", "end", "limit"),
+    "coinbase": ("start", "end", None),
+    "coinbaseexchange": ("start", "end", None),
+    "cryptocom": ("start_ts", "end_ts", "count"),
+    "okx": ("before", "after", "limit"),
+}
+
+
+def written(text: str) -> int:
+    """Return the epoch milliseconds of a time as it stands in an address."""
+    if not text.isdecimal():
+        return ms(datetime.fromisoformat(text))
+    return int(text) * (1000 if len(text) == 10 else 1)
+
+
+@pytest.mark.parametrize("venue", PAGING, ids=str)
+async def test_every_page_says_both_its_bounds_and_no_more_bars_than_the_venue_serves(client, simulator, venue):
+    """Never CCXT's `paginate`; never the newest 25 of Crypto.com, a 400 of Coinbase's, OKX's default of 100."""
+    start = at("2023-04-20")
+    await ask(client, venue, start, start + timedelta(minutes=2 * venue.page_bars + 7), timeframe="1m")
+
+    queries = simulator.calls.queries("klines")
+    low, high, count = BOUNDS[venue.name]
+    windows = sorted((written(query[low]), written(query[high])) for query in queries)
+    assert len(windows) == 3
+    for (first, last), bars in zip(windows, (venue.page_bars, venue.page_bars, 7), strict=True):
+        assert (bars - 1) * 60_000 <= last - first <= (bars + 1) * 60_000
+    if count:
+        assert all(0 < int(query[count]) <= venue.page_bars for query in queries)
+
+
+@pytest.mark.parametrize("venue", some("coinbaseexchange"), ids=str)
+async def test_rows_from_before_the_start_are_left_out_and_cost_no_other_page(client, simulator, venue):
+    """One always comes along, so that an answer has as many rows as bars were asked for, and its last one is missing."""
+    truth = simulator.candles("ADA/BTC", "1m", at("2023-04-05"), at("2023-04-06"))["timestamp"]
+    minutes = opens("1m", at("2023-04-05"), at("2023-04-06"))
+    traded = np.isin(minutes, truth)
+    # Traded, traded, traded, quiet.
+    [index, *_] = np.flatnonzero(traded[:-3] & traded[1:-2] & traded[2:-1] & ~traded[3:]).tolist()
+    start = datetime.fromtimestamp(int(minutes[index + 1]) / 1000, UTC)
+
+    reply = await ask(client, venue, start, start + 3 * MINUTE, symbol="ADA/BTC", timeframe="1m")
+
+    assert reply.rows["timestamp"].tolist() == minutes[index + 1 : index + 3].tolist()
+    assert simulator.calls.by_endpoint["klines"] == 1
+    assert states(reply) == ["held"]
+
+
+@pytest.mark.parametrize("venue", some("okx"), ids=str)
+@pytest.mark.parametrize("timeframe", ["6h", "12h", "1d", "1w", "1M"])
+async def test_okx_days_are_those_of_utc_not_of_hong_kong(client, simulator, venue, timeframe):
+    start, end = at("2023-04-01"), at("2023-06-01")
+
+    reply = await ask(client, venue, start, end, timeframe=timeframe)
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", timeframe, start, end))
+    hongkong = simulator.candles("BTC/USDT", f"{timeframe}@UTC+8", start, end)
+    assert not np.isin(reply.rows["timestamp"], hongkong["timestamp"]).all()
+
+
+@pytest.mark.parametrize("venue", some("okx"), ids=str)
+async def test_okx_loses_no_bar_where_its_two_addresses_meet(client, simulator, venue):
+    """One knows the newest 1,440 candles only, and CCXT chooses between them by the machine's clock."""
+    border = datetime.now(UTC).replace(second=0, microsecond=0) - 1440 * MINUTE
+    start, end = border - 40 * MINUTE, border + 40 * MINUTE
+
+    reply = await ask(client, venue, start, end, timeframe="1m")
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", start, end))
+    assert simulator.calls.by_endpoint["klines"] == pages_for(venue, "1m", start, end)
+
+
+@pytest.mark.parametrize("venue", some("binance", "bybit", "cryptocom", "okx"), ids=str)
+async def test_weeks_open_on_monday_and_months_on_the_first(client, simulator, venue):
+    """Not on Thursday, nor every 30 days, as arithmetic from 1970 has it."""
+    for timeframe, first in (("1w", "2023-04-03"), ("1M", "2023-04-01")):
+        reply = await ask(client, venue, at("2023-03-29"), at("2023-05-30"), symbol="ETH/USDT", timeframe=timeframe)
+        assert reply.rows["timestamp"][0] == ms(at(first))
+        assert reply.rows["timestamp"].tolist() == opens(timeframe, at("2023-03-29"), at("2023-05-30")).tolist()
+
+
+@pytest.mark.parametrize("venue", some("kraken"), ids=str)
+async def test_kraken_counts_since_as_exclusive_and_the_bar_asked_for_first_comes_all_the_same(
+    client, simulator, venue
+):
+    start, end = half_hour(venue, 9)
+
+    reply = await ask(client, venue, start, end, symbol="ETH/USDT", timeframe="1m")
+
+    assert reply.rows["timestamp"][0] == ms(start)
+    assert len(reply.rows) == 30
+
+
+# --- What is asked besides --------------------------------------------------------------------------------------------
+
+
+async def test_markets_and_clock_are_asked_for_once_for_all(simulator, venue, tmp_path):
+    """Five calls for Coinbase's markets, one for most others' clock: by whoever comes first, for everybody."""
+    start, end = half_hour(venue, 0)
+    async with (
+        running_service(tmp_path, {venue.name: simulator.base_url}) as service,
+        service.client() as one,
+        service.client() as other,
+    ):
+        await asyncio.gather(
+            ask(one, venue, start, end, symbol="BTC/USDT", timeframe="1m"),
+            ask(other, venue, start, end, symbol="ETH/USDT", timeframe="5m"),
+        )
+
+    asked = Counter(
+        (path, *sorted(query.items()))
+        for endpoint in simulator.calls.by_endpoint
+        if endpoint != "klines"
+        for path, query in zip(simulator.calls.paths(endpoint), simulator.calls.queries(endpoint), strict=True)
+    )
+    assert set(asked.values()) == {1}
+    assert simulator.calls.by_endpoint["time"] == (venue.name != "cryptocom")
+    assert simulator.calls.by_endpoint["unknown"] == 0
+
+
+async def test_a_symbol_the_venue_does_not_have_is_refused_without_asking_for_candles(client, simulator, venue):
+    reply = await client.history(*half_hour(venue, 1), exchange=venue.name, symbol="NO/SUCH", timeframe="1m")
+
+    assert (reply.last["type"], reply.last["code"]) == ("error_response", "unknown_symbol")
+    assert simulator.calls.by_endpoint["klines"] == 0
+
+
+# --- What comes back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["429", "too-many", "403", "500", "503", "reset", "truncated", "html", "cut-json"])
+async def test_an_error_that_ccxt_mislabels_or_hides_costs_one_call_more_and_no_bar(client, simulator, venue, fault):
+    """Two siblings for too many requests, a plain error for Crypto.com's 5xx and every cut body, `[]` for HTML."""
+    number = ("429", "too-many", "403", "500", "503", "reset", "truncated", "html", "cut-json").index(fault)
+    start, end = half_hour(venue, number)
+    simulator.inject(fault, times=1)
+
+    reply = await ask(client, venue, start, end, symbol="SOL/USDT", timeframe="1m")
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("SOL/USDT", "1m", start, end))
+    assert reply.last["gaps"] == []
+    assert simulator.calls.by_endpoint["klines"] == 2
+    if fault != "reset":  # which the HTTP client may put right by itself, on a connection that was kept open
+        assert reply.last["exchange_calls"] == 2
+
+
+@pytest.mark.parametrize("venue", some("bybit"), ids=str)
+async def test_a_call_that_hangs_is_given_up_and_made_again(simulator, venue, tmp_path, monkeypatch):
+    monkeypatch.setattr(ccxt_client, "_TIMEOUT_MS", 500)
+    start, end = half_hour(venue, 0)
+    simulator.inject("hang", times=1)
+
+    async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
+        reply = await ask(client, venue, start, end, timeframe="1m")
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", start, end))
+    assert simulator.calls.by_endpoint["klines"] == 2
+
+
+@pytest.mark.parametrize("venue", some("binance", "kraken"), ids=str)
+async def test_nobody_asks_before_the_time_that_retry_after_names(simulator, venue, tmp_path):
+    start, end = half_hour(venue, 2)
+    simulator.inject("429=1", times=1)
+    async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
+        reply = await ask(client, venue, start, end, timeframe="5m")
+
+    refused, repeated = simulator.calls.times("klines")
+    assert repeated - refused >= 1
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "5m", start, end))
+
+
+@pytest.mark.parametrize("venue", PAGING, ids=str)
+async def test_a_duplicate_in_a_full_page_loses_no_bar(client, simulator, venue):
+    """CCXT cuts a page to its limit after sorting: the newest candle, or the oldest, falls off."""
+    start, end = at("2023-05-01"), at("2023-05-01") + timedelta(minutes=venue.page_bars)
+    simulator.inject("duplicate", times=1)
+
+    reply = await ask(client, venue, start, end, timeframe="1m")
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", start, end))
+    assert reply.last["gaps"] == []
+    assert simulator.calls.by_endpoint["klines"] <= 2
+
+
+async def test_rows_outside_the_window_are_neither_stored_nor_sent(client, simulator, venue):
+    start, end = half_hour(venue, 3)
+    simulator.inject("stray", times=1)
+
+    reply = await ask(client, venue, start, end, symbol="ADA/BTC", timeframe="1m")
+
+    np.testing.assert_array_equal(reply.rows, simulator.candles("ADA/BTC", "1m", start, end))
+
+
+async def test_a_row_without_prices_is_a_failure_never_a_bar_nor_an_absence(client, simulator, venue):
+    start, end = half_hour(venue, 4)
+    simulator.inject("null", times=1)
+
+    reply = await ask(client, venue, start, end, symbol="ETH/USDT", timeframe="1m")
+    again = await ask(client, venue, start, end, symbol="ETH/USDT", timeframe="1m")
+
+    truth = simulator.candles("ETH/USDT", "1m", start, end)
+    [gap] = reply.last["gaps"]
+    assert (gap["state"], gap["end_time"] - gap["start_time"]) == ("failed", 60_000)
+    np.testing.assert_array_equal(reply.rows, truth[truth["timestamp"] != gap["start_time"]])
+    np.testing.assert_array_equal(again.rows, truth)
+
+
+# --- What the world is like -------------------------------------------------------------------------------------------
+
+
+async def test_a_quiet_minute_is_a_flat_bar_or_none_as_the_venue_has_it(client, simulator, venue):
+    start, end = half_hour(venue, 5)
+
+    reply = await ask(client, venue, start, end, symbol="ADA/BTC", timeframe="1m")
+
+    omits = venue.name.startswith("coinbase")
+    quiet = reply.rows[reply.rows["volume"] == 0]
+    assert (len(reply.rows) < 30) == omits
+    assert (len(quiet) == 0) == omits
+    assert (quiet["open"] == quiet["close"]).all()
+    assert states(reply) == ["held"]
+    assert reply.last["gaps"] == []
+
+
+async def test_an_outage_is_a_genuine_hole_and_no_bar_is_put_there(client, simulator, venue):
+    first, last = venue.outage
+    # In Kraken's case of today: such a hole may yet be filled, and says so.
+    hole = "held" if venue.now is None else "empty"
+    start, end = first - 10 * MINUTE, last + 10 * MINUTE
+
+    reply = await ask(client, venue, start, end, symbol="PEPE/USDT" if venue.now else "BTC/USDT", timeframe="1m")
+
+    assert not ((reply.rows["timestamp"] >= ms(first)) & (reply.rows["timestamp"] < ms(last))).any()
+    assert ms(first - MINUTE) in reply.rows["timestamp"]
+    assert ms(last) in reply.rows["timestamp"]
+    at_the_hole = [
+        each["state"] for each in reply.last["coverage"] if each["start_time"] <= ms(first) < each["end_time"]
+    ]
+    assert at_the_hole == [hole]
+
+
+# --- What real exchanges once said ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The venue's answers as they were once recorded, in place of the simulated ones."""
+
+    document: Callable[[Mapping[str, str]], Any]
+
+    async def answer(self, _venue_answer: Any, asked: Any, /) -> Answer:
+        return Answer(json.dumps(self.document(asked.question.query)).encode())
+
+
+def recorded(name: str) -> Any:
+    file = RECORDED / name
+    if not file.exists():
+        pytest.skip("what was recorded is no part of the project, and not at hand")
+    return json.loads(file.read_text())
+
+
+def as_rows(rows: list[list[Any]], unit_ms: int, volume: int) -> list[tuple[float, ...]]:
+    return [(row[0] * unit_ms, *map(float, row[1:5]), float(row[volume])) for row in rows]
+
+
+@pytest.mark.parametrize("venue", some("binance"), ids=str)
+async def test_binances_recorded_pages_are_delivered_as_they_are_and_its_outage_is_a_genuine_hole(
+    simulator, venue, tmp_path
+):
+    pages = recorded("binance_recorded_responses.json")["routes"]["/api/v3/klines"]["GET"]
+    hourly = [
+        page["data"] for page in pages if "interval=1h" in page["queryString"] and "startTime=15" in page["queryString"]
+    ]
+    rows = [row for page in hourly for row in page]
+
+    def klines(query: Mapping[str, str]) -> list[list[Any]]:
+        low, high = int(query["startTime"]), int(query.get("endTime", 2**53))
+        return [row for row in rows if low <= row[0] <= high][: int(query["limit"])]
+
+    simulator.inject(Recorded(klines), times=None)
+    start = datetime.fromtimestamp(rows[0][0] / 1000, UTC)
+    end = datetime.fromtimestamp(rows[-1][0] / 1000, UTC) + timedelta(hours=1)
+    async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
+        reply = await ask(client, venue, start, end, timeframe="1h")
+
+    assert len(rows) == 1468
+    assert reply.rows.tolist() == as_rows(rows, 1, volume=5)
+    outage = [ms(at(f"2020-06-28T0{hour}:00")) for hour in (2, 3, 4)]
+    assert sorted({*opens("1h", start, end).tolist()} - {*reply.rows["timestamp"].tolist()}) == outage
+    assert states(reply) == ["held"]
+    assert simulator.calls.by_endpoint["klines"] == 2
+
+
+async def test_krakens_recorded_answer_is_delivered_as_it_is_without_its_open_row(tmp_path):
+    [venue] = some("kraken")
+    document = recorded("kraken_ohlc_response.json")
+    rows = document["result"]["XXBTZUSD"]
+    now = datetime.fromtimestamp(rows[-1][0] + 30, UTC)
+    # Simulated Bitcoin was listed a week later than it was recorded: the clock alone shows that day.
+    clock = Recorded(lambda _: {"error": [], "result": {"unixtime": rows[-1][0] + 30, "rfc1123": ""}})
+    async with ExchangeSimulator(venue.name, clock=ManualClock(at("2017-09-01"))).serve() as simulator:
+        simulator.inject(clock, endpoint="time", times=None)
+        simulator.inject(Recorded(lambda _: document), times=None)
+        async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
+            reply = await ask(client, venue, now - 720 * MINUTE, now, symbol="BTC/USD", timeframe="1m")
+
+        assert (len(rows), len(reply.rows)) == (720, 719)
+        assert reply.rows.tolist() == as_rows(rows[:-1], 1000, volume=6)
+        assert (reply.rows["volume"] == 0).sum() == 17
+        assert simulator.calls.by_endpoint["klines"] == 1
