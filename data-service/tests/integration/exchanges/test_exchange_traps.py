@@ -17,6 +17,7 @@ from service_harness import Client, Reply, at, ms, running_service
 from venues import PAGING, Venue, opens, pages_for, some
 
 from cb_trade_data.exchange_source.plugins import ccxt_client
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.venues.venue import Answer
 
@@ -221,7 +222,8 @@ async def test_a_call_that_hangs_is_given_up_and_made_again(simulator, venue, tm
 async def test_nobody_asks_before_the_time_that_retry_after_names(simulator, venue, tmp_path):
     start, end = half_hour(venue, 2)
     simulator.inject("429=1", times=1)
-    async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
+    exchanges, patience = {venue.name: simulator.base_url}, Stopwatch()
+    async with running_service(tmp_path, exchanges, stopwatch=patience) as service, service.client() as client:
         reply = await ask(client, venue, start, end, timeframe="5m")
 
     refused, repeated = simulator.calls.times("klines")

@@ -47,9 +47,9 @@ async def client(service: RunningService) -> AsyncIterator[Client]:
 def questions(venue: Venue) -> list[dict[str, Any]]:
     """Return what takes about a dozen pages: of one series, or of many where each has only one."""
     if venue.keeps_newest_only:
-        end = venue.now - timedelta(hours=2)
+        start, end = venue.outage[1] + timedelta(hours=1), venue.now - timedelta(hours=2)
         return [
-            {"symbol": symbol, "timeframe": timeframe, "start": end - timedelta(hours=8), "end": end}
+            {"symbol": symbol, "timeframe": timeframe, "start": start, "end": end}
             for symbol in SYMBOLS
             for timeframe in TIMEFRAMES
         ]
@@ -58,8 +58,8 @@ def questions(venue: Venue) -> list[dict[str, Any]]:
     return [{"symbol": "BTC/USDT", "timeframe": "1m", "start": start, "end": end}]
 
 
-async def answers(client: Client, venue: Venue, **fields: Any) -> list[Reply]:
-    return [await client.history(exchange=venue.name, **question, **fields) for question in questions(venue)]
+async def answers(client: Client, venue: Venue) -> list[Reply]:
+    return [await client.history(exchange=venue.name, **question) for question in questions(venue)]
 
 
 def fewest(venue: Venue) -> int:
@@ -194,7 +194,7 @@ async def test_a_page_that_always_fails_is_a_gap_with_its_reason_and_all_else_is
     simulator.inject(RowsFault(poison), times=None)
     reply = await client.history(start, end, exchange=venue.name, timeframe="1m")
     simulator.clear_faults()
-    repaired = await client.history(start, end, exchange=venue.name, timeframe="1m")
+    repaired = await client.history_when_back(start, end, exchange=venue.name, timeframe="1m")
 
     [gap] = reply.last["gaps"]
     assert (gap["state"], gap["start_time"], gap["end_time"]) == ("failed", ms(bad[0]), ms(bad[1]))
@@ -215,7 +215,7 @@ async def test_an_exchange_that_is_down_costs_few_calls_and_is_found_again(clien
     down = await client.history(start, end, exchange=venue.name, timeframe="1m")
     calls = simulator.calls.by_endpoint["klines"]
     simulator.clear_faults()
-    up = await client.history(start, end, exchange=venue.name, timeframe="1m")
+    up = await client.history_when_back(start, end, exchange=venue.name, timeframe="1m")
 
     assert down.last["rows"] == 0
     assert {gap["state"] for gap in down.last["gaps"]} == {"failed"}
