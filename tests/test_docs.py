@@ -10,6 +10,8 @@ from pydantic import SecretStr
 from cb_trade_client.main import build_app
 from cb_trade_data.config import AuthSettings, Settings
 from cb_trade_data.errors import ErrorCode
+from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 from cb_trade_data.main import create_app
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +78,22 @@ def paths_of_the_service() -> list[str]:
 @pytest.mark.parametrize("path", paths_of_the_service())
 def test_an_http_path_has_its_row_in_the_reference(path: str):
     assert f"| `{path}` |" in (ROOT / "docs" / "reference" / "http.md").read_text()
+
+
+def test_every_trap_of_an_exchange_has_the_test_that_is_named():
+    traps = (ROOT / "docs" / "topics" / "exchanges.md").read_text().partition("\n## Traps\n")[2]
+    rows = re.findall(r"^\| (?!\*\*|---|trap )(.+?) \| (.*?) \|$", traps, re.MULTILINE)
+    tests = {name for file in ROOT.rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", file.read_text())}
+    named = {trap: re.findall(r"`(test_\w+)`", cell) for trap, cell in rows}
+
+    assert len(rows) > 30
+    assert [trap for trap, names in named.items() if not names] == []
+    assert sorted({name for names in named.values() for name in names} - tests) == []
+
+
+@pytest.mark.parametrize("facts", EXCHANGES, ids=lambda facts: facts.id)
+def test_a_proven_exchange_has_its_row_with_the_bars_on_a_page(facts: ExchangeFacts):
+    assert f"| `{facts.id}` | {facts.page_limit_bars} |" in (ROOT / "docs" / "topics" / "exchanges.md").read_text()
 
 
 @pytest.mark.parametrize("command", ["./platform.sh demo", "./platform.sh test"])
