@@ -72,7 +72,7 @@ VENUES = (
         720,
         _times("2023-06-14T07:10", "2023-06-14T08:25"),
         has_months=False,
-        now=datetime(2023, 6, 14, 16, 0, 15, tzinfo=UTC),
+        now=datetime(2023, 6, 16, 16, 0, 15, tzinfo=UTC),  # two days after its outage
     ),
     Venue("okx", 300, _times("2022-12-18T03:10", "2022-12-18T08:00"), "BTC/USDT:USDT"),
 )

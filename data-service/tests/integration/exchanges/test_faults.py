@@ -47,7 +47,7 @@ async def client(service: RunningService) -> AsyncIterator[Client]:
 def questions(venue: Venue) -> list[dict[str, Any]]:
     """Return what takes about a dozen pages: of one series, or of many where each has only one."""
     if venue.keeps_newest_only:
-        start, end = venue.outage[1] + timedelta(hours=1), venue.now - timedelta(hours=2)
+        start, end = venue.now - timedelta(hours=8), venue.now - timedelta(hours=2)
         return [
             {"symbol": symbol, "timeframe": timeframe, "start": start, "end": end}
             for symbol in SYMBOLS
