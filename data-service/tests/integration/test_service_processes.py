@@ -17,6 +17,7 @@ from nursery import Nursery, running_nursery
 from real_service import MODULES, service_process, started
 from service_harness import Reply, at, eventually, historical
 from storage_around import Around, AroundContainer, AroundFolder
+from venues import pages_for, some
 
 from cb_trade_data.exchange_source.plugins.exchanges import BINANCE
 
@@ -122,6 +123,26 @@ async def test_two_asked_for_the_same_cold_ranges_at_once_fetch_each_page_once(n
         assert_is_the_truth(reply, simulator, *wanted, timeframe=short)
     assert_is_the_truth(whole, simulator, ranges[0][0], ranges[1][1], timeframe=short)
     assert simulator.calls.total == 0
+
+
+@pytest.mark.parametrize("venue", some("bybit", "coinbase"), ids=str)
+async def test_two_processes_over_one_storage_ask_for_each_page_once(nursery, venue, tmp_path):
+    start, end = at("2024-01-29"), at("2024-02-02")
+    environment = {"CB_TRADE_STORAGE__ROOT": str(tmp_path / "data")}
+    async with (
+        venue.simulator().serve() as simulator,
+        service_process(nursery, environment, simulator.base_url, venue.name) as one,
+        service_process(nursery, environment, simulator.base_url, venue.name) as other,
+        one.client() as first,
+        other.client() as second,
+    ):
+        replies = await asyncio.gather(
+            *(client.history(start, end, exchange=venue.name, timeframe="5m") for client in (first, second))
+        )
+
+        for reply in replies:
+            assert_is_the_truth(reply, simulator, start, end, timeframe="5m")
+        assert simulator.calls.by_endpoint["klines"] == pages_for(venue, "5m", start, end)
 
 
 async def test_one_that_was_stopped_with_the_lock_in_its_hands_wakes_up_and_overwrites_nothing(

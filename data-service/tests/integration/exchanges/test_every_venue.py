@@ -1,4 +1,7 @@
-"""Every proven exchange, through CCXT's own class and over HTTP: exact, with the fewest pages, never asked twice."""
+"""Every proven exchange, through CCXT's own class and over HTTP: exact, with the fewest pages, never asked twice.
+
+As processes: `test_service_processes.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
-from nursery import Nursery, running_nursery
-from real_service import MODULES, service_process
 from service_harness import Client, Reply, at, historical, ms, running_service
 from venues import PAGING, VENUES, Venue, fewest_pages, oldest_kept, opens, pages_for, some
 
@@ -203,30 +204,6 @@ async def test_two_services_over_one_storage_ask_for_each_page_once(simulator, v
     for reply in replies:
         np.testing.assert_array_equal(reply.rows, truth)
     assert simulator.calls.by_endpoint["klines"] == pages_for(venue, timeframe, start, end)
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with running_nursery(*MODULES) as running:
-        yield running
-
-
-@pytest.mark.parametrize("venue", some("bybit", "coinbase"), ids=str)
-async def test_two_processes_over_one_storage_ask_for_each_page_once(nursery, simulator, venue, tmp_path):
-    start, end = at("2024-01-29"), at("2024-02-02")
-    environment = {"CB_TRADE_STORAGE__ROOT": str(tmp_path / "data")}
-    async with (
-        service_process(nursery, environment, simulator.base_url, venue.name) as one,
-        service_process(nursery, environment, simulator.base_url, venue.name) as other,
-        one.client() as first,
-        other.client() as second,
-    ):
-        replies = await asyncio.gather(*(ask(client, venue, start, end, timeframe="5m") for client in (first, second)))
-
-    truth = simulator.candles("BTC/USDT", "5m", start, end)
-    for reply in replies:
-        np.testing.assert_array_equal(reply.rows, truth)
-    assert simulator.calls.by_endpoint["klines"] == pages_for(venue, "5m", start, end)
 
 
 class TestWhatKrakenKeeps:
