@@ -220,7 +220,7 @@ class TestWhatKrakenKeeps:
             yield simulator
 
     async def test_what_lies_before_is_unavailable_and_no_hole(self, client, simulator, venue):
-        end = simulator.clock.now() - timedelta(hours=1)
+        end = venue.now.replace(minute=0, second=0)
         start = end - timedelta(days=40)
         before = oldest_kept(venue, "5m", simulator.clock.now())
 
