@@ -1,4 +1,7 @@
-"""What exchanges and CCXT do to the unwary, each trap by its name; `docs/topics/exchanges.md` lists them."""
+"""What exchanges and CCXT do to the unwary, each trap by its name; `docs/topics/exchanges.md` lists them.
+
+Here through the whole service; what a client alone can show is in `test_venue_traps.py` and `test_exchange_errors.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ import pytest
 from service_harness import Client, Reply, at, ms, running_service
 from venues import PAGING, Venue, opens, pages_for, some
 
-from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
-from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.venues.venue import Answer
 
@@ -108,18 +109,6 @@ async def test_rows_from_before_the_start_are_left_out_and_cost_no_other_page(cl
 
 
 @pytest.mark.parametrize("venue", some("okx"), ids=str)
-@pytest.mark.parametrize("timeframe", ["6h", "12h", "1d", "1w", "1M"])
-async def test_okx_days_are_those_of_utc_not_of_hong_kong(client, simulator, venue, timeframe):
-    start, end = at("2023-04-01"), at("2023-06-01")
-
-    reply = await ask(client, venue, start, end, timeframe=timeframe)
-
-    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", timeframe, start, end))
-    hongkong = simulator.candles("BTC/USDT", f"{timeframe}@UTC+8", start, end)
-    assert not np.isin(reply.rows["timestamp"], hongkong["timestamp"]).all()
-
-
-@pytest.mark.parametrize("venue", some("okx"), ids=str)
 async def test_okx_loses_no_bar_where_its_two_addresses_meet(client, simulator, venue):
     """One knows the newest 1,440 candles only, and CCXT chooses between them by the machine's clock."""
     border = datetime.now(UTC).replace(second=0, microsecond=0) - 1440 * MINUTE
@@ -129,27 +118,6 @@ async def test_okx_loses_no_bar_where_its_two_addresses_meet(client, simulator, 
 
     np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", start, end))
     assert simulator.calls.by_endpoint["klines"] == pages_for(venue, "1m", start, end)
-
-
-@pytest.mark.parametrize("venue", some("binance", "bybit", "cryptocom", "okx"), ids=str)
-async def test_weeks_open_on_monday_and_months_on_the_first(client, simulator, venue):
-    """Not on Thursday, nor every 30 days, as arithmetic from 1970 has it."""
-    for timeframe, first in (("1w", "2023-04-03"), ("1M", "2023-04-01")):
-        reply = await ask(client, venue, at("2023-03-29"), at("2023-05-30"), symbol="ETH/USDT", timeframe=timeframe)
-        assert reply.rows["timestamp"][0] == ms(at(first))
-        assert reply.rows["timestamp"].tolist() == opens(timeframe, at("2023-03-29"), at("2023-05-30")).tolist()
-
-
-@pytest.mark.parametrize("venue", some("kraken"), ids=str)
-async def test_kraken_counts_since_as_exclusive_and_the_bar_asked_for_first_comes_all_the_same(
-    client, simulator, venue
-):
-    start, end = half_hour(venue, 9)
-
-    reply = await ask(client, venue, start, end, symbol="ETH/USDT", timeframe="1m")
-
-    assert reply.rows["timestamp"][0] == ms(start)
-    assert len(reply.rows) == 30
 
 
 # --- What is asked besides --------------------------------------------------------------------------------------------
@@ -203,32 +171,6 @@ async def test_an_error_that_ccxt_mislabels_or_hides_costs_one_call_more_and_no_
     assert simulator.calls.by_endpoint["klines"] == 2
     if fault != "reset":  # which the HTTP client may put right by itself, on a connection that was kept open
         assert reply.last["exchange_calls"] == 2
-
-
-@pytest.mark.parametrize("venue", some("bybit"), ids=str)
-async def test_a_call_that_hangs_is_given_up_and_made_again(simulator, venue, tmp_path, monkeypatch):
-    monkeypatch.setitem(CCXTExchangeClient.__init__.__kwdefaults__, "timeout", timedelta(seconds=0.5))
-    start, end = half_hour(venue, 0)
-    simulator.inject("hang", times=1)
-
-    async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
-        reply = await ask(client, venue, start, end, timeframe="1m")
-
-    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", start, end))
-    assert simulator.calls.by_endpoint["klines"] == 2
-
-
-@pytest.mark.parametrize("venue", some("binance"), ids=str)
-async def test_nobody_asks_before_the_time_that_retry_after_names(simulator, venue, tmp_path):
-    start, end = half_hour(venue, 2)
-    simulator.inject("429=1", times=1)
-    exchanges, patience = {venue.name: simulator.base_url}, Stopwatch()
-    async with running_service(tmp_path, exchanges, stopwatch=patience) as service, service.client() as client:
-        reply = await ask(client, venue, start, end, timeframe="5m")
-
-    refused, repeated = simulator.calls.times("klines")
-    assert repeated - refused >= 1
-    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "5m", start, end))
 
 
 @pytest.mark.parametrize("venue", PAGING, ids=str)
