@@ -148,8 +148,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
         stored = await self._storage.read_if_possible(partition_at(series, newest.start))
         now = self._local_now()
-        absent = self._reach(series, facts).absent
-        return not any(missing(newest, stored.coverage, absent=absent, now=now, failures_since=now))
+        # Not what our own clock puts out of reach: how far back an exchange answers is counted from its own present.
+        return not any(missing(newest, stored.coverage, absent=facts.absent, now=now, failures_since=now))
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""
