@@ -114,6 +114,7 @@ def test_a_page_from_newest_to_oldest_is_sorted_with_its_numbers():
 
     assert opens(checked.rows) == [0, 1]
     assert checked.rows.column("volume").to_pylist() == [5.0, 6.0]
+    assert checked.findings == {}  # some exchanges always answer so
 
 
 @pytest.mark.parametrize("place", [0.5, 1 / 60_000, 9.999])
@@ -246,6 +247,11 @@ def test_a_full_page_that_a_duplicate_cut_does_not_speak_for_the_bar_pushed_out(
 
 def test_a_full_page_that_stray_rows_cut_speaks_only_as_far_as_it_reaches():
     assert check(page(-3, -2, -1, 0, 1, 2, 3, 4, 5, 6)).answered == minutes(0, 7)
+
+
+def test_where_no_row_pushes_another_one_out_a_page_speaks_for_its_window_whatever_comes_along():
+    assert check(page(-1, *range(9)), exchange=replace(BOUNDED, windows_only=True)).answered == WINDOW
+    assert check(page(-1, *range(9)), exchange=BOUNDED).answered == minutes(0, 9)
 
 
 def test_a_page_with_more_rows_than_asked_for_speaks_only_as_far_as_it_reaches():

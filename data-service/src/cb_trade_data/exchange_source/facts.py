@@ -95,6 +95,8 @@ class ExchangeFacts:
         bounds: How a window is asked for; None leaves it to CCXT, which counts from the start.
         history_bars: How many bars back from its present it serves, the open one included, whatever is asked for; None
             where it serves everything since the listing.
+        windows_only: Whether an answer holds all that lies in its window, however many rows that are: no row that does
+            not belong there pushes another one out.
         jumps_to_first: Whether asked from the beginning of time it answers with its first bar, so that a listing costs
             one call; others are searched.
         kinds: What can be had from it through us.
@@ -115,6 +117,7 @@ class ExchangeFacts:
     page_limit_bars: int
     bounds: Bounds | None = None
     history_bars: int | None = None
+    windows_only: bool = False
     jumps_to_first: bool = False
     kinds: frozenset[Kind] = frozenset({Kind.OHLCV})
     settle_margin: timedelta = timedelta(seconds=2)

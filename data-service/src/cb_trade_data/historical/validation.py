@@ -86,7 +86,8 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
     """
     findings: Counter[Finding] = Counter()
     times = timestamps_ms(page.rows)
-    findings[Finding.UNSORTED] = int(np.count_nonzero(np.diff(times) < 0))
+    is_in_order = bool(np.all(np.diff(times) > 0) or np.all(np.diff(times) < 0))  # some answer newest first
+    findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(np.diff(times) < 0))
     is_future = times > to_ms(now + _CLOCK_AHEAD_MAX)
     # A time that no calendar of ours holds is in another unit, whatever grid it happens to hit.
     on_grid = grid.on_grid(times) & (times >= to_ms(EVER.start)) & (times < to_ms(EVER.end))
@@ -110,11 +111,10 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
     unusable = np.setdiff1d(np.concatenate([times[candidates], misplaced]), timestamps_ms(good))
 
     asked = grid.bars_in(window) if exchange.history_bars is None else exchange.history_bars
-    is_in_order = bool(np.all(np.diff(times) > 0) or np.all(np.diff(times) < 0))
     is_exact = len(times) == asked and is_in_order and bool(np.all(sound))
     answered = None
     if np.any(sound) or len(times) == 0:  # else there is not one row to tell what it is an answer to
-        is_full = len(times) >= asked
+        is_full = not exchange.windows_only and len(times) >= asked
         answered = _answered(times[sound], window, grid, exchange, closed_until, is_full=is_full, is_exact=is_exact)
     shows_horizon = exchange.history_bars is not None and is_exact
     return CheckedPage(

@@ -77,6 +77,7 @@ COINBASE: Final = ExchangeFacts(
     id="coinbase",
     timeframes=("1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d"),
     page_limit_bars=300,
+    windows_only=True,
     bounds=Bounds("start", "end", unit=TimeUnit.SECONDS, end_step=_ONE_SECOND_BEFORE),
     # 10 a second.
     pace=Pace(97, timedelta(seconds=10)),
@@ -90,6 +91,7 @@ COINBASEEXCHANGE: Final = ExchangeFacts(
     id="coinbaseexchange",
     timeframes=("1m", "5m", "15m", "1h", "6h", "1d"),
     page_limit_bars=300,
+    windows_only=True,
     bounds=Bounds("start", "end", unit=TimeUnit.ISO, end_step=_ONE_SECOND_BEFORE),
     # 10 a second, 15 in bursts.
     pace=Pace(97, timedelta(seconds=10), burst=5),
