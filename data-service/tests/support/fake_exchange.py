@@ -56,6 +56,7 @@ class FakeExchange(IExchangeAPIClient):
         markets: What it lists; may be changed.
         windows: The pages that were asked for.
         probes: How often it was asked for its first bar.
+        sends_at_most: How many bars it really sends at once, whatever its facts say.
         spoil: What becomes of the open times of an answer before it is cut to its length.
         shuffle: What becomes of their order afterwards.
     """
@@ -68,13 +69,15 @@ class FakeExchange(IExchangeAPIClient):
         *,
         timeframes: Sequence[str] = ("1m",),
         jumps_to_first: bool = True,
+        is_proven: bool = True,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.facts = ExchangeFacts(
             "fake",
             tuple(timeframes),
             page_limit_bars,
-            bounds=_BOUNDS[anchoring],
+            bounds=_BOUNDS[anchoring] if is_proven else None,
+            is_proven=is_proven,
             history_bars=page_limit_bars if anchoring is Anchoring.NEWEST_ONLY else None,
             jumps_to_first=jumps_to_first,
             pace=Pace(100_000, timedelta(seconds=1), burst=100_000),
@@ -84,6 +87,7 @@ class FakeExchange(IExchangeAPIClient):
         self.markets = {SYMBOL: Market("BTCUSDT")}
         self.windows: list[TimeRange] = []
         self.probes = 0
+        self.sends_at_most = page_limit_bars
         self.spoil: Callable[[list[datetime]], list[datetime]] = list
         self.shuffle: Callable[[list[datetime]], list[datetime]] = list
         self._anchoring = anchoring
@@ -100,7 +104,7 @@ class FakeExchange(IExchangeAPIClient):
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         await self.market(series.symbol)
         self.windows.append(window)
-        limit = series.grid.bars_in(window)
+        limit = min(series.grid.bars_in(window), self.sends_at_most)
         opens = self._opens(series.grid)
         match self._anchoring:
             case Anchoring.START:

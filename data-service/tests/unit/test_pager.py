@@ -118,6 +118,43 @@ async def test_no_absence_is_invented_whatever_comes_twice_or_does_not_belong(
         assert calls <= 4 * (1 + (wanted[1] - wanted[0]) // LIMIT)
 
 
+# --- Nothing known of it ----------------------------------------------------------------------------------------------
+
+
+@quick(150)
+@given(
+    st.sampled_from(WITH_HISTORY),
+    holes,
+    edges,
+    st.integers(1, LIMIT),
+    seeds,
+    st.sampled_from([0.0, 0.3]),
+    st.booleans(),
+)
+async def test_an_exchange_that_sends_less_than_it_says_costs_more_calls_and_no_bar(
+    anchoring, missing, wanted, sends_at_most, random, doubles, is_young
+):
+    now = minute(50) if is_young else LATER
+    truth = [number for number in range(40) if number not in missing]
+    with tempfile.TemporaryDirectory() as root:
+        rig = HistoryRig(Path(root), now)
+        exchange = FakeExchange(map(minute, truth), LIMIT, anchoring, is_proven=False, now=rig.present)
+        exchange.sends_at_most = sends_at_most
+        exchange.spoil = lambda opens: [each for each in opens for _ in range(1 + (random.random() < doubles))]
+        rig.connect(exchange)
+        asked = minutes(*wanted)
+        expected = [number for number in truth if wanted[0] <= number < wanted[1]]
+
+        rows, receipt = await rig.answer(asked)
+
+        came, states = numbers_of(rows), told(receipt)
+        assert set(expected) - set(came) <= set(states.get(State.FAILED, []))
+        if not doubles:
+            assert came == expected
+        # Each call settles a bar or gives its window up.
+        assert receipt.exchange_calls <= wanted[1] - wanted[0]
+
+
 # --- Only the newest bars ---------------------------------------------------------------------------------------------
 
 

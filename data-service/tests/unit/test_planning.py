@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import disjoint_ranges, minute, minute_numbers, minutes, quick, span, utc
 
+from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.planning import missing, pages
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -23,6 +24,10 @@ GRIDS = [
     (Timeframe.parse("1M"), utc("2023-11-01")),
     (Timeframe.parse("3M"), utc("2023-07-01")),
 ]
+
+
+def exchange(page_limit_bars: int, *, is_proven: bool = True) -> ExchangeFacts:
+    return ExchangeFacts("fake", ("1m", "1w", "1M", "3M"), page_limit_bars, is_proven=is_proven)
 
 
 # --- What is missing -------------------------------------------------------------------------------------------------
@@ -134,7 +139,7 @@ bar_sets = st.frozensets(st.integers(0, 15), min_size=1)
 def test_pages_cover_every_missing_bar_with_the_fewest_windows_there_can_be(grid_and_base, bars, cuts, limit):
     grid, base = grid_and_base
 
-    windows = list(pages(gaps_of(bars, cuts, grid, base), grid, limit))
+    windows = list(pages(gaps_of(bars, cuts, grid, base), grid, exchange(limit)))
 
     numbers = [
         range(grid.ordinal(window.start) - grid.ordinal(base), grid.ordinal(window.end) - grid.ordinal(base))
@@ -151,12 +156,12 @@ def test_pages_cover_every_missing_bar_with_the_fewest_windows_there_can_be(grid
 
 
 def test_no_gaps_need_no_pages():
-    assert list(pages([], MINUTE, 1000)) == []
+    assert list(pages([], MINUTE, exchange(1000))) == []
 
 
 @pytest.mark.parametrize(("bars", "calls"), [(1, 1), (999, 1), (1000, 1), (1001, 2), (2000, 2), (2001, 3)])
 def test_a_long_gap_is_cut_at_the_page_limit(bars, calls):
-    windows = list(pages([minutes(0, bars)], MINUTE, 1000))
+    windows = list(pages([minutes(0, bars)], MINUTE, exchange(1000)))
 
     assert len(windows) == calls
     assert [MINUTE.bars_in(window) for window in windows[:-1]] == [1000] * (calls - 1)
@@ -164,18 +169,29 @@ def test_a_long_gap_is_cut_at_the_page_limit(bars, calls):
 
 
 def test_holes_that_one_page_reaches_are_fetched_together():
-    assert list(pages([minutes(0, 1), minutes(999, 1000)], MINUTE, 1000)) == [minutes(0, 1000)]
-    assert list(pages([minutes(0, 1), minutes(1000, 1001)], MINUTE, 1000)) == [minutes(0, 1), minutes(1000, 1001)]
+    assert list(pages([minutes(0, 1), minutes(999, 1000)], MINUTE, exchange(1000))) == [minutes(0, 1000)]
+    assert list(pages([minutes(0, 1), minutes(1000, 1001)], MINUTE, exchange(1000))) == [
+        minutes(0, 1),
+        minutes(1000, 1001),
+    ]
 
 
 def test_a_hole_that_a_page_reaches_in_part_goes_on_in_the_next():
-    assert list(pages([minutes(0, 2), minutes(998, 1005)], MINUTE, 1000)) == [minutes(0, 1000), minutes(1000, 1005)]
+    windows = list(pages([minutes(0, 2), minutes(998, 1005)], MINUTE, exchange(1000)))
+
+    assert windows == [minutes(0, 1000), minutes(1000, 1005)]
+
+
+def test_of_an_exchange_that_is_not_proven_each_hole_is_asked_for_by_itself():
+    windows = list(pages([minutes(0, 1), minutes(5, 1010)], MINUTE, exchange(1000, is_proven=False)))
+
+    assert windows == [minutes(0, 1), minutes(5, 1005), minutes(1005, 1010)]
 
 
 def test_pages_of_months_count_months():
     whole = span("2023-01-01", "2025-01-01")
 
-    windows = list(pages([whole], Timeframe.parse("1M"), 7))
+    windows = list(pages([whole], Timeframe.parse("1M"), exchange(7)))
 
     assert windows == [
         span("2023-01-01", "2023-08-01"),
@@ -193,6 +209,6 @@ def test_pages_are_found_one_at_a_time():
             taken.append(minutes(number, number + 1))
             yield taken[-1]
 
-    next(pages(gaps(), MINUTE, 5))
+    next(pages(gaps(), MINUTE, exchange(5)))
 
     assert len(taken) <= 2

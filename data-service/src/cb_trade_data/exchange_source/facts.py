@@ -95,6 +95,8 @@ class ExchangeFacts:
         bounds: How a window is asked for; None leaves it to CCXT, which counts from the start.
         history_bars: How many bars back from its present it serves, the open one included, whatever is asked for; None
             where it serves everything since the listing.
+        is_proven: Whether it is known how many bars it sends, and which it leaves out; if not, every answer may have
+            been cut, and is believed from its first row to its last only.
         windows_only: Whether an answer holds all that lies in its window, however many rows that are: no row that does
             not belong there pushes another one out.
         jumps_to_first: Whether asked from the beginning of time it answers with its first bar, so that a listing costs
@@ -117,6 +119,7 @@ class ExchangeFacts:
     page_limit_bars: int
     bounds: Bounds | None = None
     history_bars: int | None = None
+    is_proven: bool = True
     windows_only: bool = False
     jumps_to_first: bool = False
     kinds: frozenset[Kind] = frozenset({Kind.OHLCV})

@@ -353,7 +353,7 @@ class Flight:
         windows = self._windows()
         for want in sorted(self._wants, key=lambda each: each.remainder(self._grid)):
             gaps = subtract(want.open or (), windows)
-            window = next(pages(gaps, self._grid, self._exchange.page_limit_bars), None)
+            window = next(pages(gaps, self._grid, self._exchange), None)
             # The page under way may show that one before the listing would be wasted.
             if window is not None and not (windows and self._may_be_unlisted(window)):
                 return window
@@ -420,7 +420,8 @@ class Flight:
         self._move_horizon(now, checked.served_from)
         # What an answer that was cut leaves open is asked again, but not for ever.
         bars = sum(map(self._grid.bars_in, answered))
-        if 2 * bars < self._grid.bars_in(window) or not any(intersect_all(wanted, answered)):
+        is_short = 2 * bars < self._grid.bars_in(window) and self._exchange.is_proven
+        if is_short or not any(intersect_all(wanted, answered)):
             reason = "the answer was cut short" if answered else "the answer does not fit the question"
             self._fail(window, now, reason)
 

@@ -88,14 +88,14 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         rows, calls = 0, 0
         gaps: list[TimeRange] = []
         now = self._now(series.exchange)
-        limit = self._source.facts(series.exchange).page_limit_bars
+        exchange = self._source.facts(series.exchange)
         for partition, part in partitions_of(series, bars):
             stored = await self._storage.read(partition)
             open_parts = list(
                 missing(part, stored.coverage, absent=reach.absent, now=now, failures_since=now, refresh=refresh)
             )
             rows += stored.rows_in(part).num_rows
-            calls += sum(1 for _ in pages(open_parts, series.grid, limit))
+            calls += sum(1 for _ in pages(open_parts, series.grid, exchange))
             gaps += open_parts
         return HistoryPlan(rows, tuple(gaps), calls)
 

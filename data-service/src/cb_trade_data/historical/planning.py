@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.models.time_range import TimeRange, subtract
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Coverage
@@ -50,12 +51,13 @@ def missing(
     return subtract([wanted], [*settled, *absent])
 
 
-def pages(gaps: Iterable[TimeRange], grid: Timeframe, page_limit_bars: int) -> Iterator[TimeRange]:
-    """Yield the fewest windows of at most *page_limit_bars* bars that cover *gaps*, oldest first.
+def pages(gaps: Iterable[TimeRange], grid: Timeframe, exchange: ExchangeFacts) -> Iterator[TimeRange]:
+    """Yield the fewest windows, none with more bars than a page of *exchange*, that cover *gaps*, oldest first.
 
     Greedy is optimal here: a window must start at or before the first missing bar, and starting exactly there reaches
     furthest. A window ends with the last missing bar it reaches, so it may span bars that nobody misses but never
-    begins or ends with one.
+    begins or ends with one. Of an exchange that is not proven it spans none: whatever such an exchange answers with has
+    then not been had before.
 
     Args:
         gaps: Disjoint ranges with edges on the grid, oldest first.
@@ -64,11 +66,13 @@ def pages(gaps: Iterable[TimeRange], grid: Timeframe, page_limit_bars: int) -> I
     limit = None
     for gap in gaps:
         cursor = gap.start
+        if not exchange.is_proven:
+            limit = None
         while cursor < gap.end:
             if window is None or limit is None or cursor >= limit:
                 if window is not None:
                     yield window
-                limit = grid.advance(cursor, page_limit_bars)
+                limit = grid.advance(cursor, exchange.page_limit_bars)
                 window = TimeRange(cursor, min(gap.end, limit))
             else:
                 window = TimeRange(window.start, min(gap.end, limit))

@@ -192,17 +192,19 @@ def _answered(
             return window
         return None if len(inside) == 0 else TimeRange(from_ms(int(inside.min())), window.end)
 
+    ends_at_present = len(times) > 0 and int(times.max()) >= to_ms(grid.advance(closed_until, -1))
     goes_on = exchange.bounds is None or exchange.bounds.end is None  # after the window's end
     if not is_full:
-        is_other = len(times) > 0 and len(inside) == 0 and (has_before or not goes_on)
-        return None if is_other else window  # with rows after the window only, it went on to the next bar it has
+        is_other = len(times) > 0 and len(inside) == 0 and (has_before or not goes_on or ends_at_present)
+        if is_other:
+            return None  # while one with later rows only went on to the next bar it has
+        return window if exchange.is_proven or len(inside) == 0 else _hull(inside, grid)
 
     if not goes_on:
         return _hull(inside, grid)
     # It answers from the window's start, as many bars as were asked for, unless it ignores the start and sends the
-    # newest ones; those would end at the present.
-    newest_closed = to_ms(grid.advance(closed_until, -1))
-    begins_at_start = not has_before and len(times) > 0 and int(times.max()) < newest_closed
+    # newest ones; those would end at the present. Where nothing is known of it, it may count back from an end, too.
+    begins_at_start = not has_before and not ends_at_present and (has_after or exchange.is_proven)
     reaches_end = has_after and is_exact
     hull = _hull(inside, grid)
     if hull is None:

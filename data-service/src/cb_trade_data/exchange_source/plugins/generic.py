@@ -51,6 +51,7 @@ def generic_facts(exchange_id: str) -> ExchangeFacts:
         id=exchange_id,
         timeframes=tuple(timeframes),
         page_limit_bars=min(_page_limits(exchange.features or {}), default=_PAGE_BARS),
+        is_proven=False,
         pace=Pace(1, between),
         markets_cost=_MARKETS_COST,
         concurrent_calls=_CONCURRENT_CALLS,
