@@ -5,27 +5,24 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from cb_trade_data.errors import CbTradeError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.once import Once
-from cb_trade_data.exchange_source.plugins.candle_rows import Candle
 from cb_trade_data.exchange_source.plugins.ccxt_markets import EVERYTHING, CCXTMarkets
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
 _TIMEOUT: Final = timedelta(seconds=10)
-_FIELDS: Final = len(OHLCV_SCHEMA)
 # Before any exchange there is, and not so early that one of them chokes on it.
 _BEFORE_ALL: Final = datetime(2010, 1, 1, tzinfo=UTC)
 
@@ -87,17 +84,15 @@ class CCXTExchangeClient(IExchangeAPIClient):
         """See `IExchangeAPIClient.fetch_ohlcv`."""
         bars, bounds = series.grid.bars_in(window), self.facts.bounds
         written = {} if bounds is None else bounds.parameters(window, bars)
-        rows = await self._fetch_rows(series, window.start, bars, written)
-        async with self._translated_errors():  # a time may be beyond what a column can hold
-            return _to_page(rows)
+        return Page(await self._fetch_candles(series, window.start, bars, written))
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IExchangeAPIClient.fetch_first_open`."""
         bounds = self.facts.bounds
         # Without an end: with one, Bybit counts back from it.
         written = {} if bounds is None else {bounds.start: bounds.unit.write(_BEFORE_ALL)}
-        rows = await self._fetch_rows(series, _BEFORE_ALL, 1, written)
-        return from_ms(min(int(row[0]) for row in rows)) if rows else None
+        opens_ms = timestamps_ms(await self._fetch_candles(series, _BEFORE_ALL, 1, written))
+        return from_ms(int(opens_ms.min())) if len(opens_ms) else None
 
     async def fetch_time(self) -> datetime | None:
         """See `IExchangeAPIClient.fetch_time`."""
@@ -114,16 +109,16 @@ class CCXTExchangeClient(IExchangeAPIClient):
         if self._exchange.started:
             await (await self._exchange.get()).close()
 
-    async def _fetch_rows(
+    async def _fetch_candles(
         self, series: Series, since: datetime, limit: int, written: Mapping[str, int | str]
-    ) -> Sequence[Candle]:
+    ) -> pa.Table:
         await self._find(series.symbol)
         exchange = await self._exchange.get()
         async with self._translated_errors(series.symbol):
-            rows: Sequence[Candle] = await exchange.fetch_ohlcv(
+            candles: pa.Table = await exchange.fetch_ohlcv(
                 series.symbol, str(series.timeframe), since=to_ms(since), limit=limit, params=dict(written)
             )
-        return rows
+        return candles
 
     async def _find(self, symbol: str) -> Mapping[str, Any]:
         await self._load_what_is_missing(symbol)
@@ -184,12 +179,3 @@ def _rebased(addresses: Any, base_url: str) -> Any:
     if isinstance(addresses, dict):
         return {name: _rebased(address, base_url) for name, address in addresses.items()}
     return str(addresses).replace("https://", base_url.rstrip("/") + "/")
-
-
-def _to_page(rows: Sequence[Candle]) -> Page:
-    """Return CCXT's rows as columns; a missing number is NaN."""
-    times, *numbers = zip(*(row[:_FIELDS] for row in rows), strict=True) if rows else [()] * _FIELDS
-    opens = np.array(times, np.int64).view("datetime64[ms]")
-    columns = [opens, *(np.array(each, np.float64) for each in numbers)]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, OHLCV_SCHEMA, strict=True)]
-    return Page(pa.Table.from_arrays(arrays, schema=OHLCV_SCHEMA))

@@ -10,9 +10,10 @@ from contextvars import ContextVar
 from typing import Any
 
 import ccxt.async_support as ccxt
+import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.plugins.candle_rows import candle_rows
+from cb_trade_data.exchange_source.plugins.candle_columns import candle_columns
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
 
 # What came for the candles that are being fetched; calls that run beside this one have their own.
@@ -24,7 +25,8 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
 
     An answer is judged by its status first, then it must be JSON, then CCXT has its say: all of that with the answer in
     hand, so that concurrent calls cannot be mixed up. Candles are handed on as they came, neither sorted nor filtered
-    nor cut, so that the validation sees what the exchange really said.
+    nor cut, so that the validation sees what the exchange really said. They come as columns: a class that would put bars
+    of its own making between them fails at it.
     """
 
     class Distrustful(getattr(ccxt, facts.id)):  # type: ignore[misc]
@@ -55,7 +57,7 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
             finally:
                 _answers.reset(token)
 
-        def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> list[Any]:
+        def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
             # Where an answer lacks its list, CCXT takes an empty one of its own. Classes of proven exchanges hand on
             # the very list of the answer; of others nobody knows.
             came_so = facts.bounds is None or _holds(_answers.get(), ohlcvs)
@@ -84,10 +86,10 @@ def _parts(answer: Any, depth: int) -> Iterator[Any]:
             yield from _parts(value, depth - 1)
 
 
-def _candles(exchange: Any, ohlcvs: Any, market: Any) -> list[Any]:
+def _candles(exchange: Any, ohlcvs: Any, market: Any) -> pa.Table:
     if not isinstance(ohlcvs, list) or not all(row and isinstance(row, list | dict) for row in ohlcvs):
         raise ccxt.BadResponse(f"{exchange.id} answered with something that is not candles")
-    rows = candle_rows(ohlcvs, lambda candle: exchange.parse_ohlcv(candle, market))
-    if not all(isinstance(row[0], int) for row in rows):
-        raise ccxt.BadResponse(f"{exchange.id} sent a candle without a time")
-    return rows
+    try:
+        return candle_columns(ohlcvs, lambda candle: exchange.parse_ohlcv(candle, market))
+    except (ValueError, OverflowError) as error:
+        raise ccxt.BadResponse(f"{exchange.id} sent a candle that cannot be read: {error}") from error

@@ -6,9 +6,11 @@ import ccxt.async_support as ccxt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit_builders import quick
 
-from cb_trade_data.exchange_source.plugins.candle_rows import candle_rows
+from cb_trade_data.exchange_source.plugins.candle_columns import candle_columns
 
+PRICES = ("open", "high", "low", "close", "volume")
 MARKET = {"spot": True, "inverse": False, "type": "spot"}
 NUMBERS = ["0.1", "1e-8", "123456789.123456789123456789", "4.35", "9007199254740993", "5e-324"]
 # Time, open, high, low, close, volume where each venue puts them, and what else is there.
@@ -23,6 +25,19 @@ SHAPES = {
 }
 
 
+def rows_of(table):
+    """Return the rows as CCXT would: times in milliseconds, a missing number as None."""
+    columns = [
+        table.column("timestamp").cast("int64").to_pylist(),
+        *(table.column(name).to_pylist() for name in PRICES),
+    ]
+    return [[None if cell != cell else cell for cell in row] for row in zip(*columns, strict=True)]
+
+
+def read_by(parse, answer):
+    return [list(parse(candle)) for candle in answer]
+
+
 @pytest.fixture(scope="module", params=SHAPES)
 def venue(request):
     exchange = getattr(ccxt, request.param)()
@@ -35,15 +50,16 @@ def venue(request):
     return SHAPES[request.param], parse, parsed
 
 
+@quick(100)
 @given(prices=st.lists(st.sampled_from(NUMBERS), min_size=5, max_size=5), first=st.integers(1, 3_000_000_000))
 def test_every_number_is_the_float_that_python_reads(venue, prices, first):
     shape, parse, parsed = venue
     answer = [shape(first + 60 * place, *prices) for place in range(20)]
     parsed.clear()
 
-    rows = candle_rows(answer, parse)
+    rows = rows_of(candle_columns(answer, parse))
 
-    assert rows == [((first + 60 * place) * 1000, *map(float, prices)) for place in range(20)]
+    assert rows == [[(first + 60 * place) * 1000, *map(float, prices)] for place in range(20)]
     assert len(parsed) == 3  # the probe, the first row and the last
 
 
@@ -54,7 +70,11 @@ def test_a_row_that_does_not_fit_is_read_as_ccxt_reads_it(venue, oddity):
     cells = answer[1]
     for cell in list(cells) if isinstance(cells, dict) else range(len(cells)):
         kept, cells[cell] = cells[cell], oddity
-        assert [list(row) for row in candle_rows(answer, parse)] == [list(parse(candle)) for candle in answer]
+        if isinstance(parse(cells)[0], int):
+            assert rows_of(candle_columns(answer, parse)) == read_by(parse, answer)
+        else:
+            with pytest.raises(ValueError, match="without a time"):
+                candle_columns(answer, parse)
         cells[cell] = kept
 
 
@@ -64,21 +84,27 @@ def test_a_row_that_is_too_short_is_read_as_ccxt_reads_it(venue):
     if isinstance(answer[1], list):
         del answer[1][4:]
 
-    assert [list(row) for row in candle_rows(answer, parse)] == [list(parse(candle)) for candle in answer]
+    assert rows_of(candle_columns(answer, parse)) == read_by(parse, answer)
 
 
-@pytest.mark.parametrize("answer", [[], [[]]])
-def test_nothing_is_nothing(answer):
-    exchange = ccxt.binance()
+def test_nothing_is_nothing():
+    assert candle_columns([], list).num_rows == 0
 
-    assert len(candle_rows(answer, lambda candle: exchange.parse_ohlcv(candle, MARKET))) == len(answer)
+
+@pytest.mark.parametrize("time", [10**19, -(10**19), "10000000000000000000"])
+def test_a_time_that_no_column_can_hold_is_no_candle(time):
+    def parse(candle):
+        return [int(candle[0]), *map(float, candle[1:6])]
+
+    with pytest.raises((ValueError, OverflowError)):
+        candle_columns([[time, "1", "2", "3", "4", "5"]], parse)
 
 
 def test_a_class_that_does_more_than_pick_cells_is_left_to_itself():
     def parse(candle):
         return [int(candle[0]), *(float(cell) * 2 for cell in candle[1:6])]
 
-    assert candle_rows([[1, "1", "2", "3", "4", "5"]], parse) == [[1, 2.0, 4.0, 6.0, 8.0, 10.0]]
+    assert rows_of(candle_columns([[1, "1", "2", "3", "4", "5"]], parse)) == [[1, 2.0, 4.0, 6.0, 8.0, 10.0]]
 
 
 def test_a_class_that_reads_later_rows_otherwise_is_left_to_itself():
@@ -86,7 +112,7 @@ def test_a_class_that_reads_later_rows_otherwise_is_left_to_itself():
         return [int(candle[0]), *map(float, candle[5:0:-1] if candle[0] == 3 else candle[1:6])]
 
     answer = [[time, "1", "2", "3", "4", "5"] for time in (1, 2, 3)]
-    assert candle_rows(answer, parse)[-1] == [3, 5.0, 4.0, 3.0, 2.0, 1.0]
+    assert rows_of(candle_columns(answer, parse))[-1] == [3, 5.0, 4.0, 3.0, 2.0, 1.0]
 
 
 def test_a_class_that_trips_over_the_probe_is_left_to_itself():
@@ -95,4 +121,6 @@ def test_a_class_that_trips_over_the_probe_is_left_to_itself():
             raise ValueError("not a time")
         return [int(candle[0]), *map(float, candle[1:6])]
 
-    assert candle_rows([[1_000_000, "1", "2", "3", "4", "5"]], parse) == [[1_000_000, 1.0, 2.0, 3.0, 4.0, 5.0]]
+    assert rows_of(candle_columns([[1_000_000, "1", "2", "3", "4", "5"]], parse)) == [
+        [1_000_000, 1.0, 2.0, 3.0, 4.0, 5.0]
+    ]
