@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import structlog
 import websockets
 from bad_tokens import BAD_TOKENS
 from service_harness import at, historical, token
 
 from cb_trade_data.server import configure_log
-
-
-@pytest.fixture(autouse=True)
-def _restore_logging():
-    """`configure_log` changes the process; put it back as pytest had it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(("bearer", "status"), BAD_TOKENS)

@@ -12,16 +12,6 @@ from cb_trade_data.server import configure_log
 OF_THE_CLOUD = ["azure.core.pipeline.policies.http_logging_policy", "azure.identity.aio", "msal.token_cache", "urllib3"]
 
 
-@pytest.fixture(autouse=True)
-def _restore_logging():
-    """`configure_log` changes the process; put it back as pytest had it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
-
-
 @pytest.mark.parametrize("level", ["debug", "info", "error"])
 @pytest.mark.parametrize("name", OF_THE_CLOUD)
 def test_the_sdk_of_the_cloud_logs_its_requests_at_no_level(capsys, level, name):

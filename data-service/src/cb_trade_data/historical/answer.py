@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
-from dataclasses import replace
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
+from cb_trade_data.historical.flight import Flight, Want
 from cb_trade_data.historical.planning import missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.receipt import Receipt
@@ -21,8 +22,21 @@ from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
 
 
+@dataclass(frozen=True)
+class _Wait:
+    """A flight that was joined for a part of its partition, until the stack is closed."""
+
+    part: TimeRange
+    flight: Flight
+    want: Want
+    leaving: ExitStack
+
+
 class Answer:
     """What it will be is known at once; its rows come as they are had, one partition at a time.
+
+    While one partition comes from the exchange, what is missing of the next one is asked for, too: at the border nobody
+    waits for storage or for a first page.
 
     Attributes:
         start: What was asked for.
@@ -52,6 +66,7 @@ class Answer:
         self._storage = storage
         self._fetcher = fetcher
         self._now = now
+        self._ahead: _Wait | None = None  # the next partition's
         self.start = start
         self.end = end
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
@@ -65,6 +80,14 @@ class Answer:
             CbTradeError: The exchange refuses the series. What it fails to answer is no error but a gap in the receipt.
                 Storage that cannot be read is none either: what it holds comes from the exchange then.
         """
+        try:
+            async with aclosing(self._parts()) as batches:
+                async for rows in batches:
+                    yield rows
+        finally:
+            self._leave_ahead()
+
+    async def _parts(self) -> AsyncGenerator[pa.Table, None]:
         rest = self._bars
         while rest is not None:
             # Years before listing are passed over in one step; a flight may have found out about them just now.
@@ -75,7 +98,7 @@ class Answer:
                 continue
             partition, part = next(partitions_of(self._series, rest))
             rest = TimeRange(part.end, rest.end) if part.end < rest.end else None
-            async with aclosing(self._deliver(partition, part, self._bars_to_ask(rest))) as batches:
+            async with aclosing(self._deliver(partition, part, rest)) as batches:
                 async for rows in batches:
                     yield rows
 
@@ -83,7 +106,17 @@ class Answer:
         askable = None if rest is None else self._reach.askable_part(rest)
         return 0 if askable is None else self._series.grid.bars_in(askable)
 
-    async def _deliver(self, partition: Partition, part: TimeRange, bars_after: int) -> AsyncGenerator[pa.Table, None]:
+    async def _deliver(
+        self, partition: Partition, part: TimeRange, rest: TimeRange | None
+    ) -> AsyncGenerator[pa.Table, None]:
+        if self._ahead is not None and self._ahead.part == part:
+            wait, self._ahead = self._ahead, None
+            wait.want.bars_after = self._bars_to_ask(rest)
+            async with aclosing(self._follow(wait, rest)) as stretches:
+                async for rows in stretches:
+                    yield rows
+            return
+        self._leave_ahead()  # of a partition that was passed over since
         stored = await self._storage.read_if_possible(partition, part)
         now = self._now()
         self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series.grid, None).horizon)
@@ -96,7 +129,8 @@ class Answer:
             refresh=self._refresh,
         )
         if any(gaps):
-            async with aclosing(self._deliver_from_flight(partition, part, bars_after, now)) as stretches:
+            wait = self._join(partition, part, self._bars_to_ask(rest))
+            async with aclosing(self._follow(wait, rest)) as stretches:
                 async for rows in stretches:
                     yield rows
             return
@@ -106,11 +140,16 @@ class Answer:
         if rows.num_rows:
             yield rows
 
-    async def _deliver_from_flight(
-        self, partition: Partition, part: TimeRange, bars_after: int, now: datetime
-    ) -> AsyncGenerator[pa.Table, None]:
+    def _join(self, partition: Partition, part: TimeRange, bars_after: int) -> _Wait:
         flight = self._fetcher.flight(partition, self._reach)
-        with flight.joined(part, refresh=self._refresh, now=now, bars_after=bars_after) as want:
+        leaving = ExitStack()
+        want = leaving.enter_context(flight.joined(part, refresh=self._refresh, now=self._now(), bars_after=bars_after))
+        return _Wait(part, flight, want, leaving)
+
+    async def _follow(self, wait: _Wait, rest: TimeRange | None) -> AsyncGenerator[pa.Table, None]:
+        """Yield what a flight brings, and look ahead to *rest* once there was a row."""
+        flight, want = wait.flight, wait.want
+        with wait.leaving:
             delivered = 0
             async with aclosing(flight.follow(want)) as stretches:
                 async for stretch, rows in stretches:
@@ -119,10 +158,27 @@ class Answer:
                     self._enter(stretch, flight.state.coverage, want.failures)
                     delivered += rows.num_rows
                     if rows.num_rows:
+                        self._look_ahead(wait.part, rest)
                         yield rows
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls
+
+    def _look_ahead(self, part: TimeRange, rest: TimeRange | None) -> None:
+        """Have the partition after *part* fetched as well; until it is its turn, all that is asked for goes first.
+
+        Not before the first row: where the listing is not known yet, its pages might be wasted.
+        """
+        if self._ahead is not None or rest is None or self._reach.facts.absence_at(rest.start) is not None:
+            return
+        partition, next_part = next(partitions_of(self._series, rest))
+        bars = self._series.grid.bars_in(TimeRange(part.start, next_part.end))
+        self._ahead = self._join(partition, next_part, bars + self._bars_to_ask(rest))
+
+    def _leave_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.leaving.close()
+            self._ahead = None
 
     def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
         listed = self._reach.facts.listed_part(part)

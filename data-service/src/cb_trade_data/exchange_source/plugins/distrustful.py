@@ -25,8 +25,8 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
 
     An answer is judged by its status first, then it must be JSON, then CCXT has its say: all of that with the answer in
     hand, so that concurrent calls cannot be mixed up. Candles are handed on as they came, neither sorted nor filtered
-    nor cut, so that the validation sees what the exchange really said. They come as columns: a class that would add bars
-    of its own making fails at it.
+    nor cut, so that the validation sees what the exchange really said. They come as columns: a class that would add
+    bars of its own making fails at it.
     """
 
     class Distrustful(getattr(ccxt, facts.id)):  # type: ignore[misc]
