@@ -62,7 +62,11 @@ VENUES: Final = (
     Venue("okx", 10, 300, "20 calls in 2 s"),
 )
 _KRAKEN_SYMBOLS: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "ADA/BTC", "PEPE/USDT", "BTC/USD")
-_KRAKEN_TIMEFRAMES: Final = ("1m", "5m", "15m", "30m", "1h", "4h")
+_KRAKEN_SPANS: Final = {
+    **dict.fromkeys(("1m", "5m", "15m", "30m"), timedelta(hours=6)),
+    **dict.fromkeys(("1h", "4h", "1d"), timedelta(days=20)),
+    "1w": timedelta(days=100),
+}
 
 
 # --- Processes ---
@@ -203,9 +207,8 @@ async def _backfill(venue: Venue, secs: float) -> Backfill:
         if venue.name == "kraken":  # a page of each is all there is
             now = datetime.now(UTC)
             for symbol in _KRAKEN_SYMBOLS:
-                for timeframe in _KRAKEN_TIMEFRAMES:
-                    start = now - timedelta(hours=6) if timeframe.endswith("m") else now - timedelta(days=2)
-                    message = rig.question(start, now - timedelta(hours=5), symbol=symbol, timeframe=timeframe)
+                for timeframe, span in _KRAKEN_SPANS.items():
+                    message = rig.question(now - span, now - span / 2, symbol=symbol, timeframe=timeframe)
                     await connection.send(message)
         else:
             await connection.send(rig.question(_START, _END))
@@ -214,7 +217,7 @@ async def _backfill(venue: Venue, secs: float) -> Backfill:
         # The quieter of an exchange's allowances are counted in seconds: begin after what it grants at once.
         await asyncio.sleep(_WARM_UP_SECS if venue.pages_per_sec > 1 else 12)
         began, pages, cpu = time.monotonic(), await rig.pages(), rig.cpu_secs()
-        await asyncio.sleep(secs)
+        await asyncio.sleep(secs if venue.pages_per_sec > 1 else 1.5 * secs)  # few pages are counted roughly
         elapsed, more = time.monotonic() - began, await rig.pages() - pages
         cpu_ms = (rig.cpu_secs() - cpu) * 1000 / max(more, 1)
         refused = await rig.refused()

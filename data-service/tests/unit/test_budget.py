@@ -11,6 +11,7 @@ import pytest
 from virtual_time import in_virtual_time, now_secs
 
 from cb_trade_data.errors import ExchangeUnavailableError
+from cb_trade_data.exchange_source import budget as budget_module
 from cb_trade_data.exchange_source.budget import Budget
 from cb_trade_data.exchange_source.facts import ExchangeFacts, Pace
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
@@ -313,3 +314,18 @@ async def test_closing_sends_everybody_home():
     for call in (waiting, queue.call("b")):
         with pytest.raises(ExchangeUnavailableError, match="stopping"):
             await call
+
+
+def test_it_keeps_going_on_the_loop_that_the_service_runs_on(monkeypatch):
+    """For the shortest of times its handles are not those of asyncio: they cannot tell when they are due."""
+    uvloop = pytest.importorskip("uvloop")
+    monkeypatch.setattr(budget_module, "_TIMER_MIN_SECS", 0.0)
+
+    async def spend() -> int:
+        pace = Pace(20_000, SECOND)
+        subject = Budget(ExchangeFacts("binance", ("1m",), 1000, pace=pace, concurrent_calls=4), Stopwatch())
+        queue = Queue(subject)
+        await asyncio.gather(*(queue.call(str(number)) for number in range(50)))
+        return subject.waiting + subject.under_way
+
+    assert uvloop.run(spend()) == 0

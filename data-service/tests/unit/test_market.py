@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, table
 
-from cb_trade_data.models.market import OHLCV_SCHEMA, differing, slice_range, timestamps_ms, upsert
+from cb_trade_data.models.market import OHLCV_SCHEMA, differing, slice_range, timestamps_ms, union, upsert
 from cb_trade_data.models.time_range import TimeRange
 
 numbers = st.sets(st.integers(0, 30))
@@ -65,6 +65,21 @@ def test_upserting_page_after_page_is_upserting_them_all(pages):
 
     assert as_dict(rows) == expected
     assert timestamps_ms(rows).tolist() == sorted(timestamps_ms(rows).tolist())
+
+
+@quick(100)
+@given(st.lists(numbers, min_size=1, max_size=6))
+def test_a_union_is_what_upserting_one_after_the_other_gives(pages):
+    tables = [minute_bars(sorted(page), price=1000.0 * price) for price, page in enumerate(pages)]
+    expected: dict[int, tuple[float, ...]] = {}
+    for page in tables:
+        expected |= as_dict(page)
+
+    result = union(tables)
+
+    assert as_dict(result) == expected
+    assert timestamps_ms(result).tolist() == sorted(timestamps_ms(result).tolist())
+    assert result.schema.equals(OHLCV_SCHEMA)
 
 
 def test_upserting_leaves_the_rows_it_was_given_alone():

@@ -61,6 +61,7 @@ class Budget:
         self._waiters: dict[_Waiter, None] = {}  # in the order in which they came
         self._under_way = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_secs = 0.0  # loop time
         self._is_closed = False
 
     @asynccontextmanager
@@ -185,11 +186,13 @@ class Budget:
 
     def _grant_again_in(self, secs: float) -> None:
         loop = asyncio.get_running_loop()
-        when = loop.time() + max(self._stopwatch.real_secs(secs), _TIMER_MIN_SECS)
-        if self._timer is not None and self._timer.when() <= when:
+        delay_secs = max(self._stopwatch.real_secs(secs), _TIMER_MIN_SECS)
+        at_secs = loop.time() + delay_secs
+        if self._timer is not None and self._timer_at_secs <= at_secs:
             return  # It looks again by itself, should it be too early.
         self._stop_timer()
-        self._timer = loop.call_at(when, self._on_time)
+        # When it is due is kept here: uvloop's handles for the shortest of times cannot tell.
+        self._timer, self._timer_at_secs = loop.call_later(delay_secs, self._on_time), at_secs
 
     def _on_time(self) -> None:
         self._timer = None

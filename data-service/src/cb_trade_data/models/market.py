@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -65,6 +66,21 @@ def count_shared_times(rows: pa.Table, others: pa.Table) -> int:
 def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     values = np.asarray(column.to_numpy())
     return values.view(np.int64) if values.dtype.kind == "f" else values
+
+
+def union(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of all *tables*, at least one, in time order and unique; of equal times the later table's row.
+
+    Each must be in time order and unique. Those that follow each other are not copied.
+    """
+    together = pa.concat_tables(tables)
+    times = timestamps_ms(together)
+    if np.all(np.diff(times) > 0):
+        return together
+    order = np.argsort(times, kind="stable")
+    ascending = times[order]
+    is_last = np.append(ascending[1:] != ascending[:-1], True)
+    return together.take(pa.array(order[is_last]))
 
 
 def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 
 import pyarrow as pa
 
 from cb_trade_data.models.instants import from_ms
-from cb_trade_data.models.market import SCHEMAS, slice_range, upsert
+from cb_trade_data.models.market import SCHEMAS, slice_range, union, upsert
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
@@ -48,11 +49,13 @@ class StoredPartition:
 
     def with_changes(self, changes: Iterable[Change]) -> StoredPartition:
         """Return the partition after *changes*, applied in order."""
-        rows, coverage = self.rows, self.coverage
-        for change in changes:
-            rows = upsert(rows, change.rows)
-            coverage = coverage.with_segments(change.segments)
-        return replace(self, rows=rows, coverage=coverage)
+        changes = list(changes)
+        if not changes:
+            return self
+        # Page by page, the pages of a month would have the month gone through a hundred times.
+        rows = upsert(self.rows, union([change.rows for change in changes]))
+        segments = chain.from_iterable(change.segments for change in changes)
+        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments))
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""
