@@ -91,9 +91,33 @@ async def test_of_a_symbol_that_vanished_what_is_stored_is_delivered_and_the_res
     rows, receipt = await rig.answer(minutes(0, 90))
     assert_same_rows(rows, rows_at(map(minute, range(10, 20))))
     assert [(gap.range, gap.state, gap.reason) for gap in receipt.gaps] == [
-        (minutes(0, 10), State.FAILED, "fake does not list BTC/USDT any more")
+        (part, State.FAILED, "fake does not list BTC/USDT any more") for part in (minutes(0, 10), minutes(20, 90))
     ]
-    assert await states(rig, 0, 90) == [(State.FAILED, 0, 10), (State.HELD, 10, 20), (State.DELISTED, 20, 90)]
+    assert await states(rig, 0, 90) == [(State.FAILED, 0, 10), (State.HELD, 10, 20), (State.FAILED, 20, 90)]
+    assert (await rig.storage.facts(SERIES)).delisted_at is None
+
+
+async def test_of_a_symbol_that_vanished_after_its_end_was_found_the_end_stays(rig):
+    rig.exchange.markets[SYMBOL] = INACTIVE
+    await rig.answer(minutes(10, 60))
+    rig.exchange.markets.clear()
+    rig.now += DAY
+
+    assert await states(rig, 10, 90) == [(State.HELD, 10, 40), (State.DELISTED, 40, 90)]
+    assert await states(rig, 5, 90) == [(State.FAILED, 5, 10), (State.HELD, 10, 40), (State.DELISTED, 40, 90)]
+
+
+async def test_a_market_that_is_only_halted_has_not_ended(rig):
+    rig.now = minute(45)
+    rig.exchange.markets[SYMBOL] = INACTIVE
+    assert (State.DELISTED) not in {state for state, *_ in await states(rig, 0, 45)}
+
+    rig.exchange.markets[SYMBOL] = Market("BTCUSDT")
+    rig.exchange.opens += map(minute, range(50, 100))
+    rig.now = minute(200)
+    rows, _ = await rig.answer(minutes(0, 100))
+
+    assert_same_rows(rows, rows_at(map(minute, [*range(40), *range(50, 100)])))
 
 
 async def test_of_a_symbol_that_was_renamed_the_reason_tells_the_new_name(rig):

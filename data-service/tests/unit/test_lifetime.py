@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import quick, utc
 
+from cb_trade_data.errors import ExchangeUnavailableError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.exchange_source.lifetime import first_open, last_open
@@ -165,8 +166,28 @@ async def test_where_not_even_the_longest_newest_bars_reach_back_the_first_is_as
     assert len(market.calls) == 1
 
 
-async def test_rows_that_are_no_bars_of_the_page_show_no_market():
+@pytest.mark.parametrize("stray", [utc("2190-01-01"), utc("2015-05-05T05:05"), utc("1999-01-01")])
+@pytest.mark.parametrize("search", [first_open, last_open])
+async def test_an_answer_to_another_question_ends_the_search(search, stray):
+    """It says nothing about whether there are bars."""
     exchange = FakeExchange([], 1000, Anchoring.START, timeframes=("1d",))
-    exchange.spoil = lambda opens: [*opens, utc("2190-01-01"), utc("2015-05-05T05:05"), utc("1999-01-01")]
+    exchange.spoil = lambda opens: [stray]
 
-    assert await first_open(exchange.fetch_ohlcv, exchange.facts, of("1d"), NOW) is None
+    with pytest.raises(ExchangeUnavailableError, match="does not fit the question"):
+        await search(exchange.fetch_ohlcv, exchange.facts, of("1d"), NOW)
+
+
+async def test_an_unproven_exchange_that_sends_its_newest_bars_whatever_it_is_asked_does_not_begin_with_them():
+    days = [utc("2026-01-25") + timedelta(days=number) for number in range(300)]
+    exchange = FakeExchange(days, 10, timeframes=("1d",), is_proven=False)
+    exchange.spoil = lambda opens: days[-10:]
+
+    with pytest.raises(ExchangeUnavailableError, match="from before those"):
+        await first_open(exchange.fetch_ohlcv, exchange.facts, of("1d"), NOW)
+
+
+async def test_an_unproven_exchange_that_answers_from_the_start_begins_where_it_does():
+    days = [utc("2020-01-01") + timedelta(days=number) for number in range(300)]
+    exchange = FakeExchange(days, 100, timeframes=("1d",), is_proven=False)
+
+    assert await first_open(exchange.fetch_ohlcv, exchange.facts, of("1d"), NOW) == days[0]

@@ -42,6 +42,10 @@ class ExchangeClock:
             await self._measuring.get()
         return self.known_now() or self._local_now()
 
+    async def close(self) -> None:
+        """End a reading that is under way."""
+        await self._measuring.cancel()
+
     async def _measure(self) -> None:
         try:
             told = await self._fetch_time()

@@ -7,6 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
+from cb_trade_data.errors import ExchangeUnavailableError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.models.instants import from_ms, to_ms
@@ -32,7 +36,8 @@ async def first_open(fetch: FetchPage, facts: ExchangeFacts, series: Series, now
     Pages of days are bisected for the first one with rows; its first day is then looked at in finer bars, down to the
     series' own. With d pages of days since 2010 that takes about log2(d) calls and one for each finer timeframe: 3 + 2
     for pages of 1000 bars, 5 + 2 for pages of 300. Only a market whose newest page is empty costs more: up to a call
-    for each page since its end.
+    for each page since its end. Of a market that was silent for longer than a page of days and came back, only the last
+    life may be found.
 
     An exchange that serves only its newest bars is asked once for each timeframe, from weeks on, until its answer is
     full. What it has of finer bars then begins later than the market did, and the open time found so far is returned:
@@ -44,12 +49,14 @@ async def first_open(fetch: FetchPage, facts: ExchangeFacts, series: Series, now
     span = TimeRange(_BEGINNING, now)
     found: datetime | None = None
     for level in _descent(nested, facts.page_limit_bars):
-        pages = _Pages(fetch, replace(series, timeframe=level), span, facts.page_limit_bars)
+        pages = _Pages(fetch, facts, replace(series, timeframe=level), span)
         number = await pages.first_with_rows()
         if number is None:
             break  # Of bars so short it has none so far back.
         found = (await pages.opens(number))[0]
         span = TimeRange(found, min(level.bar(found).end, now))
+    if found is not None and not facts.is_proven:
+        await _check_that_it_begins_at_start(fetch, facts, series, found)
     return found
 
 
@@ -67,13 +74,26 @@ async def last_open(fetch: FetchPage, facts: ExchangeFacts, series: Series, now:
     span = TimeRange(_BEGINNING, closed_until)
     found: datetime | None = None
     for level in _descent(_nested(facts, series.grid, _DAY), facts.page_limit_bars):
-        pages = _Pages(fetch, replace(series, timeframe=level), span, facts.page_limit_bars)
+        pages = _Pages(fetch, facts, replace(series, timeframe=level), span)
         number = await pages.last_with_rows()
         if number is None:
             return None if found is None else series.grid.advance(span.end, -1)
         found = (await pages.opens(number))[-1]
         span = TimeRange(found, min(level.bar(found).end, closed_until))
     return found
+
+
+async def _check_that_it_begins_at_start(
+    fetch: FetchPage, facts: ExchangeFacts, series: Series, found: datetime
+) -> None:
+    """Raise ExchangeUnavailableError where an exchange sends the bar that was *found* when asked for later ones.
+
+    One that sends its newest bars whatever it is asked for would seem to begin with them.
+    """
+    start = series.grid.advance(found, 1)
+    page = await fetch(series, TimeRange(start, series.grid.advance(start, facts.page_limit_bars)))
+    if np.any(timestamps_ms(page.rows) < to_ms(start)):
+        raise ExchangeUnavailableError(series.exchange, "it sends bars from before those that it is asked for")
 
 
 async def _first_served(
@@ -119,22 +139,37 @@ def _descent(nested: Sequence[Timeframe], page_limit_bars: int) -> Iterator[Time
 class _Pages:
     """The pages of a span, numbered from the oldest one; none is fetched twice."""
 
-    def __init__(self, fetch: FetchPage, series: Series, span: TimeRange, page_limit_bars: int) -> None:
+    def __init__(self, fetch: FetchPage, facts: ExchangeFacts, series: Series, span: TimeRange) -> None:
         self._fetch = fetch
+        self._facts = facts
         self._series = series
-        self._limit = page_limit_bars
+        self._limit = facts.page_limit_bars
         self._bars = series.grid.snap(span)
         bars = 0 if self._bars is None else series.grid.bars_in(self._bars)
-        self._count = -(-bars // page_limit_bars)
+        self._count = -(-bars // self._limit)
         self._known: dict[int, list[datetime]] = {}
 
     async def opens(self, number: int) -> list[datetime]:
-        """Return the open times of a page's rows, oldest first; what is no bar of the page does not count."""
+        """Return the open times of a page's rows, oldest first.
+
+        Raises:
+            ExchangeUnavailableError: Rows came, and none that can belong to the page: that is no word on whether there
+                are any.
+        """
         if number not in self._known:
             window = self._window(number)
             page = await self._fetch(self._series, window)
-            self._known[number] = _opens(page, window, self._series.grid)
+            found = _opens(page, window, self._series.grid)
+            if not found and not self._may_be_all(timestamps_ms(page.rows), window):
+                raise ExchangeUnavailableError(self._series.exchange, "the answer does not fit the question")
+            self._known[number] = found
         return self._known[number]
+
+    def _may_be_all(self, times: npt.NDArray[np.int64], window: TimeRange) -> bool:
+        """Tell whether rows of these times, none of *window*, may come along where it has no bar."""
+        goes_on = self._facts.bounds is None or self._facts.bounds.end is None
+        before, after = times < to_ms(window.start), times >= to_ms(window.end)
+        return bool(np.all((before & self._facts.windows_only) | (after & goes_on)))
 
     async def first_with_rows(self) -> int | None:
         """Return the first page with rows; None where no page was found to have any.

@@ -160,6 +160,7 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         while self._running:
             _, running = self._running.popitem()
             running.caller.close()
+            await running.clock.close()
             for load in running.loads.values():
                 await load.cancel()
             await running.client.close()

@@ -116,12 +116,14 @@ class PatientCaller:
             await self._breaker.passage()
             async with self._budget.place(urgency, cost) as place:
                 # The breaker may have opened, or somebody begun to probe, since then.
-                under_way = begin() if self._breaker.lets_through else None
-                if under_way is not None:
-                    return await self._watched(under_way, place)
-                place.is_unused = True
-                if self._breaker.lets_through:
+                if not self._breaker.lets_through:
+                    place.is_unused = True
+                    continue
+                under_way = begin()
+                if under_way is None:
+                    place.is_unused = True
                     return None
+                return await self._watched(under_way, place)
 
     async def _watched(self, under_way: Awaitable[T], place: Place) -> T:
         """Return the answer to a call; budget and breaker learn from how it ends."""

@@ -323,7 +323,7 @@ class Flight:
             return
         call = _Call()
         call.task = asyncio.create_task(
-            self._source.fetch_page(self._partition.series, partial(self._choose, call), self._urgency)
+            self._source.fetch_page(self._partition.series, partial(self._choose, call), partial(self._urgency, call))
         )
         call.task.add_done_callback(lambda _: self._announce())
         self._calls.append(call)
@@ -334,9 +334,9 @@ class Flight:
         self._announce()
         return call.window
 
-    def _urgency(self) -> int:
-        """Return how many bars the most urgent of the requests for which there is something to fetch still wants."""
-        windows = self._windows()
+    def _urgency(self, call: _Call) -> int:
+        """Return how many bars the most urgent of the requests still wants for which *call* has something to bring."""
+        windows = [window for window in self._windows() if window != call.window]
         return min(
             (want.remainder(self._grid) for want in self._wants if any(subtract(want.open or (), windows))), default=0
         )
@@ -426,16 +426,15 @@ class Flight:
             self._fail(window, now, reason)
 
     async def _take_in_vanishing(self, now: datetime) -> None:
-        """Settle what lies after the end of a market that the exchange does not know any more, and give up the rest."""
-        facts, reason = await self._register.note_vanished(self._partition.series, now)
+        """Give up what is missing of a market that the exchange does not know any more."""
+        reason = await self._register.why_unknown(self._partition.series)
         self._give_up_calls(self._calls)
-        self._reach = replace(self._reach, facts=facts)
-        for want in self._wants:
-            want.settle(self._reach.absent)
         self._fail(self._partition.range, now, reason)
 
     async def _look_into_lifetime(self, now: datetime) -> None:
         """After an empty page: learn when the series was listed and whether it ended, and settle what lies outside."""
+        if self._changes:
+            await self._commit()  # It may take a while, in which nothing else is stored.
         facts, has_none = self._reach.facts, False
         if facts.listed_at is None and facts.listing_is_due(now):
             facts = await self._register.look_up_listing(self._partition.series, now, known_bar=self._state.oldest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
@@ -19,6 +20,8 @@ from cb_trade_data.storage.series_facts import SeriesFacts
 
 _log = structlog.get_logger(__name__)
 
+# A market that is not traded may only be halted. It has ended once it was silent for longer than this.
+_HALTED_AT_MOST: Final = timedelta(days=7)
 _RECHECK_FAILED_AFTER: Final = timedelta(minutes=10)
 
 
@@ -101,7 +104,8 @@ class SeriesRegister:
             try:
                 is_active = (await self._source.market(series)).is_active
             except UnknownSymbolError:
-                return await self._remember(series, await self._without_market(series, facts, now))
+                # Where it ended, if that was found out while it was still listed, is all there will ever be to know.
+                return await self._remember(series, facts.with_delisting(facts.delisted_at, now))
             if not is_active:
                 return await self._remember(series, await self._with_end(series, facts, now))
             if facts.delisted_at is None:
@@ -109,26 +113,20 @@ class SeriesRegister:
             _log.info("series.relisted", series=str(series))
             return await self._remember(series, facts.with_delisting(None, now))
 
-    async def note_vanished(self, series: Series, now: datetime) -> tuple[SeriesFacts, str]:
-        """Return the facts of a series whose symbol the exchange does not know any more, and why it does not.
+    async def why_unknown(self, series: Series) -> str:
+        """Return why the exchange does not know the symbol of a known series any more.
 
-        The last bar that is stored is the last one it is known to have had.
+        It says nothing about where the series ended: of what the exchange had besides what is stored, nobody knows.
 
         Raises:
             StorageUnavailableError, UnknownSymbolError: As for `facts`.
         """
-        async with self._lock(series):
-            facts = await self._known_or_confirmed(series)
-            if facts.delisted_at is None or facts.delisting_is_due(now):
-                facts = await self._remember(series, await self._without_market(series, facts, now))
-        reason = f"{series.exchange} does not list {series.symbol} any more"
-        try:
+        facts = await self.facts(series)
+        with suppress(ExchangeUnavailableError):
             symbol = await self._source.symbol_of(series.exchange, facts.market_id)
-        except ExchangeUnavailableError:
-            return facts, reason
-        if symbol in {None, series.symbol}:
-            return facts, reason
-        return facts, f"{series.exchange} calls {series.symbol} {symbol} now"
+            if symbol not in {None, series.symbol}:
+                return f"{series.exchange} calls {series.symbol} {symbol} now"
+        return f"{series.exchange} does not list {series.symbol} any more"
 
     async def note_older_bar(self, series: Series, bar: datetime, now: datetime) -> SeriesFacts:
         """Return the facts of *series* after a bar came that opens before the first one it was said to have."""
@@ -167,17 +165,10 @@ class SeriesRegister:
         if last is not None and (last > now or series.grid.floor(last) != last):
             raise ExchangeUnavailableError(series.exchange, f"it says that its last bar opened at {last.isoformat()}")
         stored = await self._stored(series, self._storage.latest_timestamp)
-        return self._ended(series, facts, [last, stored], now)
-
-    async def _without_market(self, series: Series, facts: SeriesFacts, now: datetime) -> SeriesFacts:
-        """Return *facts* of a market that the exchange does not know any more: it ended with what is known of it."""
-        if facts.delisted_at is not None:
-            return facts.with_delisting(facts.delisted_at, now)
-        return self._ended(series, facts, [await self._stored(series, self._storage.latest_timestamp)], now)
-
-    def _ended(self, series: Series, facts: SeriesFacts, bars: list[datetime | None], now: datetime) -> SeriesFacts:
-        last = max((bar for bar in bars if bar is not None), default=None)
-        delisted_at = None if last is None else series.grid.bar(last).end
+        newest = max((bar for bar in (last, stored) if bar is not None), default=None)
+        delisted_at = None if newest is None else series.grid.bar(newest).end
+        if delisted_at is not None and delisted_at > now - _HALTED_AT_MOST:
+            delisted_at = None
         _log.info("series.end", series=str(series), delisted_at=delisted_at and delisted_at.isoformat())
         return facts.with_delisting(delisted_at, now)
 
