@@ -123,11 +123,14 @@ async def test_one_failing_page_leaves_the_others_alone(client, simulator):
 
 async def test_impossible_rows_are_neither_sent_nor_taken_for_an_absence(client, simulator):
     def spoil(rows):
-        rows[10][2], rows[10][3] = rows[10][3], rows[10][2]  # high and low swapped
-        rows[20][1] = None
+        for row in rows:
+            if row[0] == ms(at("2024-01-01T00:10")):
+                row[2], row[3] = row[3], row[2]  # high and low swapped
+            if row[0] == ms(at("2024-01-01T00:20")):
+                row[1] = None
         return rows
 
-    simulator.inject(RowsFault(spoil), endpoint="klines", times=1)
+    simulator.inject(RowsFault(spoil), endpoint="klines", times=5)
     spoiled = await client.history(at("2024-01-01"), at("2024-01-01T01:00"))
     repaired = await client.history(at("2024-01-01"), at("2024-01-01T01:00"))
 

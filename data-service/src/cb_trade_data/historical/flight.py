@@ -34,6 +34,9 @@ _log = structlog.get_logger(__name__)
 
 _CHECKPOINT_SECS: Final = 2.0
 
+# As often as a call that fails is tried; without waiting in between, for the exchange is there and answers.
+_UNUSABLE_ANSWERS_MAX: Final = 5
+
 # How often to look whether another process has let go of the partition, or stored more of it.
 _LOCK_POLL_SECS: Final = (0.1, 0.4)
 
@@ -124,6 +127,7 @@ class Flight:
         self._wants: list[Want] = []
         self._calls: list[_Call] = []
         self._arrived: _Call | None = None  # the one of them that is being taken in
+        self._unusable_answers: Counter[datetime] = Counter()  # by the first bar that they left open
         self._has_looked_at_end = False  # whether the market is still traded
         self._state = StoredPartition.empty(partition)  # everything known, stored or not
         self._stored = self._state  # the last state that storage confirmed
@@ -416,14 +420,27 @@ class Flight:
 
         answered = [] if checked.answered is None else [checked.answered]
         wanted = self._wanted(window)
-        self._apply(settle(checked, wanted, self._grid, now), answered)
+        change = settle(checked, wanted, self._grid, now)
+        is_word = any(intersect_all(wanted, answered))  # on something that was asked
+        unusable = [each.range for each in change.segments if each.state is State.FAILED] if is_word else wanted
+        if unusable and self._may_ask_again(unusable[0].start):
+            usable = [each for each in change.segments if each.state is not State.FAILED]
+            self._apply(Change(change.rows, tuple(usable)), list(subtract(answered, unusable)))
+            self._move_horizon(now, checked.served_from)
+            return
+        self._apply(change, answered)
         self._move_horizon(now, checked.served_from)
         # What an answer that was cut leaves open is asked again, but not for ever.
         bars = sum(map(self._grid.bars_in, answered))
         is_short = 2 * bars < self._grid.bars_in(window) and self._exchange.is_proven
-        if is_short or not any(intersect_all(wanted, answered)):
+        if is_short or not is_word:
             reason = "the answer was cut short" if answered else "the answer does not fit the question"
             self._fail(window, now, reason)
+
+    def _may_ask_again(self, bar: datetime) -> bool:
+        """Tell whether it is worth asking again for what an answer left unusable from *bar* on; counts the answers."""
+        self._unusable_answers[bar] += 1
+        return self._unusable_answers[bar] < _UNUSABLE_ANSWERS_MAX
 
     async def _take_in_vanishing(self, now: datetime) -> None:
         """Give up what is missing of a market that the exchange does not know any more."""
