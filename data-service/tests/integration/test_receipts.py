@@ -17,11 +17,11 @@ from cb_trade_data.storage.coverage import State
 
 
 class GatedExchange(FakeExchange):
-    """Spoils one bar the first time it is asked for, and holds the page that begins at *held*."""
+    """Spoils one bar until it counts as failed, and holds the page that begins at *held*."""
 
     def __init__(self, spoiled: int, held: int) -> None:
         super().__init__(map(minute, range(60)), page_limit_bars=7)
-        self._spoiled = [minute(spoiled)]
+        self._spoiled = [minute(spoiled)] * 5
         self._held = minute(held)
         self.is_holding, self.may_go_on = asyncio.Event(), asyncio.Event()
 
@@ -38,12 +38,12 @@ class GatedExchange(FakeExchange):
 
 
 async def test_a_bar_that_somebody_else_repairs_meanwhile_stays_a_gap_of_the_answer_that_lacks_it(tmp_path):
-    exchange = GatedExchange(spoiled=3, held=14)
+    exchange = GatedExchange(spoiled=3, held=10)
     async with service_over(exchange, tmp_path) as manager:
         series = manager.series("fake", SYMBOL, "ohlcv", "1m")
         slow = await manager.open(series, TimeRange(minute(0), minute(20)), refresh=False)
         batches = slow.batches()
-        rows = [await anext(batches)]
+        rows = [await anext(batches), await anext(batches)]
         await exchange.is_holding.wait()
 
         repair = await manager.open(series, TimeRange(minute(3), minute(4)), refresh=False)

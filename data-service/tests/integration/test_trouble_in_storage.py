@@ -18,7 +18,7 @@ from azure.storage.blob import ContainerClient
 from azurite import account_url, shared_access_signature
 from nursery import running_nursery
 from real_service import MODULES, service_process
-from service_harness import RunningService, at, historical, running_service
+from service_harness import RunningService, at, historical, ms, running_service
 from structlog.testing import capture_logs
 
 from cb_trade_data.config import AzureSettings, StorageSettings
@@ -194,13 +194,16 @@ async def test_rows_that_cannot_be_true_are_gaps_and_the_next_request_mends_them
     """Out of order, no numbers, two tales of one minute: the rest of the page is good."""
 
     def spoil(rows: list) -> list:
-        nan, other = [*rows[3]], [*rows[5]]
-        nan[4] = "NaN"
-        other[5] = "123.0"
-        return [*reversed(rows[:3]), nan, *rows[4:], other]
+        spoilt = []
+        for row in reversed(rows):
+            number = (row[0] - ms(DAY[0])) // 60_000
+            spoilt.append([*row[:4], "NaN", *row[5:]] if number == 3 else row)
+            if number == 5:
+                spoilt.append([*row[:5], "123.0", *row[6:]])
+        return spoilt
 
     hour = DAY[0], at("2024-01-01T01:00")
-    simulator.inject(RowsFault(spoil), endpoint="klines", times=1)
+    simulator.inject(RowsFault(spoil), endpoint="klines", times=5)
     with capture_logs() as logs:
         spoiled = await client.history(*hour)
     mended = await client.history(*hour)
@@ -210,7 +213,8 @@ async def test_rows_that_cannot_be_true_are_gaps_and_the_next_request_mends_them
     truth = simulator.candles("BTC/USDT", "1m", *hour)
     np.testing.assert_array_equal(spoiled.rows, np.delete(truth, [3, 5]))
     assert [gap["state"] for gap in spoiled.last["gaps"]] == ["failed", "failed"]
-    (findings,) = [line for line in logs if line["event"] == "page.findings"]
+    findings, *others = [line for line in logs if line["event"] == "page.findings"]
+    assert len(others) == 4
     assert (findings["not_a_number"], findings["conflict"]) == (1, 2)
     assert findings["unsorted"] > 0
     for reply in (mended, warm):
