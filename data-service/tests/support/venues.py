@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from service_harness import ms
+from service_harness import Client, Reply, ms
 
 from cb_trade_simulator import ExchangeSimulator, RunningClock
 
@@ -126,3 +126,13 @@ def oldest_kept(venue: Venue, timeframe: str, now: datetime) -> datetime:
 
 def _numbers(timeframe: str, wanted: Opens) -> Opens:
     return (wanted - _MONDAY_MS) // (_UNIT_MS[timeframe[-1]] * int(timeframe[:-1]))
+
+
+async def ask(client: Client, venue: Venue, start: datetime, end: datetime, **fields: Any) -> Reply:
+    reply = await client.history(start, end, exchange=venue.name, **fields)
+    assert reply.last["type"] == "historical_data_complete", reply.last
+    return reply
+
+
+def states(reply: Reply) -> list[str]:
+    return [segment["state"] for segment in reply.last["coverage"]]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from service_harness import Client, Reply, at, historical, ms, running_service
-from venues import PAGING, VENUES, Venue, fewest_pages, oldest_kept, opens, pages_for, some
+from venues import PAGING, VENUES, Venue, ask, fewest_pages, oldest_kept, opens, pages_for, some, states
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,16 +50,6 @@ def span(venue: Venue, timeframe: str) -> tuple[datetime, datetime]:
     # A few bars less: it forgets while the test runs.
     start_ms = opens(timeframe, oldest_kept(venue, timeframe, venue.now), venue.now)[3]
     return datetime.fromtimestamp(int(start_ms) / 1000, UTC), venue.now - timedelta(hours=1)
-
-
-async def ask(client: Client, venue: Venue, start: datetime, end: datetime, **fields: Any) -> Reply:
-    reply = await client.history(start, end, exchange=venue.name, **fields)
-    assert reply.last["type"] == "historical_data_complete", reply.last
-    return reply
-
-
-def states(reply: Reply) -> list[str]:
-    return [segment["state"] for segment in reply.last["coverage"]]
 
 
 @pytest.mark.parametrize(("venue", "symbol", "timeframe"), list(everything()))

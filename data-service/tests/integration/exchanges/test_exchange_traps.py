@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from service_harness import Client, Reply, at, ms, running_service
-from venues import PAGING, Venue, opens, pages_for, some
+from service_harness import at, ms, running_service
+from venues import PAGING, Venue, ask, opens, pages_for, some, states
 
 from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.venues.venue import Answer
@@ -32,16 +32,6 @@ def half_hour(venue: Venue, number: int) -> tuple[datetime, datetime]:
     """Return one of fourteen half hours that the venue serves, and in which it does not stand still."""
     first = at("2023-04-03") if venue.now is None else venue.now.replace(hour=9, minute=0, second=0)
     return first + 30 * number * MINUTE, first + 30 * (number + 1) * MINUTE
-
-
-async def ask(client: Client, venue: Venue, start: datetime, end: datetime, **fields: Any) -> Reply:
-    reply = await client.history(start, end, exchange=venue.name, **fields)
-    assert reply.last["type"] == "historical_data_complete", reply.last
-    return reply
-
-
-def states(reply: Reply) -> list[str]:
-    return [segment["state"] for segment in reply.last["coverage"]]
 
 
 # --- How a page is asked for ------------------------------------------------------------------------------------------
