@@ -119,6 +119,13 @@ class Rig:
         while await self.pages() < pages:  # noqa: ASYNC110 - another process counts
             await asyncio.sleep(0.02)
 
+    async def next_page(self) -> tuple[int, float]:
+        """Return how many pages were asked for once there is one more, and when that was."""
+        pages = await self.pages()
+        while (now := await self.pages()) == pages:  # noqa: ASYNC110 - another process counts
+            await asyncio.sleep(0.005)
+        return now, time.monotonic()
+
     async def refused(self) -> int:
         return sum((await self.steer("GET", "/_calls"))["refused"].values())
 
@@ -213,9 +220,12 @@ async def _backfill(venue: Venue, secs: float) -> Backfill:
         await rig.asked_for(1)
         # The quieter of an exchange's allowances are counted in seconds: begin after what it grants at once.
         await asyncio.sleep(_WARM_UP_SECS if venue.pages_per_sec > 1 else 12)
-        began, pages, cpu = time.monotonic(), await rig.pages(), rig.cpu_secs()
+        # From a page to a page: at one a second, a part of one more or less would be a twentieth.
+        pages, began = await rig.next_page()
+        cpu = rig.cpu_secs()
         await asyncio.sleep(secs)
-        elapsed, more = time.monotonic() - began, await rig.pages() - pages
+        last, ended = await rig.next_page()
+        elapsed, more = ended - began, last - pages
         cpu_ms = (rig.cpu_secs() - cpu) * 1000 / max(more, 1)
         refused = await rig.refused()
         reading.cancel()

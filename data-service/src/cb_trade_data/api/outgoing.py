@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -14,7 +13,7 @@ from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
-from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.coverage import Segment
@@ -52,17 +51,15 @@ def chunked(rows: pa.Table, chunk_rows: int) -> Iterator[pa.Table]:
 
 def historical_data_chunk(request_id: str, series: Series, sequence: int, rows: pa.Table) -> bytes:
     """Return one chunk: `end_time` is exclusive, and where a client resumes after a drop."""
-    names = rows.schema.names
-    times = timestamps_ms(rows).tolist()
-    columns = [times, *(rows.column(name).to_pylist() for name in names[1:])]
+    times = timestamps_ms(rows)
     return _message(
         "historical_data_chunk",
         request_id,
         sequence=sequence,
         rows=rows.num_rows,
-        start_time=times[0],
-        end_time=to_ms(series.grid.advance(_last_time(rows), 1)),
-        data=[dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)],
+        start_time=int(times[0]),
+        end_time=to_ms(series.grid.advance(from_ms(int(times[-1])), 1)),
+        data=_rows_json(rows),
     )
 
 
@@ -151,6 +148,12 @@ def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:
     return {**fields, "timeframe": None if series.timeframe is None else str(series.timeframe)}
 
 
-def _last_time(rows: pa.Table) -> datetime:
-    last: datetime = rows.column("timestamp")[-1].as_py()
-    return last
+def _rows_json(rows: pa.Table) -> orjson.Fragment:
+    """Return an object for each row, times in milliseconds.
+
+    A column is written at once and cut into its cells: less than half the time that objects of Python take.
+    """
+    columns = [timestamps_ms(rows), *(rows.column(name).to_numpy() for name in rows.schema.names[1:])]
+    cells = [orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") for column in columns]
+    row = b"{%b}" % b",".join(b'"%b":%%b' % name.encode() for name in rows.schema.names)
+    return orjson.Fragment(b"[%b]" % b",".join(map(row.__mod__, zip(*cells, strict=True))))

@@ -105,10 +105,13 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
     findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
     findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
 
-    good = page.rows.filter(pa.array(candidates & finite & possible)).sort_by("timestamp")
+    good = _in_time_order(_only(page.rows, candidates & finite & possible))
     good, findings[Finding.CONFLICT] = _unique(good, findings)
     misplaced = _bars_of(times[~on_grid & in_window & ~is_open], grid)
-    unusable = np.setdiff1d(np.concatenate([times[candidates], misplaced]), timestamps_ms(good))
+    all_good = good.num_rows == np.count_nonzero(candidates) and len(misplaced) == 0
+    unusable = (
+        misplaced if all_good else np.setdiff1d(np.concatenate([times[candidates], misplaced]), timestamps_ms(good))
+    )
 
     asked = grid.bars_in(window) if exchange.history_bars is None else exchange.history_bars
     is_exact = len(times) == asked and is_in_order and bool(np.all(sound))
@@ -137,7 +140,7 @@ def settle(checked: CheckedPage, wanted: list[TimeRange], grid: Timeframe, now: 
     if checked.answered is None:
         return Change(checked.rows.slice(0, 0), ())
     answered = list(intersect_all(wanted, [checked.answered]))
-    rows = pa.concat_tables([checked.rows.slice(0, 0), *(slice_range(checked.rows, part) for part in answered)])
+    rows = pa.concat_tables([slice_range(checked.rows, part) for part in answered] or [checked.rows.slice(0, 0)])
     rejected = list(intersect_all(answered, checked.rejected))
     clean = list(subtract(answered, rejected))
 
@@ -153,7 +156,8 @@ def settle(checked: CheckedPage, wanted: list[TimeRange], grid: Timeframe, now: 
         genuine_until = grid.floor(now - _GENUINE_AFTER)
         held = [part for part in clean if part.start < genuine_until]
         old = [TimeRange(part.start, min(part.end, genuine_until)) for part in held]
-        bars = list(join([*old, *intersect_all(clean, grid.runs(timestamps_ms(rows)))]))
+        young = list(subtract(clean, old))
+        bars = list(join([*old, *intersect_all(young, grid.runs(timestamps_ms(rows)))])) if young else old
         segments += [Segment(part, State.HELD) for part in bars]
         segments += [Segment(part, State.EMPTY, now, asks=1) for part in subtract(clean, bars)]
     return Change(rows, tuple(segments))
@@ -222,6 +226,17 @@ def _hull(opens_ms: npt.NDArray[np.int64], grid: Timeframe) -> TimeRange | None:
 def _bars_of(times_ms: npt.NDArray[np.int64], grid: Timeframe) -> npt.NDArray[np.int64]:
     """Return the open times of the bars in which these times lie."""
     return np.array([to_ms(grid.floor(from_ms(time))) for time in np.unique(times_ms).tolist()], np.int64)
+
+
+def _only(rows: pa.Table, keep: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return the rows to *keep*; all of them are not copied."""
+    return rows if keep.all() else rows.filter(pa.array(keep))
+
+
+def _in_time_order(rows: pa.Table) -> pa.Table:
+    """Return *rows* in time order; those that are in it are not copied."""
+    times = timestamps_ms(rows)
+    return rows if np.all(np.diff(times) >= 0) else rows.take(pa.array(np.argsort(times, kind="stable")))
 
 
 def _sanity(rows: pa.Table) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

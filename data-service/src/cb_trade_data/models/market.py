@@ -31,6 +31,11 @@ def timestamps_ms(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
     return np.asarray(rows.column("timestamp").to_numpy().view(np.int64))
 
 
+def _last_ms(rows: pa.Table) -> int:
+    last: int = rows.column("timestamp")[-1].value
+    return last
+
+
 def slice_range(rows: pa.Table, wanted: TimeRange) -> pa.Table:
     """Return the rows of *wanted* without copying them; *rows* must be in time order."""
     times = timestamps_ms(rows)
@@ -91,7 +96,12 @@ def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:
     """
     if fresh.num_rows == 0:
         return rows
-    old_times, fresh_times = timestamps_ms(rows), timestamps_ms(fresh)
+    if rows.num_rows == 0:
+        return fresh
+    fresh_times = timestamps_ms(fresh)
+    if fresh_times[0] > _last_ms(rows):  # as pages do that come in order
+        return pa.concat_tables([rows, fresh])
+    old_times = timestamps_ms(rows)
     first = int(np.searchsorted(old_times, fresh_times[0]))
     last = int(np.searchsorted(old_times, fresh_times[-1], side="right"))
     inside = rows.slice(first, last - first)

@@ -64,13 +64,16 @@ class _Layout:
 
 def _column(cells: list[Any]) -> pa.Array:
     """Return cells of one type, none of them missing; raises TypeError for others."""
+    if isinstance(cells[0], str):
+        column = pa.array(cells, pa.string())  # takes nothing else, but for None
+        if column.null_count:
+            raise TypeError("a missing cell")
+        return column
     kinds = set(map(type, cells))
     if kinds <= {int}:
         return pa.array(cells, pa.int64())
     if kinds <= {int, float}:
         return pa.array(cells, pa.float64())
-    if kinds == {str}:
-        return pa.array(cells, pa.string())
     raise TypeError(f"cells of {kinds}")
 
 

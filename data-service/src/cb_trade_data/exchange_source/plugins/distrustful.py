@@ -87,7 +87,7 @@ def _parts(answer: Any, depth: int) -> Iterator[Any]:
 
 
 def _candles(exchange: Any, ohlcvs: Any, market: Any) -> pa.Table:
-    if not isinstance(ohlcvs, list) or not all(row and isinstance(row, list | dict) for row in ohlcvs):
+    if not isinstance(ohlcvs, list) or not all(ohlcvs) or not set(map(type, ohlcvs)) <= {list, dict}:
         raise ccxt.BadResponse(f"{exchange.id} answered with something that is not candles")
     try:
         return candle_columns(ohlcvs, lambda candle: exchange.parse_ohlcv(candle, market))
