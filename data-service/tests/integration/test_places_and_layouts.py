@@ -52,6 +52,7 @@ async def test_cold_warm_and_after_a_restart(simulator, storage, timeframe):
         np.testing.assert_array_equal(reply.rows, truth)
     some = simulator.candles("BTC/USDT", timeframe, at("2024-02-01T00:00"), at("2024-02-01T10:00"))
     np.testing.assert_array_equal(part.rows, some)
+    assert len({reply.last["digest"] for reply in (cold, warm, again)}) == 1
     assert calls == 1 + PAGES[timeframe]
     assert simulator.calls.total == 0
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from unit_builders import assert_same_rows, bars, minute, minute_bars, minutes, series, span, table, utc
 
 from cb_trade_data.errors import ErrorCode, NewerFormatError, StorageUnavailableError, VersionConflictError
+from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.market import OHLCV_SCHEMA, upsert
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
@@ -352,6 +353,16 @@ class StorageContract:
             assert_same_rows(stored.rows, rows)
             assert stored.coverage == COVERAGE
             assert stored.version == written.version is not None
+
+    async def test_the_digests_of_the_rows_are_kept_with_them(self, storage, twin):
+        await write(storage, known([*range(5), *range(1500, 1510)]))
+
+        for wanted in (None, minutes(0, 1)):
+            stored = await twin.read_partition(PARTITION, wanted)
+
+            assert stored.digests == unit_digests(minute_bars([*range(5), *range(1500, 1510)]), MINUTES)
+            assert len(stored.digests) == 3
+        assert stored.with_changes([Change(minute_bars([3], 7.0), (held(3, 4),))]).digests == {}
 
     async def test_one_object_commits_rows_and_coverage(self, storage, around):
         """Without it nothing is there, whatever else lies about."""

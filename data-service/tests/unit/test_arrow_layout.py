@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, table
 
 from cb_trade_data.errors import NewerFormatError
+from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
@@ -29,6 +30,7 @@ COVERAGE = Coverage(
     )
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(20)), COVERAGE)
+STORED_DIGESTS = unit_digests(STORED.rows, PARTITION.series)
 DATA = LAYOUT.encode(STORED).to_pybytes()
 METADATA = dict(pa.ipc.open_file(DATA).schema.metadata)
 
@@ -173,7 +175,11 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
             stored = decode(bytes(damaged))
         except ValueError:
             continue
-        if not stored.rows.equals(STORED.rows) or stored.coverage != COVERAGE:
+        if (
+            not stored.rows.equals(STORED.rows)
+            or stored.coverage != COVERAGE
+            or stored.digests not in ({}, STORED_DIGESTS)
+        ):
             wrong.append(place)
 
     assert wrong == []

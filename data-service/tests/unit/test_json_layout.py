@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, table, utc
 
 from cb_trade_data.errors import NewerFormatError
+from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment, State
@@ -29,6 +30,7 @@ COVERAGE = Coverage(
     )
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(6)), COVERAGE)
+STORED_DIGESTS = unit_digests(STORED.rows, PARTITION.series)
 PLAN = LAYOUT.plan_entries(STORED, STORED.rows, None)
 ENTRIES = PLAN.documents
 COMMIT = LAYOUT.encode(STORED, PLAN.paths)
@@ -216,7 +218,11 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(damaged, bit
                 stored = decode(entries=ENTRIES | {damaged: bytes(flipped)})
         except ValueError:
             continue
-        if not stored.rows.combine_chunks().equals(STORED.rows) or stored.coverage != COVERAGE:
+        if (
+            not stored.rows.combine_chunks().equals(STORED.rows)
+            or stored.coverage != COVERAGE
+            or stored.digests not in ({}, STORED_DIGESTS)
+        ):
             wrong.append(place)
 
     assert wrong == []

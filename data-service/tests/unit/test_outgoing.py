@@ -155,7 +155,7 @@ def test_cutting_keeps_every_row_once_and_no_chunk_is_empty_or_too_large(rows, c
 
 
 def test_a_complete_message_tells_what_the_answer_was_made_of():
-    receipt = Receipt(rows_from_storage=5, rows_from_exchange=7, exchange_calls=2)
+    receipt = Receipt(rows_from_storage=5, rows_from_exchange=7, exchange_calls=2, digest="v1:00ff")
     receipt.enter(
         [
             Segment(minutes(0, 5), State.HELD),
@@ -186,6 +186,7 @@ def test_a_complete_message_tells_what_the_answer_was_made_of():
         "request_id": "r1",
         "rows": 12,
         "chunks": 1,
+        "digest": "v1:00ff",
         "coverage": [held, empty, failed],
         "coverage_truncated": False,
         "gaps": [empty, failed],

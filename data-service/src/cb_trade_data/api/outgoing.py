@@ -70,6 +70,7 @@ def historical_data_complete(request_id: str, *, rows: int, chunks: int, receipt
         request_id,
         rows=rows,
         chunks=chunks,
+        digest=receipt.digest,
         coverage=segments_json(receipt.coverage),
         coverage_truncated=receipt.is_truncated,
         gaps=segments_json(receipt.gaps),

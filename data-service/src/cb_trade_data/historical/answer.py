@@ -15,6 +15,7 @@ from cb_trade_data.historical.flight import Flight, Want
 from cb_trade_data.historical.planning import missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -72,6 +73,7 @@ class Answer:
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = 0 if listed is None else series.grid.bars_in(listed)
         self.receipt = Receipt()
+        self._digest = AnswerDigest(series)
 
     async def batches(self) -> AsyncGenerator[pa.Table, None]:
         """Yield the rows in time order, unique. To be closed (`aclosing`) when left early.
@@ -84,6 +86,7 @@ class Answer:
             async with aclosing(self._parts()) as batches:
                 async for rows in batches:
                     yield rows
+            self.receipt.digest = self._digest.text()
         finally:
             self._leave_ahead()
 
@@ -138,6 +141,7 @@ class Answer:
         self.receipt.rows_from_storage += rows.num_rows
         self._enter(part, stored.coverage)
         if rows.num_rows:
+            self._digest.add(part, rows, stored.digests)
             yield rows
 
     def _join(self, partition: Partition, part: TimeRange, bars_after: int) -> _Wait:
@@ -158,6 +162,7 @@ class Answer:
                     self._enter(stretch, flight.state.coverage, want.failures)
                     delivered += rows.num_rows
                     if rows.num_rows:
+                        self._digest.add(stretch, rows)
                         self._look_ahead(wait.part, rest)
                         yield rows
             self.receipt.rows_from_exchange += want.rows_fetched

@@ -22,6 +22,7 @@ class Receipt:
         exchange_calls: Calls for the pages of this answer, shared ones included; markets, clock and listing apart.
         coverage: What is known of the range, oldest first; at most `SEGMENTS_MAX` segments, see `is_truncated`.
         gaps: Where there may be rows that were not delivered, oldest first; at most as many.
+        digest: Of the rows that were delivered, see `models.digest`.
     """
 
     rows_from_storage: int = 0
@@ -30,6 +31,7 @@ class Receipt:
     coverage: list[Segment] = field(default_factory=list)
     gaps: list[Segment] = field(default_factory=list)
     is_truncated: bool = False
+    digest: str = ""
 
     def enter(self, segments: Iterable[Segment], failures: Iterable[Segment] = ()) -> None:
         """Add what is known of the stretch that follows what was entered before.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -35,12 +35,15 @@ class StoredPartition:
 
     Attributes:
         version: Names the stored object this was read from; None where there is none yet.
+        digests: Of each unit of time that has rows in that object, by its first millisecond, see `models.digest`; empty
+            where they are not known.
     """
 
     partition: Partition
     rows: pa.Table
     coverage: Coverage = field(default_factory=Coverage)
     version: str | None = None
+    digests: Mapping[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, partition: Partition) -> StoredPartition:
@@ -55,7 +58,7 @@ class StoredPartition:
         # Page by page, the pages of a month would have the month gone through a hundred times.
         rows = upsert(self.rows, union([change.rows for change in changes]))
         segments = chain.from_iterable(change.segments for change in changes)
-        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments))
+        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments), digests={})
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""
@@ -66,7 +69,7 @@ class StoredPartition:
     def since(self, start: datetime) -> StoredPartition:
         """Return what is left once everything before *start*, an instant of the partition, is forgotten."""
         kept = TimeRange(start, self.partition.range.end)
-        return replace(self, rows=self.rows_in(kept), coverage=Coverage(tuple(self.coverage.within(kept))))
+        return replace(self, rows=self.rows_in(kept), coverage=Coverage(tuple(self.coverage.within(kept))), digests={})
 
     @property
     def oldest(self) -> datetime | None:

@@ -15,6 +15,7 @@ from cb_trade_data.storage.housekeeping.findings import FindingKind
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.verification import Report, count_partitions, verify
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts import metadata
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.series_facts import SeriesFacts
 
@@ -104,6 +105,17 @@ async def test_rows_that_make_no_sense_are_found_although_their_checksums_match(
     report = await verified(fresh)
 
     assert found(report) == [(FindingKind.ROWS_NOT_HELD, around.path_of(form.commit_end))]
+    assert report.findings[0].count == 2
+
+
+async def test_digests_that_are_not_those_of_the_rows_are_found(storage, fresh, form, around, monkeypatch):
+    monkeypatch.setattr(metadata, "unit_digests", lambda rows, series: {0: b"wrong"})
+    await write(storage, known([0, 1]))
+    monkeypatch.undo()
+
+    report = await verified(fresh)
+
+    assert found(report) == [(FindingKind.WRONG_DIGEST, around.path_of(form.commit_end))]
     assert report.findings[0].count == 2
 
 

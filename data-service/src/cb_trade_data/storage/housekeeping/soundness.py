@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.storage.coverage import State
@@ -36,6 +37,9 @@ def flaws(stored: StoredPartition, path: str) -> Iterator[Finding]:
     for kind, is_wrong in wrong_rows.items():
         if count := int(is_wrong.sum()):
             yield Finding(kind, path, f"the first at {_instant(int(times[is_wrong.argmax()]))}", count)
+    actual = unit_digests(stored.rows, stored.partition.series) if stored.digests else {}
+    if wrong := [start_ms for start_ms, _ in actual.items() ^ stored.digests.items()]:
+        yield Finding(FindingKind.WRONG_DIGEST, path, f"the first from {_instant(min(wrong))}", len(set(wrong)))
     yield from _coverage_flaws(stored, path)
 
 

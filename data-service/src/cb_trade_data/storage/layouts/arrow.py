@@ -30,7 +30,7 @@ class ArrowLayout(RowsInside):
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
-        metadata = ObjectMetadata.of(sliced(stored.rows, _BATCH_ROWS), stored.coverage)
+        metadata = ObjectMetadata.of(stored, sliced(stored.rows, _BATCH_ROWS))
         schema = stored.rows.schema.with_metadata(metadata.to_key_values())
         batches = [
             batch.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata)
@@ -73,7 +73,7 @@ class ArrowLayout(RowsInside):
             raise ValueError(str(error)) from error
         rows = rows.replace_schema_metadata(None)
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
-        return StoredPartition(partition, rows, metadata.coverage, stored.version)
+        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests)
 
 
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: pa.NativeFile) -> None:

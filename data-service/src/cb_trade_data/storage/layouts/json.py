@@ -56,7 +56,7 @@ class JsonLayout:
         days = list(_by_day(stored.rows))
         names = iter(map(self.paths.entry_name, entry_paths))
         entries = tuple(tuple(islice(names, day.num_rows)) for day in days)
-        pairs = ObjectMetadata.of(days, stored.coverage, entries).to_key_values()
+        pairs = ObjectMetadata.of(stored, days, entries).to_key_values()
         # Every value but the checksum is JSON already: a document that people can read.
         document = {
             name.decode(): value.decode() if name == CHECKSUM_KEY else orjson.Fragment(value)
@@ -100,7 +100,7 @@ class JsonLayout:
         rows = _rows(paths, entries, SCHEMAS[partition.series.kind])
         # At every read: entries may change while the object that names them, and with it the version, does not.
         metadata.verify(rows, numbers, stored.path, stored.version, Verified())
-        return StoredPartition(partition, rows, metadata.coverage, stored.version)
+        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests)
 
     def _paths_of(self, partition: Partition, metadata: ObjectMetadata, days: range) -> list[str]:
         paths: list[str] = []

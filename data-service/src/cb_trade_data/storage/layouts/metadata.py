@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
 import pyarrow as pa
 
+from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
@@ -16,11 +17,13 @@ from cb_trade_data.storage import formats
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.formats import FORMAT, FORMAT_KEY, reader_for
 from cb_trade_data.storage.integrity import Verified, bytes_checksum, rows_checksum
+from cb_trade_data.storage.stored_partition import StoredPartition
 
 _FORMAT_KEY: Final = FORMAT_KEY.encode()
 _COVERAGE_KEY: Final = b"cb_trade.coverage"
 _BATCHES_KEY: Final = b"cb_trade.batches"
 _ENTRIES_KEY: Final = b"cb_trade.entries"
+_DIGESTS_KEY: Final = b"cb_trade.digests"
 CHECKSUM_KEY: Final = formats.CHECKSUM_KEY.encode()
 
 
@@ -45,18 +48,22 @@ class ObjectMetadata:
 
     Attributes:
         entries: Where rows lie in entries of their own: for each batch the names of them, in the order of its rows.
+        digests: Of each unit of time that has rows, by its first millisecond, see `models.digest`; none where the
+            object was written before there were any.
     """
 
     coverage: Coverage
     batches: tuple[BatchEntry, ...]
     entries: tuple[tuple[str, ...], ...] = ()
+    digests: Mapping[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, batches: Iterable[pa.Table], coverage: Coverage, entries: tuple[tuple[str, ...], ...] = ()
+        cls, stored: StoredPartition, batches: Iterable[pa.Table], entries: tuple[tuple[str, ...], ...] = ()
     ) -> ObjectMetadata:
-        """Describe *batches*: in time order, none empty."""
-        return cls(coverage, tuple(_describe(batch) for batch in batches), entries)
+        """Describe *stored*, the rows of which are cut into *batches*: in time order, none empty."""
+        described = tuple(_describe(batch) for batch in batches)
+        return cls(stored.coverage, described, entries, unit_digests(stored.rows, stored.partition.series))
 
     @property
     def rows(self) -> int:
@@ -95,7 +102,7 @@ class ObjectMetadata:
             ),
             **({_ENTRIES_KEY: orjson.dumps(self.entries)} if self.entries else {}),
         }
-        return pairs | {CHECKSUM_KEY: _checksum(FORMAT, pairs)}
+        return pairs | {CHECKSUM_KEY: _checksum(FORMAT, pairs), _DIGESTS_KEY: _write_digests(self.digests)}
 
     @classmethod
     def from_key_values(cls, pairs: Mapping[bytes, bytes] | None, path: str) -> ObjectMetadata:
@@ -126,9 +133,23 @@ def _read_format_1(pairs: Mapping[bytes, bytes]) -> ObjectMetadata:
     try:
         index = tuple(BatchEntry(*entry) for entry in orjson.loads(pairs[_BATCHES_KEY]))
         names = tuple(tuple(map(str, batch)) for batch in orjson.loads(pairs.get(_ENTRIES_KEY, b"[]")))
-        return ObjectMetadata(Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])), index, names)
+        digests = _read_digests(pairs[_DIGESTS_KEY]) if _DIGESTS_KEY in pairs else {}
+        return ObjectMetadata(Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])), index, names, digests)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an index of batches: {error}") from error
+
+
+def _write_digests(digests: Mapping[int, bytes]) -> bytes:
+    units = [[start_ms, digest.hex()] for start_ms, digest in digests.items()]
+    # With a checksum of their own: those who do not know of digests check all else as they always did.
+    return orjson.dumps({"units": units, "checksum": bytes_checksum(orjson.dumps(units))})
+
+
+def _read_digests(written: bytes) -> Mapping[int, bytes]:
+    document = orjson.loads(written)
+    if document["checksum"] != bytes_checksum(orjson.dumps(document["units"])):
+        raise ValueError("the checksum of the digests does not match them")
+    return {int(start_ms): bytes.fromhex(text) for start_ms, text in document["units"]}
 
 
 def sliced(rows: pa.Table, batch_rows: int) -> Iterator[pa.Table]:

@@ -36,7 +36,7 @@ class ParquetLayout(RowsInside):
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
-        metadata = ObjectMetadata.of(sliced(stored.rows, _ROW_GROUP_ROWS), stored.coverage)
+        metadata = ObjectMetadata.of(stored, sliced(stored.rows, _ROW_GROUP_ROWS))
         sink = pa.BufferOutputStream()
         pq.write_table(
             stored.rows.replace_schema_metadata(metadata.to_key_values()),
@@ -79,7 +79,7 @@ class ParquetLayout(RowsInside):
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
-        return StoredPartition(partition, rows, metadata.coverage, stored.version)
+        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests)
 
     def _open(self, partition: Partition, stored: StoredObject) -> tuple[pq.ParquetFile, ObjectMetadata]:
         """Return the file, and what it says about itself: looked into once while the place keeps the object."""

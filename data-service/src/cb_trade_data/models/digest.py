@@ -1,0 +1,105 @@
+"""The digest of an answer: what was delivered, whatever the format, the chunks and the files it came from.
+
+Version 1: SHA-256 over the digests of its units in time order. A unit is a UTC day where bars last less than an hour,
+else a UTC year; one without rows has no digest. The digest of a unit is the SHA-256 of its rows, column by column in
+the order of the schema: times as milliseconds since the epoch in little-endian int64, numbers as little-endian float64,
+with one NaN for all and 0.0 for -0.0. Part of the wire's contract: clients compute it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cb_trade_data.models.instants import to_ms_ceil
+from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+
+VERSION: Final = "v1"
+
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 86_400_000
+_NOTHING: Final[Mapping[int, bytes]] = MappingProxyType({})
+
+
+class AnswerDigest:
+    """Takes in the rows of an answer as they are delivered; holds on to those of one unit at most."""
+
+    def __init__(self, series: Series) -> None:
+        self._series = series
+        self._units = sha256()
+        self._open: list[pa.Table] = []  # of the unit that may go on
+        self._open_start_ms: int | None = None
+
+    def add(self, stretch: TimeRange, rows: pa.Table, known: Mapping[int, bytes] = _NOTHING) -> None:
+        """Add the rows of a stretch of time that follows those added before.
+
+        Args:
+            known: Digests of units, by their first millisecond: of all the rows that there are of each in storage, from
+                where *rows* are. Of a unit that reaches beyond *stretch* it is not used.
+        """
+        stretch_start_ms, stretch_end_ms = to_ms_ceil(stretch.start), to_ms_ceil(stretch.end)
+        for start_ms, end_ms, part in _units(rows, self._series):
+            if start_ms != self._open_start_ms:
+                self._close()
+            digest = known.get(start_ms) if stretch_start_ms <= start_ms and end_ms <= stretch_end_ms else None
+            if digest is not None:
+                self._units.update(digest)
+            else:
+                self._open.append(part)
+                self._open_start_ms = start_ms
+
+    def text(self) -> str:
+        """Return the digest of all that was added; nothing can be added afterwards."""
+        self._close()
+        return f"{VERSION}:{self._units.hexdigest()}"
+
+    def _close(self) -> None:
+        if self._open:
+            self._units.update(_digest(pa.concat_tables(self._open)))
+        self._open, self._open_start_ms = [], None
+
+
+def unit_digests(rows: pa.Table, series: Series) -> dict[int, bytes]:
+    """Return the digest of each unit of which *rows*, in time order, has any, by the unit's first millisecond."""
+    return {start_ms: _digest(part) for start_ms, _, part in _units(rows, series)}
+
+
+def _units(rows: pa.Table, series: Series) -> Iterator[tuple[int, int, pa.Table]]:
+    """Yield the start, the end and the rows of each unit that has any, oldest first; the end is exclusive."""
+    if rows.num_rows == 0:
+        return
+    times = timestamps_ms(rows)
+    borders = _borders_ms(int(times[0]), int(times[-1]), series)
+    places = np.searchsorted(times, borders).tolist()
+    for (start_ms, end_ms), (first, last) in zip(pairwise(borders.tolist()), pairwise(places), strict=True):
+        if last > first:
+            yield start_ms, end_ms, rows.slice(first, last - first)
+
+
+def _borders_ms(first_ms: int, last_ms: int, series: Series) -> npt.NDArray[np.int64]:
+    """Return the starts of the units from that of *first_ms* to the one after that of *last_ms*."""
+    if series.grid.duration_ms < _HOUR_MS:
+        return np.arange(first_ms // _DAY_MS, last_ms // _DAY_MS + 2, dtype=np.int64) * _DAY_MS
+    first, last = np.array([first_ms, last_ms], "datetime64[ms]").astype("datetime64[Y]").astype(np.int64).tolist()
+    years = np.arange(first, last + 2).astype("datetime64[Y]")
+    return years.astype("datetime64[ms]").astype(np.int64)
+
+
+def _digest(rows: pa.Table) -> bytes:
+    hashed = sha256(timestamps_ms(rows).astype("<i8", copy=False).data)
+    for name in rows.schema.names[1:]:
+        numbers = rows.column(name).to_numpy() + 0.0  # which makes 0.0 of -0.0
+        is_nan = np.isnan(numbers)
+        if is_nan.any():
+            numbers[is_nan] = np.nan
+        hashed.update(numbers.astype("<f8", copy=False).data)
+    return hashed.digest()
