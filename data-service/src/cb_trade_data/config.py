@@ -90,6 +90,19 @@ class StorageSettings(_Section):
         description="The files: `parquet`, readable by any engine; `arrow`, the fastest; `json`, a document per row.",
     )
     root: Path = Field(Path("data"), description="The folder of the `local` backend; made when first written to.")
+    cache_max_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=0,
+        description="How much of what was read is kept in memory, ready to be sent: 48 bytes a bar, all clients "
+        "together. `0` keeps nothing.",
+    )
+    recheck_after_ms: int | None = Field(
+        None,
+        ge=0,
+        le=60_000,
+        description="How long what is kept is taken for the newest version without looking whether another process has "
+        "stored a newer one. Default: 20 for `local`, 1000 for `azure`, where each look is a request.",
+    )
     azure: AzureSettings = Field(default_factory=AzureSettings)
 
     @model_validator(mode="before")

@@ -35,6 +35,7 @@ from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.object_storage import ObjectStorage
 
+_RECHECK_AFTER_MS: Final = {"local": 20, "azure": 1_000}
 _LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
 
 
@@ -48,7 +49,11 @@ def create_app(
         limits: What a connection may do; None for the usual.
         stopwatch: What the patience with exchanges is counted by; None for real seconds.
     """
-    storage = StorageManagerImpl(create_storage(settings.storage))
+    storage = StorageManagerImpl(
+        create_storage(settings.storage),
+        cache_max_bytes=settings.storage.cache_max_bytes,
+        recheck_after_secs=_recheck_after_ms(settings.storage) / 1000,
+    )
     source = DataSourceConnectorImpl(_exchange_registry(settings), stopwatch=stopwatch)
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
@@ -72,6 +77,12 @@ def create_app(
     app.include_router(v1_router(auth, manager, source))
     app.include_router(websocket_router(auth, manager, limits or ConnectionLimits(), utc_now))
     return app
+
+
+def _recheck_after_ms(settings: StorageSettings) -> int:
+    if settings.recheck_after_ms is not None:
+        return settings.recheck_after_ms
+    return _RECHECK_AFTER_MS[settings.backend]
 
 
 def create_storage(settings: StorageSettings) -> ObjectStorage:

@@ -168,6 +168,11 @@ class RunningService:
             yield Client(connection)
 
 
+def _always_looked_at(storage: StorageSettings) -> StorageSettings:
+    """Return the settings with which what tests do to storage behind a service's back is seen at once."""
+    return storage.model_copy(update={"recheck_after_ms": storage.recheck_after_ms or 0})
+
+
 @asynccontextmanager
 async def running_service(
     storage: Path | StorageSettings,
@@ -184,7 +189,7 @@ async def running_service(
     addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
     settings = Settings(
         _env_file=None,
-        storage=StorageSettings(root=storage) if isinstance(storage, Path) else storage,
+        storage=_always_looked_at(StorageSettings(root=storage) if isinstance(storage, Path) else storage),
         auth=AuthSettings(secret=SECRET),
         exchanges={name: ExchangeSettings(base_url=HttpUrl(address)) for name, address in addresses.items()},
     )

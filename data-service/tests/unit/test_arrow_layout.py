@@ -11,6 +11,7 @@ from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minut
 
 from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.digest import unit_digests
+from cb_trade_data.models.frame import FRAME_ROWS, framed
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.time_range import TimeRange
@@ -39,6 +40,12 @@ floats = st.floats(allow_nan=False)
 
 def decode(data: pa.Buffer | bytes, wanted: TimeRange | None = None) -> StoredPartition:
     return LAYOUT.decode(PARTITION, StoredObject("part", pa.py_buffer(data), "v1"), (), wanted, Verified())
+
+
+def streamed(stored: StoredPartition) -> pa.Table:
+    """Return the rows as a client reads them from the frames."""
+    messages = [stored.rows.schema.serialize(), *(frame.message for frame in stored.frames)]
+    return pa.ipc.open_stream(b"".join(map(bytes, messages))).read_all()
 
 
 def foreign(rows: pa.Table, metadata: dict[bytes, bytes] | None) -> bytes:
@@ -179,6 +186,7 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
             not stored.rows.equals(STORED.rows)
             or stored.coverage != COVERAGE
             or stored.digests not in ({}, STORED_DIGESTS)
+            or not streamed(stored).equals(STORED.rows)
         ):
             wrong.append(place)
 
@@ -190,3 +198,21 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
 def test_a_later_format_is_told_from_damage_whatever_it_holds(metadata, columns):
     with pytest.raises(NewerFormatError):
         decode(foreign(STORED.rows.select(columns), {**metadata, b"cb_trade.format": b"2"}))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [(None, [0, 1, 2]), (minutes(FRAME_ROWS, FRAME_ROWS + 1), [1]), (minutes(99_000, 99_001), [])],
+)
+def test_the_frames_of_rows_are_the_bytes_in_the_file(wanted, numbers):
+    all_rows = minute_bars(range(2 * FRAME_ROWS + 5))
+    data = LAYOUT.encode(StoredPartition(PARTITION, all_rows, COVERAGE))
+
+    stored = decode(data, wanted)
+
+    expected = framed(all_rows).frames
+    assert [each.message for each in stored.frames] == [expected[number].message for number in numbers]
+    for frame in stored.frames:
+        assert data.address <= frame.message.address < data.address + data.size
+        batch = pa.ipc.read_record_batch(frame.message, all_rows.schema)
+        assert_same_rows(pa.table(batch), stored.rows.slice(frame.first, frame.rows).combine_chunks())

@@ -145,6 +145,11 @@ class IRawDataStorage(ABC):
 
     @property
     @abstractmethod
+    def has_rows_apart(self) -> bool:
+        """Whether each row has to be fetched by itself, so that a part of a partition costs less than all of it."""
+
+    @property
+    @abstractmethod
     def damaged_objects(self) -> int:
         """How many objects were found damaged and set aside since the start."""
 

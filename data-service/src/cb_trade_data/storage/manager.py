@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,6 +18,7 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.failures import Failures
 from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage, IStorageManager, PartitionLock
+from cb_trade_data.storage.partition_cache import PartitionCache
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -29,8 +31,15 @@ _BEFORE_ALL_ROWS: Final = TimeRange(EVER.start - timedelta(days=1), EVER.start)
 class StorageManagerImpl(IStorageManager):
     """Optimistic: a change is written over what it was made for; if that has changed, it is read, merged, retried."""
 
-    def __init__(self, storage: IRawDataStorage) -> None:
+    def __init__(self, storage: IRawDataStorage, *, cache_max_bytes: int = 0, recheck_after_secs: float = 0.0) -> None:
+        """
+        Args:
+            storage: Where everything is.
+            cache_max_bytes: How much of it may be kept in memory.
+            recheck_after_secs: How long what was read is taken for the newest version without looking.
+        """
         self._storage = storage
+        self._cache = PartitionCache(cache_max_bytes, recheck_after_secs)
         self._reads = Failures("read")
         self._writes = Failures("write")
         self._restated_rows = 0
@@ -38,7 +47,13 @@ class StorageManagerImpl(IStorageManager):
     async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read`."""
         with self._reads.noted(str(partition)):
-            return await self._storage.read_partition(partition, wanted)
+            if wanted is not None and self._storage.has_rows_apart:
+                return await self._storage.read_partition(partition, wanted)
+            return await self._cache.get(
+                partition,
+                partial(self._storage.partition_version, partition),
+                partial(self._storage.read_partition, partition),
+            )
 
     async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read_if_possible`."""
@@ -49,11 +64,14 @@ class StorageManagerImpl(IStorageManager):
     async def version(self, partition: Partition) -> str | None:
         """See `IStorageManager.version`."""
         with self._reads.noted(str(partition)):
-            return await self._storage.partition_version(partition)
+            version = await self._storage.partition_version(partition)
+        self._cache.expect(partition, version)
+        return version
 
     async def coverage(self, partition: Partition) -> Coverage:
         """See `IStorageManager.coverage`."""
-        return (await self.read(partition, _BEFORE_ALL_ROWS)).coverage
+        with self._reads.noted(str(partition)):
+            return (await self._storage.read_partition(partition, _BEFORE_ALL_ROWS)).coverage
 
     async def list_series(self, exchange: str | None = None) -> Mapping[Series, Sequence[Partition]]:
         """See `IStorageManager.list_series`."""
@@ -71,6 +89,7 @@ class StorageManagerImpl(IStorageManager):
                 try:
                     fresh = differing(news, base.rows)
                     stored = await self._storage.write_partition(base.with_changes(changes), fresh)
+                    self._cache.drop(base.partition)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(base.partition))
                     base = await self._storage.read_partition(base.partition)

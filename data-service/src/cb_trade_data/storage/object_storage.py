@@ -186,6 +186,11 @@ class ObjectStorage(IRawDataStorage):
         return await self.try_lock_object(self._paths.part_path(partition))
 
     @property
+    def has_rows_apart(self) -> bool:
+        """See `IRawDataStorage.has_rows_apart`."""
+        return self._layout.has_entries
+
+    @property
     def damaged_objects(self) -> int:
         """See `IRawDataStorage.damaged_objects`."""
         return self._damaged_objects

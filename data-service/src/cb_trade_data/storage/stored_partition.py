@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from cb_trade_data.models.instants import from_ms
-from cb_trade_data.models.market import SCHEMAS, slice_range, union, upsert
+from cb_trade_data.models.frame import Frame, Stretch, framed
+from cb_trade_data.models.instants import from_ms, to_ms_ceil
+from cb_trade_data.models.market import SCHEMAS, timestamps_ms, union, upsert
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
@@ -37,6 +41,7 @@ class StoredPartition:
         version: Names the stored object this was read from; None where there is none yet.
         digests: Of each unit of time that has rows in that object, by its first millisecond, see `models.digest`; empty
             where they are not known.
+        frames: Of those rows that lie in some.
     """
 
     partition: Partition
@@ -44,6 +49,7 @@ class StoredPartition:
     coverage: Coverage = field(default_factory=Coverage)
     version: str | None = None
     digests: Mapping[int, bytes] = field(default_factory=dict)
+    frames: tuple[Frame, ...] = ()
 
     @classmethod
     def empty(cls, partition: Partition) -> StoredPartition:
@@ -58,18 +64,43 @@ class StoredPartition:
         # Page by page, the pages of a month would have the month gone through a hundred times.
         rows = upsert(self.rows, union([change.rows for change in changes]))
         segments = chain.from_iterable(change.segments for change in changes)
-        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments), digests={})
+        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments), digests={}, frames=())
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""
         if wanted.covers(self.partition.range):
             return self.rows
-        return slice_range(self.rows, wanted)
+        first, end = self._places(wanted)
+        return self.rows.slice(first, end - first)
+
+    def stretch(self, wanted: TimeRange) -> Stretch:
+        """Return the rows of *wanted*, in time order, with the frames of them, without copying any."""
+        whole = Stretch(self.rows, self.frames)
+        if wanted.covers(self.partition.range):
+            return whole
+        first, end = self._places(wanted)
+        return whole.slice(first, end - first)
+
+    def framed(self) -> StoredPartition:
+        """Return the same, with all of its rows in frames."""
+        if self.frames or self.rows.num_rows == 0:
+            return self
+        stretch = framed(self.rows)
+        return replace(self, rows=stretch.rows, frames=stretch.frames)
 
     def since(self, start: datetime) -> StoredPartition:
         """Return what is left once everything before *start*, an instant of the partition, is forgotten."""
         kept = TimeRange(start, self.partition.range.end)
-        return replace(self, rows=self.rows_in(kept), coverage=Coverage(tuple(self.coverage.within(kept))), digests={})
+        coverage = Coverage(tuple(self.coverage.within(kept)))
+        return StoredPartition(self.partition, self.rows_in(kept), coverage, self.version)
+
+    def _places(self, wanted: TimeRange) -> tuple[int, int]:
+        first, end = np.searchsorted(self._times_ms, [to_ms_ceil(wanted.start), to_ms_ceil(wanted.end)]).tolist()
+        return first, end
+
+    @cached_property
+    def _times_ms(self) -> npt.NDArray[np.int64]:
+        return timestamps_ms(self.rows)  # which copies them where they are in several pieces
 
     @property
     def oldest(self) -> datetime | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 import pyarrow as pa
 
+from cb_trade_data.models.frame import FRAME_ROWS, Frame
 from cb_trade_data.models.market import SCHEMAS
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
@@ -17,8 +19,7 @@ from cb_trade_data.storage.layouts.metadata import ObjectMetadata, sliced
 from cb_trade_data.storage.path_utility import HivePaths
 from cb_trade_data.storage.stored_partition import StoredPartition
 
-# 393 kB a batch: under the 1 MiB that every message on the wire keeps to.
-_BATCH_ROWS: Final = 8_192
+_MAGIC_BYTES: Final = 8  # with their padding
 
 
 class ArrowLayout(RowsInside):
@@ -30,11 +31,11 @@ class ArrowLayout(RowsInside):
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
-        metadata = ObjectMetadata.of(stored, sliced(stored.rows, _BATCH_ROWS))
+        metadata = ObjectMetadata.of(stored, sliced(stored.rows, FRAME_ROWS))
         schema = stored.rows.schema.with_metadata(metadata.to_key_values())
         batches = [
             batch.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata)
-            for batch in sliced(stored.rows, _BATCH_ROWS)
+            for batch in sliced(stored.rows, FRAME_ROWS)
         ]
         size = pa.MockOutputStream()
         _write(batches, schema, size)
@@ -68,12 +69,32 @@ class ArrowLayout(RowsInside):
             if file.num_record_batches != len(metadata.batches):
                 raise ValueError("the record batches are not those that the metadata lists")
             numbers = metadata.overlapping(wanted)
-            rows = pa.Table.from_batches([file.get_batch(number) for number in numbers], file.schema)
-        except (pa.ArrowException, OSError) as error:
+            # The checksums are compared with what these bytes say, and these bytes are what is sent: not what the
+            # file's own index makes of them.
+            messages = list(_messages(stored.data, numbers))
+            batches = [pa.ipc.read_record_batch(message, schema) for message in messages]
+        except (pa.ArrowException, OSError, EOFError) as error:
             raise ValueError(str(error)) from error
-        rows = rows.replace_schema_metadata(None)
+        rows = pa.Table.from_batches(batches, schema)
+        ends = accumulate(batch.num_rows for batch in batches)
+        frames = tuple(
+            Frame(end - batch.num_rows, batch.num_rows, message)
+            for end, batch, message in zip(ends, batches, messages, strict=True)
+        )
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
-        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests)
+        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests, frames)
+
+
+def _messages(data: pa.Buffer, numbers: range) -> Iterator[pa.Buffer]:
+    """Yield the messages of those record batches of a file, as they lie in it."""
+    reader = pa.BufferReader(data)
+    reader.seek(_MAGIC_BYTES)
+    for _ in range(1 + numbers.start):  # the schema comes first
+        pa.ipc.read_message(reader)
+    for _ in numbers:
+        start = reader.tell()
+        pa.ipc.read_message(reader)
+        yield data.slice(start, reader.tell() - start)
 
 
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: pa.NativeFile) -> None:

@@ -1,0 +1,68 @@
+"""Frames: record batches as the bytes that they are on the wire, in memory and in files of the `arrow` layout.
+
+A frame is an encapsulated message of the Arrow IPC format, https://arrow.apache.org/docs/format/Columnar.html. The
+frames of an answer, behind its schema, are one IPC stream, whoever cut them and wherever they lay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pyarrow as pa
+
+#: 393 kB of bars: under the 1 MiB that every message on the wire keeps to.
+FRAME_ROWS: Final = 8_192
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The bytes of some of a table's rows.
+
+    Attributes:
+        first: Number of the first of these rows in the table.
+        rows: How many they are.
+        message: One encapsulated record batch message, not compressed.
+    """
+
+    first: int
+    rows: int
+    message: pa.Buffer
+
+    @property
+    def end(self) -> int:
+        """Number of the row after the last one."""
+        return self.first + self.rows
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows in time order, and the frames that there are of them.
+
+    Attributes:
+        frames: In order, none overlapping another; they need not hold all of the rows.
+    """
+
+    rows: pa.Table
+    frames: tuple[Frame, ...] = ()
+
+    def slice(self, first: int, rows: int) -> Stretch:
+        """Return so many rows from number *first* on, with those frames that lie wholly in them."""
+        inside = (each for each in self.frames if first <= each.first and each.end <= first + rows)
+        return Stretch(self.rows.slice(first, rows), tuple(replace(each, first=each.first - first) for each in inside))
+
+
+def framed(rows: pa.Table) -> Stretch:
+    """Return the same rows as one stretch of frames: they lie in the frames, and only there."""
+    batches, frames = [], []
+    for first in range(0, rows.num_rows, FRAME_ROWS):
+        message = frame_of(rows.slice(first, FRAME_ROWS))
+        batches.append(pa.ipc.read_record_batch(message, rows.schema))
+        frames.append(Frame(first, batches[-1].num_rows, message))
+    return Stretch(pa.Table.from_batches(batches, rows.schema), tuple(frames))
+
+
+def frame_of(rows: pa.Table) -> pa.Buffer:
+    """Return rows, at least one, as one message."""
+    (batch,) = rows.combine_chunks().to_batches()
+    return batch.serialize()
