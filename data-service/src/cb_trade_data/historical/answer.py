@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
-from cb_trade_data.historical.flight import Flight, Want
+from cb_trade_data.historical.flight import Flight
+from cb_trade_data.historical.page_order import Want
 from cb_trade_data.historical.planning import missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.receipt import Receipt

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -17,16 +17,14 @@ import structlog
 
 from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, StorageUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector, Page
-from cb_trade_data.historical.planning import missing, pages
+from cb_trade_data.historical.knowledge import Knowledge
+from cb_trade_data.historical.page_order import PageOrder, Want
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
-from cb_trade_data.historical.validation import CheckedPage, Finding, check_page, settle
-from cb_trade_data.models.instants import from_ms
-from cb_trade_data.models.market import slice_range, timestamps_ms
+from cb_trade_data.historical.validation import Finding, check_page, settle
 from cb_trade_data.models.partition import Partition
-from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
-from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
+from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.interfaces import IStorageManager, PartitionLock
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -39,46 +37,6 @@ _UNUSABLE_ANSWERS_MAX: Final = 5
 
 # How often to look whether another process has let go of the partition, or stored more of it.
 _LOCK_POLL_SECS: Final = (0.1, 0.4)
-
-
-@dataclass(eq=False)
-class Want:
-    """What one waiter still waits for.
-
-    Attributes:
-        range: What it asked for, inside the flight's partition, edges on the grid.
-        refresh: Whether it wants everything asked again, whatever is stored.
-        since: When it came; failures before that are tried again for it.
-        bars_after: How many more bars its request may want once it has these.
-        open: The parts of `range` that are not settled yet, oldest first; None until the flight has read storage.
-        is_stored: Whether everything that settled it is stored, or was found impossible to store.
-        rows_fetched: How many of its rows came from the exchange since it came.
-        calls: How many calls the pages took that were fetched for it, those that failed included.
-        failures: What of a refresh failed.
-    """
-
-    range: TimeRange
-    refresh: bool
-    since: datetime
-    bars_after: int = 0
-    open: list[TimeRange] | None = None
-    is_stored: bool = False
-    rows_fetched: int = 0
-    calls: int = 0
-    failures: list[Segment] = field(default_factory=list)
-
-    def settle(self, parts: list[TimeRange]) -> None:
-        """Take *parts* off what is open."""
-        if self.open:
-            self.open = list(subtract(self.open, parts))
-
-    def remainder(self, grid: Timeframe) -> int:
-        """Return how many bars its request still wants: of two, the one that is sooner done goes first."""
-        return sum(map(grid.bars_in, self.open or ())) + self.bars_after
-
-    def open_in(self, window: TimeRange) -> list[TimeRange]:
-        """Return what is open inside *window*, oldest first."""
-        return list(intersect_all(self.open or (), [window]))
 
 
 @dataclass(eq=False)
@@ -116,7 +74,6 @@ class Flight:
         findings: Counter[Finding],
     ) -> None:
         self._partition = partition
-        self._reach = reach
         self._storage = storage
         self._source = source
         self._register = register
@@ -124,15 +81,11 @@ class Flight:
         self._grid = partition.series.grid
         self._exchange = source.facts(partition.series.exchange)
 
-        self._wants: list[Want] = []
+        self._order = PageOrder(self._grid, self._exchange, lambda window: self._known.may_be_unlisted(window))
+        known_now = partial(source.known_now, self._exchange.id)
+        self._known = Knowledge(partition, reach, self._exchange, storage, register, self._order, known_now)
         self._calls: list[_Call] = []
-        self._arrived: _Call | None = None  # the one of them that is being taken in
         self._unusable_answers: Counter[datetime] = Counter()  # by the first bar that they left open
-        self._has_looked_at_end = False  # whether the market is still traded
-        self._state = StoredPartition.empty(partition)  # everything known, stored or not
-        self._stored = self._state  # the last state that storage confirmed
-        self._has_read = False
-        self._changes: list[Change] = []  # what lies between the two
         self._committed_at = 0.0  # loop time
         self._commit_failed = False
         self._is_last_try = False  # what could not be stored gets one more try before the flight lands
@@ -144,9 +97,8 @@ class Flight:
 
     def learn(self, reach: Reach) -> None:
         """Take over what is newer in *reach*: what is missing depends on when the series was listed."""
-        before, self._reach = self._reach, self._reach.learning(reach.facts).moved_to(reach.horizon)
-        if self._has_read and self._reach.facts != before.facts:
-            self._reopen()
+        if self._known.learn(reach):
+            self._announce()
 
     # --- For waiters -------------------------------------------------------------------------------------------------
 
@@ -157,14 +109,14 @@ class Flight:
         *bars_after* tells how many more bars the same request may want of the partitions after this one.
         """
         want = Want(wanted, refresh, now, bars_after)
-        self._wants.append(want)
-        if self._has_read:
-            self._open(want)
+        self._order.join(want)
+        if self._known.has_read:
+            self._known.open(want)
         self._announce()
         try:
             yield want
         finally:
-            self._wants.remove(want)
+            self._order.leave(want)
             self._announce()
 
     async def follow(self, want: Want) -> AsyncGenerator[tuple[TimeRange, pa.Table], None]:
@@ -183,7 +135,7 @@ class Flight:
                 until = want.open[0].start if want.open else want.range.end
                 if until > cursor:
                     stretch, cursor = TimeRange(cursor, until), until
-                    yield stretch, self._state.rows_in(stretch)
+                    yield stretch, self._known.state.rows_in(stretch)
                     continue
                 if want.is_stored:
                     return
@@ -194,12 +146,12 @@ class Flight:
     @property
     def state(self) -> StoredPartition:
         """Everything known of the partition now."""
-        return self._state
+        return self._known.state
 
     @property
     def reach(self) -> Reach:
         """Where the series can have bars that can be had, as far as is known now."""
-        return self._reach
+        return self._known.reach
 
     # --- The flight itself -------------------------------------------------------------------------------------------
 
@@ -210,11 +162,11 @@ class Flight:
             await self._fly()
         except CbTradeError as error:
             self._failure = error
-            if self._changes:
+            if not self._known.is_stored:
                 await self._commit()
         except BaseException as error:
             self._failure = CbTradeError(f"fetching {self._partition} ended unexpectedly: {type(error).__name__}")
-            if self._changes and isinstance(error, Exception):
+            if not self._known.is_stored and isinstance(error, Exception):
                 await self._commit()
             raise
         finally:
@@ -228,32 +180,30 @@ class Flight:
     async def _fly(self) -> None:
         """Fetch and store until there is nothing more to do; the only loop that changes the flight's state."""
         while True:
-            if not self._wants:
+            if not self._order.wants:
                 self._give_up_calls(self._calls)
-            elif self._next_window() is None:
+            elif self._order.next_window is None:
                 self._give_up_calls(self._waiting())
             if self._lock is not None and self._lock.is_lost:
                 await self._hand_over(self._lock)
-            if self._next_window() is not None and not self._may_fetch and not await self._take_lock():
+            if not self._may_fetch and self._order.next_window is not None and not await self._take_lock():
                 continue
             await self._launch()
-            self._mark_stored()
+            if self._known.is_stored:
+                self._mark_stored()
             if self._commit_is_due():
                 await self._commit()
             elif self._calls:
                 await self._next_event()
-            elif self._changes and not self._is_last_try:
+            elif not self._known.is_stored and not self._is_last_try:
                 self._is_last_try = True
                 await self._commit()
             else:
                 return
 
     async def _take_off(self) -> None:
-        self._stored = self._state = await self._storage.read_if_possible(self._partition)
-        self._has_read = True
+        await self._known.read()
         self._committed_at = asyncio.get_running_loop().time()
-        for want in self._wants:
-            self._open(want)
         self._announce()
 
     async def _take_lock(self) -> bool:
@@ -274,16 +224,9 @@ class Flight:
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), random.uniform(*_LOCK_POLL_SECS))  # noqa: S311 - jitter
         with suppress(StorageUnavailableError):  # then what was read before, or nothing, has to do
-            await self._read_again()
+            await self._known.read_again()
+        self._announce()
         return self._may_fetch
-
-    async def _read_again(self) -> None:
-        if await self._storage.version(self._partition) == self._stored.version:
-            return
-        stored = await self._storage.read(self._partition)
-        self._stored, self._state = stored, stored.with_changes(self._changes)
-        self._reach = self._reach.learning(await self._register.facts(self._partition.series))
-        self._reopen()
 
     async def _hand_over(self, lost: PartitionLock) -> None:
         """After losing the lock: store what came in and queue again; whoever has it now may be fetching the same."""
@@ -291,105 +234,56 @@ class Flight:
         self._lock, self._may_fetch = None, False
         self._give_up_calls(self._calls)
         await lost.release()
-        if self._changes:
+        if not self._known.is_stored:
             await self._commit()
-            self._reopen()
-
-    def _reopen(self) -> None:
-        """Take over what others have stored; who wants a refresh, wants the exchange asked all the same."""
-        for want in self._wants:
-            if want.refresh and want.open is not None:
-                want.settle(self._reach.absent)
-            else:
-                self._open(want)
-        self._announce()
-
-    def _open(self, want: Want) -> None:
-        """Find out what of *want* is missing."""
-        want.open = list(
-            missing(
-                want.range,
-                self._state.coverage,
-                absent=self._reach.absent,
-                now=self._source.known_now(self._exchange.id) or want.since,
-                failures_since=want.since,
-                refresh=want.refresh,
-            )
-        )
+            self._known.reopen()
+            self._announce()
 
     async def _launch(self) -> None:
         """Have a page wait for its turn, if there is one to fetch and none that waits already."""
-        if self._waiting() or len(self._calls) >= self._exchange.concurrent_calls or self._next_window() is None:
+        if self._waiting() or len(self._calls) >= self._exchange.concurrent_calls or self._order.next_window is None:
             return
         # Read the exchange's clock before anything that it judges.
-        self._move_horizon(await self._source.now(self._exchange.id))
-        if self._next_window() is None:
-            return
+        if self._known.move_horizon(await self._source.now(self._exchange.id)):
+            self._announce()
         call = _Call()
-        call.task = asyncio.create_task(
-            self._source.fetch_page(self._partition.series, partial(self._choose, call), partial(self._urgency, call))
-        )
+        choose, urgency = partial(self._choose, call), lambda: self._order.urgency(call.window)
+        call.task = asyncio.create_task(self._source.fetch_page(self._partition.series, choose, urgency))
         call.task.add_done_callback(lambda _: self._announce())
         self._calls.append(call)
+        self._is_last_try = False
 
     def _choose(self, call: _Call) -> TimeRange | None:
         """Decide what *call*, whose turn has come, is to bring; None where nothing is missing any more."""
-        call.window = self._next_window()
+        call.window = self._order.begin()
         self._announce()
         return call.window
-
-    def _urgency(self, call: _Call) -> int:
-        """Return how many bars the most urgent of the requests still wants for which *call* has something to bring."""
-        windows = [window for window in self._windows() if window != call.window]
-        return min(
-            (want.remainder(self._grid) for want in self._wants if any(subtract(want.open or (), windows))), default=0
-        )
 
     def _waiting(self) -> list[_Call]:
         return [call for call in self._calls if call.window is None]
 
-    def _windows(self) -> list[TimeRange]:
-        """Return what is under way, or being taken in."""
-        return [call.window for call in self._calls if call.window is not None]
-
-    def _next_window(self) -> TimeRange | None:
-        """Return the next page to fetch: the first one of the want that belongs to the smallest remainder."""
-        windows = self._windows()
-        for want in sorted(self._wants, key=lambda each: each.remainder(self._grid)):
-            gaps = subtract(want.open or (), windows)
-            window = next(pages(gaps, self._grid, self._exchange), None)
-            # The page under way may show that one before the listing would be wasted.
-            if window is not None and not (windows and self._may_be_unlisted(window)):
-                return window
-        return None
-
-    def _may_be_unlisted(self, window: TimeRange) -> bool:
-        """Tell whether the exchange may have had nothing yet in *window*: its listing is unknown, and so is any bar."""
-        held = self._state.coverage.ranges(State.HELD)
-        return self._reach.facts.listed_at is None and not any(part.start < window.start for part in held)
-
     async def _next_event(self) -> None:
         """Wait until a page is in, waiters have come or gone, or it is time for a checkpoint; take in what came."""
         changed = self._changed
-        if not self._wants:
+        if not self._order.wants:
             return
         if not any(call.is_done for call in self._calls):
             elapsed = asyncio.get_running_loop().time() - self._committed_at
             try:
-                await asyncio.wait_for(changed.wait(), _CHECKPOINT_SECS - elapsed if self._changes else None)
+                await asyncio.wait_for(changed.wait(), None if self._known.is_stored else _CHECKPOINT_SECS - elapsed)
             except TimeoutError:
                 return
         for call in [call for call in self._calls if call.is_done]:
             if call in self._calls:  # not given up for what the one before brought
-                # Until all is known that it tells, nobody whose turn comes meanwhile asks for the same again.
-                self._arrived = call
                 await self._take_in(call)
-                self._arrived = None
                 self._give_up_calls([call])
+                self._announce()
 
     async def _take_in(self, call: _Call) -> None:
+        if call.window is not None:
+            self._order.arrive(call.window)
         now = await self._source.now(self._exchange.id)
-        window = call.window or self._next_window()  # the latter where it failed before its turn came
+        window = call.window or self._order.next_window  # the latter where it failed before its turn came
         try:
             page = None if call.task is None else call.task.result()
             if page is not None and window is not None:
@@ -401,7 +295,7 @@ class Flight:
                 return  # Nobody wants anything of it any more.
             _log.warning("page.failed", partition=str(self._partition), window=str(window), reason=error.reason)
             self._count_calls(window, error.tries)
-            self._fail(window, now, error.reason)
+            self._known.add_failure(window, now, error.reason)
 
     async def _take_in_page(self, page: Page, window: TimeRange, now: datetime) -> None:
         self._count_calls(window, page.calls)
@@ -411,31 +305,33 @@ class Flight:
             findings = {str(finding): count for finding, count in checked.findings.items()}
             _log.info("page.findings", partition=str(self._partition), window=str(window), **findings)
         if checked.is_empty and checked.answered is not None:
+            if not self._known.is_stored:
+                await self._commit()  # What follows may take a while, in which nothing else is stored.
             try:
-                await self._look_into_lifetime(now)
+                await self._known.look_into_lifetime(now)
             except ExchangeUnavailableError as error:
-                self._fail(window, now, error.reason)
+                self._known.add_failure(window, now, error.reason)
                 return
-        await self._check_listing(checked, now)
+        await self._known.check_listing(checked.rows, now)
 
         answered = [] if checked.answered is None else [checked.answered]
-        wanted = self._wanted(window)
+        wanted = self._order.wanted_in(window)
         change = settle(checked, wanted, self._grid, now)
         is_word = any(intersect_all(wanted, answered))  # on something that was asked
         unusable = [each.range for each in change.segments if each.state is State.FAILED] if is_word else wanted
         if unusable and self._may_ask_again(unusable[0].start):
             usable = [each for each in change.segments if each.state is not State.FAILED]
-            self._apply(Change(change.rows, tuple(usable)), list(subtract(answered, unusable)))
-            self._move_horizon(now, checked.served_from)
+            self._known.add(Change(change.rows, tuple(usable)), list(subtract(answered, unusable)))
+            self._known.move_horizon(now, checked.served_from)
             return
-        self._apply(change, answered)
-        self._move_horizon(now, checked.served_from)
+        self._known.add(change, answered)
+        self._known.move_horizon(now, checked.served_from)
         # What an answer that was cut leaves open is asked again, but not for ever.
         bars = sum(map(self._grid.bars_in, answered))
         is_short = 2 * bars < self._grid.bars_in(window) and self._exchange.is_proven
         if is_short or not is_word:
             reason = "the answer was cut short" if answered else "the answer does not fit the question"
-            self._fail(window, now, reason)
+            self._known.add_failure(window, now, reason)
 
     def _may_ask_again(self, bar: datetime) -> bool:
         """Tell whether it is worth asking again for what an answer left unusable from *bar* on; counts the answers."""
@@ -446,118 +342,40 @@ class Flight:
         """Give up what is missing of a market that the exchange does not know any more."""
         reason = await self._register.why_unknown(self._partition.series)
         self._give_up_calls(self._calls)
-        self._fail(self._partition.range, now, reason)
-
-    async def _look_into_lifetime(self, now: datetime) -> None:
-        """After an empty page: learn when the series was listed and whether it ended, and settle what lies outside."""
-        if self._changes:
-            await self._commit()  # It may take a while, in which nothing else is stored.
-        facts, has_none = self._reach.facts, False
-        if facts.listed_at is None and facts.listing_is_due(now):
-            facts = await self._register.look_up_listing(self._partition.series, now, known_bar=self._state.oldest)
-            has_none = facts.listed_at is None
-        if not self._has_looked_at_end:
-            self._has_looked_at_end = True
-            facts = await self._register.look_up_delisting(self._partition.series, now)
-        self._reach = replace(self._reach, facts=facts)
-        for want in self._wants:
-            want.settle(self._reach.absent)
-        if has_none:
-            # It said just now that it has no bar at all, which answers the other pages as well.
-            wanted = self._wanted(self._partition.range)
-            self._apply(self._without_rows(Segment(part, State.EMPTY, now, asks=1) for part in wanted), wanted)
-
-    async def _check_listing(self, checked: CheckedPage, now: datetime) -> None:
-        """Take back a listing that a row proves wrong: it was found while this page was under way."""
-        listed_at = self._reach.facts.listed_at
-        if listed_at is None or checked.rows.num_rows == 0:
-            return
-        oldest = from_ms(int(timestamps_ms(checked.rows)[0]))
-        if oldest < listed_at:
-            facts = await self._register.note_older_bar(self._partition.series, oldest, now)
-            self._reach = replace(self._reach, facts=facts)
-            self._reopen()
-
-    def _move_horizon(self, now: datetime, served_from: datetime | None = None) -> None:
-        """Settle what the exchange does not serve any more, but wait for what it was already asked about.
-
-        Args:
-            served_from: The oldest bar that it was seen to serve.
-        """
-        present = Reach.at(now, self._exchange, self._grid, None)
-        self._reach = self._reach.moved_to(present.horizon).moved_to(served_from)
-        under_way = [call.window for call in self._calls if call.window is not None and call is not self._arrived]
-        gone = list(subtract(self._reach.out_of_reach, under_way))
-        if any(any(intersect_all(want.open or (), gone)) for want in self._wants):
-            for want in self._wants:
-                want.settle(gone)
-            self._announce()
-
-    def _fail(self, window: TimeRange, now: datetime, reason: str) -> None:
-        """Settle what is still wanted of *window* as failed, unless the exchange does not serve it any more."""
-        self._move_horizon(now)
-        failed = [Segment(part, State.FAILED, now, reason=reason) for part in self._wanted(window)]
-        for want in self._wants:
-            # Where rows are held, a failed refresh leaves no trace in the coverage; its asker is told all the same.
-            want.failures += [segment for segment in failed if want.refresh and want.open_in(segment.range)]
-        self._apply(self._without_rows(failed), [window])
-
-    def _without_rows(self, segments: Iterable[Segment]) -> Change:
-        return Change(self._state.rows.slice(0, 0), tuple(segments))
+        self._known.add_failure(self._partition.range, now, reason)
 
     def _count_calls(self, window: TimeRange, calls: int) -> None:
-        for want in self._wants:
+        for want in self._order.wants:
             if want.open_in(window):
                 want.calls += calls
 
-    def _wanted(self, window: TimeRange) -> list[TimeRange]:
-        """Return the bars of *window* that anybody waits for."""
-        return list(join(part for want in self._wants for part in want.open_in(window)))
-
-    def _apply(self, change: Change, answered: list[TimeRange]) -> None:
-        """Let everybody see *change*, which settles *answered*, and keep it for the next commit."""
-        if change.segments:
-            self._is_last_try = False
-            self._changes.append(change)
-            self._state = self._state.with_changes([change])
-        for want in self._wants:
-            want.rows_fetched += sum(slice_range(change.rows, part).num_rows for part in want.open or ())
-            want.settle(answered)
-        self._announce()
-
     def _commit_is_due(self) -> bool:
-        if not self._changes:
+        if self._known.is_stored:
             return False
         elapsed = asyncio.get_running_loop().time() - self._committed_at
-        somebody_waits = any(want.open == [] and not want.is_stored for want in self._wants)
+        somebody_waits = any(want.lacks_only_storing for want in self._order.wants)
         is_last = not self._calls and not self._commit_failed
         return somebody_waits or is_last or elapsed >= _CHECKPOINT_SECS
 
     async def _commit(self) -> None:
         """Store what is not stored yet; what cannot be stored now is tried again with the next commit."""
-        changes = list(self._changes)
         try:
-            self._stored = await self._storage.commit(self._stored, changes)
+            await self._known.commit()
+            self._commit_failed = False
         except CbTradeError as error:
             # The waiters get their rows all the same; storage counts, logs and shows the failure.
             _log.warning("flight.not_stored", partition=str(self._partition), code=error.code)
             self._commit_failed = True
-        else:
-            del self._changes[: len(changes)]
-            self._state = self._stored.with_changes(self._changes)
-            self._commit_failed = False
         self._committed_at = asyncio.get_running_loop().time()
-        for want in self._wants:
-            want.is_stored |= want.open == []
-        self._announce()
+        self._mark_stored()
 
     def _mark_stored(self) -> None:
-        if self._changes:
-            return
-        for want in self._wants:
-            if want.open == [] and not want.is_stored:
-                want.is_stored = True
-                self._announce()
+        """Let go whose rows are all settled: they are stored, or were found impossible to store."""
+        served = [want for want in self._order.wants if want.lacks_only_storing]
+        for want in served:
+            want.is_stored = True
+        if served:
+            self._announce()
 
     def _give_up_calls(self, calls: list[_Call]) -> None:
         """Forget *calls* and end those that have not ended, which frees the places they have or wait for."""
@@ -566,6 +384,8 @@ class Flight:
                 call.task.cancel()
             if call in self._calls:
                 self._calls.remove(call)
+                if call.window is not None:
+                    self._order.end(call.window)
 
     def _announce(self) -> None:
         """Wake everybody who waits for something to change."""
