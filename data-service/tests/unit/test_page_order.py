@@ -21,9 +21,9 @@ def order() -> PageOrder:
     return PageOrder(HOUR, EXCHANGE)
 
 
-def want(order: PageOrder, wanted: TimeRange, *, bars_after: int = 0) -> Want:
+def want(order: PageOrder, wanted: TimeRange, *, bars_before: int = 0, bars_after: int = 0) -> Want:
     """Let somebody want all of a range."""
-    joining = Want(wanted, refresh=False, since=utc("2024-02-01"), bars_after=bars_after)
+    joining = Want(wanted, refresh=False, since=utc("2024-02-01"), bars_before=bars_before, bars_after=bars_after)
     order.join(joining)
     order.open(joining, [wanted])
     return joining
@@ -36,9 +36,12 @@ def test_where_nobody_wants_anything_no_page_is_next(order):
 
 
 def test_of_a_want_that_nobody_has_looked_into_yet_no_page_is_next(order):
-    order.join(Want(DAY, refresh=False, since=utc("2024-02-01")))
-
+    joining = Want(DAY, refresh=False, since=utc("2024-02-01"))
+    order.join(joining)
     assert order.next_window is None
+
+    order.open(joining, [span("2024-01-01T20:00", "2024-01-02")])
+    assert order.next_window == span("2024-01-01T20:00", "2024-01-02")
 
 
 def test_the_pages_of_a_want_go_in_time_order_and_none_twice(order):
@@ -66,6 +69,17 @@ def test_what_its_request_wants_of_later_partitions_counts_too(order):
 
     assert order.next_window == span("2024-01-01", "2024-01-01T10:00")
     assert order.urgency(None) == 24
+
+
+def test_who_looks_ahead_comes_after_what_its_request_wants_first_however_little_is_open_of_it(order):
+    ahead = want(order, LATER_DAY, bars_before=24)
+    want(order, DAY, bars_after=24)
+    order.settle([span("2024-01-01", "2024-01-01T01:00"), span("2024-01-05", "2024-01-05T23:00")])
+
+    assert order.next_window == span("2024-01-01T01:00", "2024-01-01T11:00")
+    order.call_up(ahead)
+    assert order.next_window == span("2024-01-05T23:00", "2024-01-06")
+    assert order.urgency(None) == 1
 
 
 def test_of_two_that_lack_as_much_the_first_who_came_goes_first(order):

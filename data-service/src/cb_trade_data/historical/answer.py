@@ -100,11 +100,15 @@ class Answer:
                 self.receipt.enter([replace(absence, range=TimeRange(rest.start, end))])
                 rest = TimeRange(end, rest.end) if end < rest.end else None
                 continue
-            partition, part = next(partitions_of(self._series, rest))
-            rest = TimeRange(part.end, rest.end) if part.end < rest.end else None
+            partition, part, rest = self._first_of(rest)
             async with aclosing(self._deliver(partition, part, rest)) as batches:
                 async for rows in batches:
                     yield rows
+
+    def _first_of(self, rest: TimeRange) -> tuple[Partition, TimeRange, TimeRange | None]:
+        """Return the first partition of *rest*, the part of *rest* in it, and what comes after that."""
+        partition, part = next(partitions_of(self._series, rest))
+        return partition, part, TimeRange(part.end, rest.end) if part.end < rest.end else None
 
     def _bars_to_ask(self, rest: TimeRange | None) -> int:
         askable = None if rest is None else self._reach.askable_part(rest)
@@ -115,7 +119,6 @@ class Answer:
     ) -> AsyncGenerator[pa.Table, None]:
         if self._ahead is not None and self._ahead.part == part:
             wait, self._ahead = self._ahead, None
-            wait.want.bars_after = self._bars_to_ask(rest)
             async with aclosing(self._follow(wait, rest)) as stretches:
                 async for rows in stretches:
                     yield rows
@@ -133,7 +136,7 @@ class Answer:
             refresh=self._refresh,
         )
         if any(gaps):
-            wait = self._join(partition, part, self._bars_to_ask(rest))
+            wait = self._join(partition, part, rest)
             async with aclosing(self._follow(wait, rest)) as stretches:
                 async for rows in stretches:
                     yield rows
@@ -145,10 +148,18 @@ class Answer:
             self._digest.add(part, rows, stored.digests)
             yield rows
 
-    def _join(self, partition: Partition, part: TimeRange, bars_after: int) -> _Wait:
+    def _join(self, partition: Partition, part: TimeRange, rest: TimeRange | None, *, bars_before: int = 0) -> _Wait:
         flight = self._fetcher.flight(partition, self._reach)
         leaving = ExitStack()
-        want = leaving.enter_context(flight.joined(part, refresh=self._refresh, now=self._now(), bars_after=bars_after))
+        want = leaving.enter_context(
+            flight.joined(
+                part,
+                refresh=self._refresh,
+                now=self._now(),
+                bars_before=bars_before,
+                bars_after=self._bars_to_ask(rest),
+            )
+        )
         return _Wait(part, flight, want, leaving)
 
     async def _follow(self, wait: _Wait, rest: TimeRange | None) -> AsyncGenerator[pa.Table, None]:
@@ -177,9 +188,9 @@ class Answer:
         """
         if self._ahead is not None or rest is None or self._reach.facts.absence_at(rest.start) is not None:
             return
-        partition, next_part = next(partitions_of(self._series, rest))
-        bars = self._series.grid.bars_in(TimeRange(part.start, next_part.end))
-        self._ahead = self._join(partition, next_part, bars + self._bars_to_ask(rest))
+        partition, next_part, after = self._first_of(rest)
+        bars_before = self._series.grid.bars_in(part)
+        self._ahead = self._join(partition, next_part, after, bars_before=bars_before)
 
     def _leave_ahead(self) -> None:
         if self._ahead is not None:

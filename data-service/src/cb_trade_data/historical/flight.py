@@ -62,6 +62,10 @@ class Flight:
     checkpoints, and when a waiter has all its rows. The flight lands when nothing is left to fetch or nobody waits.
 
     One page at a time waits for its turn with the exchange, and what it brings is decided when it has come.
+
+    The partition's lock is taken before a page is waited with, unless all who wait look ahead: they come last with the
+    exchange, and another process that wants the partition at once is not to wait for them as well. For them it is taken
+    when the first turn has come, which is given back: no place is held while the lock is looked for.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Flight:
         self._is_last_try = False  # what could not be stored gets one more try before the flight lands
         self._lock: PartitionLock | None = None
         self._may_fetch = False  # the lock is ours, or cannot be had
+        self._missed_turn = False  # it came while we might not fetch
         self._failure: CbTradeError | None = None
         self._changed = asyncio.Event()
         self.landed = False  # takes no more waiters
@@ -103,12 +108,16 @@ class Flight:
     # --- For waiters -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def joined(self, wanted: TimeRange, *, refresh: bool, now: datetime, bars_after: int = 0) -> Iterator[Want]:
+    def joined(
+        self, wanted: TimeRange, *, refresh: bool, now: datetime, bars_before: int = 0, bars_after: int = 0
+    ) -> Iterator[Want]:
         """Wait for *wanted* as long as the context lasts. Leaving it early leaves the other waiters untouched.
 
-        *bars_after* tells how many more bars the same request may want of the partitions after this one.
+        Args:
+            bars_before: How many bars the same request may want of the partition before this one, where it looks ahead.
+            bars_after: How many more bars it may want of the partitions after this one.
         """
-        want = Want(wanted, refresh, now, bars_after)
+        want = Want(wanted, refresh, now, bars_before, bars_after)
         self._order.join(want)
         if self._known.has_read:
             self._known.open(want)
@@ -122,12 +131,15 @@ class Flight:
     async def follow(self, want: Want) -> AsyncGenerator[tuple[TimeRange, pa.Table], None]:
         """Yield the stretches of the want in time order, each with its rows as soon as it is settled.
 
-        Ends when they are stored, too. What `state` and `reach` say of a stretch when it is yielded is what its rows
-        are; later it may be more.
+        What `state` and `reach` say of a stretch when it is yielded is what its rows are; later it may be more. Ends
+        when they are stored, too. From its first step on, the want does not look ahead any more.
 
         Raises:
             CbTradeError: The exchange refuses the series.
         """
+        if want.bars_before:
+            self._order.call_up(want)
+            self._announce()
         cursor = want.range.start
         while True:
             changed = self._changed
@@ -186,7 +198,7 @@ class Flight:
                 self._give_up_calls(self._waiting())
             if self._lock is not None and self._lock.is_lost:
                 await self._hand_over(self._lock)
-            if not self._may_fetch and self._order.next_window is not None and not await self._take_lock():
+            if self._lock_is_due() and not await self._take_lock():
                 continue
             await self._launch()
             if self._known.is_stored:
@@ -205,6 +217,11 @@ class Flight:
         await self._known.read()
         self._committed_at = asyncio.get_running_loop().time()
         self._announce()
+
+    def _lock_is_due(self) -> bool:
+        if self._may_fetch or self._order.next_window is None:
+            return False
+        return self._missed_turn or not all(want.bars_before for want in self._order.wants)
 
     async def _take_lock(self) -> bool:
         """Take the partition's lock, or wait a little while another process fetches; read what is new in storage.
@@ -231,7 +248,7 @@ class Flight:
     async def _hand_over(self, lost: PartitionLock) -> None:
         """After losing the lock: store what came in and queue again; whoever has it now may be fetching the same."""
         _log.warning("flight.lock_lost", partition=str(self._partition))
-        self._lock, self._may_fetch = None, False
+        self._lock, self._may_fetch, self._missed_turn = None, False, False
         self._give_up_calls(self._calls)
         await lost.release()
         if not self._known.is_stored:
@@ -254,8 +271,11 @@ class Flight:
         self._is_last_try = False
 
     def _choose(self, call: _Call) -> TimeRange | None:
-        """Decide what *call*, whose turn has come, is to bring; None where nothing is missing any more."""
-        call.window = self._order.begin()
+        """Decide what *call*, whose turn has come, is to bring; None where nothing is missing any more, or not yet."""
+        if self._may_fetch:
+            call.window = self._order.begin()
+        else:
+            self._missed_turn = True
         self._announce()
         return call.window
 
@@ -293,6 +313,9 @@ class Flight:
         except ExchangeUnavailableError as error:
             if window is None:
                 return  # Nobody wants anything of it any more.
+            if not self._may_fetch:
+                self._missed_turn = True
+                return  # Who has the lock may have got it.
             _log.warning("page.failed", partition=str(self._partition), window=str(window), reason=error.reason)
             self._count_calls(window, error.tries)
             self._known.add_failure(window, now, error.reason)

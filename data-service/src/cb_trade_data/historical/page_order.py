@@ -17,12 +17,13 @@ from cb_trade_data.storage.coverage import Segment
 
 @dataclass(eq=False)
 class Want:
-    """What one waiter still waits for. `open` is changed by its `PageOrder` only.
+    """What one waiter still waits for. `open` and `bars_before` are changed by its `PageOrder` only.
 
     Attributes:
         range: What it asked for, inside the flight's partition, edges on the grid.
         refresh: Whether it wants everything asked again, whatever is stored.
         since: When it came; failures before that are tried again for it.
+        bars_before: How many bars its request may want first, of another partition; 0 once it is the turn of these.
         bars_after: How many more bars its request may want once it has these.
         open: The parts of `range` that are not settled yet, oldest first; None until the flight has read storage.
         is_stored: Whether everything that settled it is stored, or was found impossible to store.
@@ -34,6 +35,7 @@ class Want:
     range: TimeRange
     refresh: bool
     since: datetime
+    bars_before: int = 0
     bars_after: int = 0
     open: list[TimeRange] | None = None
     is_stored: bool = False
@@ -47,8 +49,12 @@ class Want:
         return self.open == [] and not self.is_stored
 
     def remainder(self, grid: Timeframe) -> int:
-        """Return how many bars its request still wants: of two, the one that is sooner done goes first."""
-        return sum(map(grid.bars_in, self.open or ())) + self.bars_after
+        """Return how many bars its request still wants: of two, the one that is sooner done goes first.
+
+        Before it is the turn of these, none of them counts as had: they never pass those that come before them.
+        """
+        own = [self.range] if self.bars_before else self.open or ()
+        return self.bars_before + sum(map(grid.bars_in, own)) + self.bars_after
 
     def open_in(self, window: TimeRange) -> list[TimeRange]:
         """Return what is open inside *window*, oldest first."""
@@ -90,6 +96,11 @@ class PageOrder:
     def leave(self, want: Want) -> None:
         """Forget a want."""
         self.wants = [each for each in self.wants if each is not want]
+        self._change()
+
+    def call_up(self, want: Want) -> None:
+        """Take in that it is the turn of *want*: its request has what comes before."""
+        want.bars_before = 0
         self._change()
 
     def open(self, want: Want, parts: list[TimeRange]) -> None:
