@@ -13,6 +13,7 @@ from service_harness import at, eventually, historical, running_service
 from structlog.testing import capture_logs
 
 from cb_trade_data.api.connection import ConnectionLimits
+from cb_trade_data.config import StorageSettings
 from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 
 
@@ -55,24 +56,28 @@ async def test_requests_beyond_the_limit_wait_and_beyond_the_queue_are_refused(s
     assert ended == {"0", "1", "2", "3"}
 
 
-async def test_memory_does_not_grow_with_the_range(client, simulator):
+async def test_memory_does_not_grow_with_the_range_beyond_what_may_be_kept(simulator, tmp_path):
     """The peak of Arrow memory while a year streams is that of a few months, cold and warm."""
     pool = pa.default_memory_pool()
+    cache_bytes = 1_000_000  # two months of the seventeen
+    storage = StorageSettings(root=tmp_path, cache_max_bytes=cache_bytes)
 
-    async def peak_bytes(start, end) -> int:
-        peak = 0
-        await client.send(historical(start, end, timeframe="5m"))
-        while (await client.receive())["type"] != "historical_data_complete":
-            peak = max(peak, pool.bytes_allocated())
-        return peak
+    async with running_service(storage, simulator.base_url) as service, service.client() as client:
 
-    before = pool.bytes_allocated()
-    short = await peak_bytes(at("2022-01-01"), at("2022-03-01")) - before
-    long_cold = await peak_bytes(at("2022-03-01"), at("2023-03-01")) - before
-    long_warm = await peak_bytes(at("2022-01-01"), at("2023-03-01")) - before
+        async def peak_bytes(start, end) -> int:
+            peak = 0
+            await client.send(historical(start, end, timeframe="5m"))
+            while (await client.receive())["type"] != "historical_data_complete":
+                peak = max(peak, pool.bytes_allocated())
+            return peak
 
-    assert long_cold < 2 * short
-    assert long_warm < 2 * short
+        before = pool.bytes_allocated()
+        short = await peak_bytes(at("2022-01-01"), at("2022-03-01")) - before
+        long_cold = await peak_bytes(at("2022-03-01"), at("2023-03-01")) - before
+        long_warm = await peak_bytes(at("2022-01-01"), at("2023-03-01")) - before
+
+    assert long_cold < 2 * short + cache_bytes
+    assert long_warm < 2 * short + cache_bytes
 
 
 async def test_a_disk_that_refuses_costs_the_client_nothing_and_shows_in_health(

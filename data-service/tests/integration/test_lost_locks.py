@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import tables
 from fake_exchange import SYMBOL, FakeExchange, rows_at
 from fake_service import minute, service_over
 from service_harness import eventually
@@ -86,7 +87,7 @@ def _stored_bytes(root: Path) -> bytes:
 
 async def _all_rows(answer) -> list[int]:
     times: list[int] = []
-    async with aclosing(answer.batches()) as batches:
+    async with aclosing(tables(answer)) as batches:
         async for rows in batches:
             times += timestamps_ms(rows).tolist()
     return times

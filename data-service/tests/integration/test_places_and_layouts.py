@@ -57,6 +57,22 @@ async def test_cold_warm_and_after_a_restart(simulator, storage, timeframe):
     assert simulator.calls.total == 0
 
 
+async def test_every_format_delivers_the_same_rows_with_the_same_digest(simulator, storage, timeframe):
+    """Cold, warm from memory and after a restart; the asked range begins and ends in the middle of days."""
+    formats = ("arrow", "json_columns", "json", "arrow")
+    async with running_service(storage, simulator.base_url) as service, service.client() as client:
+        replies = [await client.history(START, END, timeframe=timeframe, format=each) for each in formats]
+    async with running_service(storage, simulator.base_url) as service, service.client() as client:
+        replies += [await client.history(START, END, timeframe=timeframe, format=each) for each in formats]
+        replies.append(await client.history(START, END, timeframe=timeframe, format="arrow", chunk_rows=77))
+
+    truth = simulator.candles("BTC/USDT", timeframe, START, END)
+    for reply in replies:
+        np.testing.assert_array_equal(reply.rows, truth)
+    assert [reply.start["format"] for reply in replies] == [*formats, *formats, "arrow"]
+    assert len({reply.last["digest"] for reply in replies}) == 1
+
+
 async def test_readers_beside_a_refresh_get_the_old_rows_or_the_new_ones_and_fetch_none(simulator, storage, timeframe):
     """The venue has restated a page meanwhile. The readers' service knows of the refresh by storage alone."""
     hours = at("2024-01-31T00:00"), at("2024-01-31T06:00")

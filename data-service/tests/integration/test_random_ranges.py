@@ -8,6 +8,7 @@ from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
 
+from answers import tables
 from fake_exchange import SYMBOL, FakeExchange, rows_at
 from fake_service import minute, service_over
 from hypothesis import given, settings
@@ -40,7 +41,7 @@ ranges = st.tuples(st.integers(0, MINUTES - 1), st.integers(1, MINUTES)).map(
 async def ask(manager: HistoricalDataManagerImpl, start: int, end: int):
     series = manager.series("fake", SYMBOL, "ohlcv", "1m")
     answer = await manager.open(series, TimeRange(minute(start), minute(end)), refresh=False)
-    async with aclosing(answer.batches()) as batches:
+    async with aclosing(tables(answer)) as batches:
         rows = [row for batch in [batch async for batch in batches] for row in batch.to_pylist()]
     return rows, answer.receipt
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from answers import tables
 from fake_exchange import SYMBOL, FakeExchange
 from fake_service import FIRST, minute, service_over
 
@@ -42,12 +43,12 @@ async def test_a_bar_that_somebody_else_repairs_meanwhile_stays_a_gap_of_the_ans
     async with service_over(exchange, tmp_path) as manager:
         series = manager.series("fake", SYMBOL, "ohlcv", "1m")
         slow = await manager.open(series, TimeRange(minute(0), minute(20)), refresh=False)
-        batches = slow.batches()
+        batches = tables(slow)
         rows = [await anext(batches), await anext(batches)]
         await exchange.is_holding.wait()
 
         repair = await manager.open(series, TimeRange(minute(3), minute(4)), refresh=False)
-        repaired = [batch async for batch in repair.batches()]
+        repaired = [batch async for batch in tables(repair)]
         exchange.may_go_on.set()
         rows += [batch async for batch in batches]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from pathlib import Path
 
+from answers import tables
 from fake_exchange import SYMBOL, FakeExchange, rows_at
 from fake_service import minute, service_over
 from service_harness import eventually
@@ -50,7 +51,7 @@ async def test_who_waits_reads_a_partition_only_when_something_new_is_stored(tmp
         monkeypatch.setattr(LocalFileStorage, "read_partition", read)
         monkeypatch.setattr(LocalFileStorage, "try_lock", look)
 
-        async with aclosing(answer.batches()) as batches:
+        async with aclosing(tables(answer)) as batches:
             got = [await anext(batches)]
             await eventually(lambda: len(looks) >= 1)
             before, seen = len(reads), len(looks)

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
+from answers import tables
 from fake_exchange import SYMBOL, FakeExchange
 
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
@@ -59,7 +60,7 @@ class HistoryRig:
     ) -> tuple[pa.Table, Receipt]:
         """Return all rows of a range, and the receipt."""
         answer = await self.manager.open(series, wanted, refresh=refresh)
-        tables = [OHLCV_SCHEMA.empty_table()]
-        async with aclosing(answer.batches()) as batches:
-            tables += [rows async for rows in batches]
-        return pa.concat_tables(tables), answer.receipt
+        parts = [OHLCV_SCHEMA.empty_table()]
+        async with aclosing(tables(answer)) as batches:
+            parts += [rows async for rows in batches]
+        return pa.concat_tables(parts), answer.receipt

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import uvicorn
 import websockets
 from pydantic import HttpUrl
@@ -62,9 +63,21 @@ class Reply:
 
     @property
     def rows(self) -> np.ndarray:
-        """The rows of all chunks, in the form in which the simulator tells the truth."""
-        rows = [tuple(row[name] for name in COLUMNS) for chunk in self.chunks for row in chunk["data"]]
-        return np.array(rows, dtype=[("timestamp", "i8"), *((name, "f8") for name in COLUMNS[1:])])
+        """The rows of all chunks, whatever their format, in the form in which the simulator tells the truth."""
+        dtype = [("timestamp", "i8"), *((name, "f8") for name in COLUMNS[1:])]
+        if any("binary" in chunk for chunk in self.chunks):
+            rows = pa.ipc.open_stream(b"".join(chunk["binary"] for chunk in self.chunks)).read_all()
+            found = np.empty(rows.num_rows, dtype)
+            for name in COLUMNS:
+                found[name] = rows.column(name).to_numpy().view(found[name].dtype)
+            return found
+        cells = (
+            zip(*(chunk["data"][name] for name in COLUMNS), strict=True)
+            if isinstance(chunk["data"], dict)
+            else (tuple(row[name] for name in COLUMNS) for row in chunk["data"])
+            for chunk in self.chunks
+        )
+        return np.array([row for chunk in cells for row in chunk], dtype)
 
 
 class Client:
@@ -77,7 +90,12 @@ class Client:
         await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
-        return json.loads(await self.connection.recv())
+        """Return the next message, with the bytes that belong to it."""
+        message = json.loads(await self.connection.recv(decode=True))
+        if "bytes" in message:
+            message["binary"] = await self.connection.recv(decode=False)
+            assert len(message["binary"]) == message["bytes"]
+        return message
 
     async def ask(self, message: Any) -> dict[str, Any]:
         """Send *message* and return the next answer."""

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
+from answers import tables
 from fake_exchange import FakeExchange, rows_at
 from history_rig import SERIES, HistoryRig
 from service_harness import eventually
@@ -34,7 +35,7 @@ def months_asked(rig: HistoryRig) -> set[int]:
 
 async def test_the_next_partition_is_asked_for_before_the_first_one_is_read_to_its_end(rig):
     answer = await rig.manager.open(SERIES, THREE_MONTHS, refresh=False)
-    async with aclosing(answer.batches()) as batches:
+    async with aclosing(tables(answer)) as batches:
         await anext(batches)
         await eventually(lambda: months_asked(rig) == {1, 2})
         await anext(batches)
@@ -77,7 +78,7 @@ async def test_before_the_first_row_nothing_is_asked_ahead(tmp_path):
 
 async def test_who_leaves_is_no_longer_waited_for_ahead_either(rig):
     answer = await rig.manager.open(SERIES, THREE_MONTHS, refresh=False)
-    async with aclosing(answer.batches()) as batches:
+    async with aclosing(tables(answer)) as batches:
         await anext(batches)
 
     await rig.fetcher.close()

@@ -1,23 +1,16 @@
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, series, span, table, utc
+from unit_builders import epoch_ms, minute, minutes, series, span, utc
 
 from cb_trade_data.api.outgoing import (
-    CHUNK_ROWS_MAX,
-    DEFAULT_CHUNK_ROWS,
-    chunked,
     current_timestamp_response,
     error_response,
-    historical_data_chunk,
     historical_data_complete,
     historical_data_start,
     plan_response,
@@ -34,6 +27,7 @@ from cb_trade_data.errors import (
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
+from cb_trade_data.models.messages import WireFormat
 from cb_trade_data.storage.coverage import Segment, State
 
 MEBIBYTE = 1024 * 1024
@@ -49,9 +43,8 @@ def read(message: bytes) -> dict[str, Any]:
 def test_a_start_message_has_the_fields_of_the_contract():
     answer = SimpleNamespace(start=utc("2024-01-01"), end=utc("2024-02-01"), estimated_rows=8928)
 
-    message = read(historical_data_start("r1", series(timeframe="5m"), answer))
+    message = read(historical_data_start("r1", series(timeframe="5m"), answer, WireFormat.ARROW, 48))
 
-    assert message.pop("estimated_bytes") > 8928 * 80
     assert message == {
         "type": "historical_data_start",
         "request_id": "r1",
@@ -61,97 +54,10 @@ def test_a_start_message_has_the_fields_of_the_contract():
         "timeframe": "5m",
         "start_time": 1_704_067_200_000,
         "end_time": 1_706_745_600_000,
-        "format": "json",
+        "format": "arrow",
         "estimated_rows": 8928,
+        "estimated_bytes": 8928 * 48,
     }
-
-
-def test_a_chunk_has_the_fields_of_the_contract_in_their_order():
-    rows = table(
-        [(1_704_067_200_000, 42283.58, 42298.62, 42261.02, 42298.61, 35.92724), (1_704_067_260_000, 1, 2, 0, 1, 0)]
-    )
-
-    text = historical_data_chunk("r1", series(), 3, rows)
-
-    assert text == (
-        b'{"type":"historical_data_chunk","request_id":"r1","sequence":3,"rows":2,'
-        b'"start_time":1704067200000,"end_time":1704067320000,"data":['
-        b'{"timestamp":1704067200000,"open":42283.58,"high":42298.62,"low":42261.02,"close":42298.61,"volume":35.92724},'
-        b'{"timestamp":1704067260000,"open":1.0,"high":2.0,"low":0.0,"close":1.0,"volume":0.0}]}'
-    )
-
-
-@pytest.mark.parametrize(
-    ("timeframe", "last_open", "end"),
-    [
-        ("1m", "2024-12-31T23:59", "2025-01-01"),
-        ("1w", "2024-12-30", "2025-01-06"),
-        ("1M", "2024-02-01", "2024-03-01"),
-        ("3M", "2024-10-01", "2025-01-01"),
-    ],
-)
-def test_a_chunk_ends_where_its_last_bar_ends_so_that_a_client_can_resume_there(timeframe, last_open, end):
-    rows = table([(epoch_ms(utc(last_open)), 1, 1, 1, 1, 1)])
-
-    message = read(historical_data_chunk("r1", series(timeframe=timeframe), 0, rows))
-
-    assert message["start_time"] == epoch_ms(utc(last_open))
-    assert message["end_time"] == epoch_ms(utc(end))
-
-
-numbers = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@quick(200)
-@given(st.lists(st.tuples(*[numbers] * 5), min_size=1, max_size=5))
-def test_every_number_arrives_with_all_its_bits(values):
-    rows = table([(epoch_ms(minute(index)), *row) for index, row in enumerate(values)])
-
-    data = read(historical_data_chunk("r1", series(), 0, rows))["data"]
-
-    received = table([tuple(row.values()) for row in data])
-    assert_same_rows(received, rows)
-
-
-def test_a_chunk_of_a_table_in_many_pieces_holds_all_its_rows():
-    import pyarrow as pa
-
-    rows = pa.concat_tables([minute_bars([0]), minute_bars([]), minute_bars([1, 2])])
-
-    message = read(historical_data_chunk("r1", series(), 0, rows))
-
-    assert [row["timestamp"] for row in message["data"]] == [epoch_ms(minute(number)) for number in range(3)]
-
-
-def test_no_number_is_longer_than_the_longest_we_reckon_with():
-    assert len(orjson.dumps(LONGEST_FLOAT)) == 23
-
-
-def test_the_largest_chunk_of_the_longest_numbers_fits_into_a_message():
-    longest = [
-        (253_402_300_799_000 - 60_000 * CHUNK_ROWS_MAX + 60_000 * row, *[LONGEST_FLOAT] * 5)
-        for row in range(CHUNK_ROWS_MAX)
-    ]
-
-    assert len(historical_data_chunk(LONGEST_ID, series(), 10**9, table(longest))) < MEBIBYTE
-
-
-def test_chunks_are_a_thousand_rows_unless_asked_otherwise():
-    assert DEFAULT_CHUNK_ROWS == 1000 <= CHUNK_ROWS_MAX
-
-
-@quick(50)
-@given(st.integers(0, 30), st.integers(1, 12))
-def test_cutting_keeps_every_row_once_and_no_chunk_is_empty_or_too_large(rows, chunk_rows):
-    import pyarrow as pa
-
-    whole = minute_bars(range(rows))
-
-    chunks = list(chunked(whole, chunk_rows))
-
-    assert_same_rows(pa.concat_tables([whole.slice(0, 0), *chunks]), whole)
-    assert all(1 <= chunk.num_rows <= chunk_rows for chunk in chunks)
-    assert len(chunks) == math.ceil(rows / chunk_rows)
 
 
 def test_a_complete_message_tells_what_the_answer_was_made_of():

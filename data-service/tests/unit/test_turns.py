@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from answers import tables
 from fake_exchange import Anchoring, FakeExchange
 from history_rig import SERIES, HistoryRig
 from service_harness import eventually
@@ -76,7 +77,7 @@ class Asker:
     async def _read(self, rig: HistoryRig, wanted: TimeRange) -> None:
         answer = await rig.manager.open(SERIES, wanted, refresh=False)
         self.receipt = answer.receipt
-        async with aclosing(answer.batches()) as batches:
+        async with aclosing(tables(answer)) as batches:
             async for rows in batches:
                 self.rows.append(rows)
 

@@ -6,14 +6,16 @@ import asyncio
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
+import pyarrow as pa
 import structlog
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from cb_trade_data.api import outgoing
+from cb_trade_data.api.encoders import ENCODERS
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
 from cb_trade_data.auth.interfaces import Principal
@@ -185,16 +187,16 @@ class Connection:
             self._principal.require("data:refresh")
         series = self._series(message)
         answer = await self._manager.open(series, _range(message), refresh=message.refresh)
-        await self._send(outgoing.historical_data_start(request_id, series, answer))
+        encoder = ENCODERS[message.format](request_id, series, message.chunk_rows)
+        start = outgoing.historical_data_start(request_id, series, answer, message.format, encoder.typical_row_bytes)
+        await self._send(start)
 
-        chunk_rows = min(message.chunk_rows or outgoing.DEFAULT_CHUNK_ROWS, outgoing.CHUNK_ROWS_MAX)
         rows, chunks, sent_bytes = 0, 0, 0
-        async with aclosing(answer.batches()) as batches:
-            async for batch in batches:
-                for chunk in outgoing.chunked(batch, chunk_rows):
-                    text = outgoing.historical_data_chunk(request_id, series, chunks, chunk)
-                    await self._send(text)
-                    rows, chunks, sent_bytes = rows + chunk.num_rows, chunks + 1, sent_bytes + len(text)
+        async with aclosing(answer.stretches()) as stretches:
+            async for stretch in stretches:
+                for chunk in encoder.chunks(stretch):
+                    await self._send(chunk.text, chunk.binary)
+                    rows, chunks, sent_bytes = rows + chunk.rows, chunks + 1, sent_bytes + chunk.size_bytes
                     # Sending does not yield while the client keeps up: give the other requests their turn.
                     await asyncio.sleep(0)
 
@@ -220,8 +222,8 @@ class Connection:
 
     # --- Writing -----------------------------------------------------------------------------------------------------
 
-    async def _send(self, text: bytes) -> None:
-        """Send one message; the only place that waits for the client.
+    async def _send(self, text: bytes, binary: pa.Buffer | bytes | None = None) -> None:
+        """Send a message, and one that belongs to it and follows at once; the only place that waits for the client.
 
         Raises:
             WebSocketDisconnect: The client has left, or has not read for so long that it is given up.
@@ -229,6 +231,9 @@ class Connection:
         try:
             async with self._sending, asyncio.timeout(self._limits.send_timeout_secs):
                 await self._websocket.send_text(text.decode())
+                if binary is not None:
+                    # Whatever has a buffer will do for the server, which copies it behind its header.
+                    await self._websocket.send_bytes(cast("bytes", memoryview(binary)))
         except TimeoutError:
             self._close(CLOSE_READER_STOPPED, "the client stopped reading")
             raise WebSocketDisconnect(CLOSE_READER_STOPPED) from None

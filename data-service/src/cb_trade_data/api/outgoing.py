@@ -2,64 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
-import pyarrow as pa
 
 from cb_trade_data.errors import CbTradeError
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
-from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.messages import WireFormat
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.coverage import Segment
 
-DEFAULT_CHUNK_ROWS: Final = 1_000
-
-# An OHLCV row takes at most 190 bytes as JSON, so that a chunk stays under the 1 MiB that every message keeps to.
-CHUNK_ROWS_MAX: Final = 5_000
-
 _REASON_MAX_CHARACTERS: Final = 160
 
-# A usual row: two to five digits before and after each point.
-_TYPICAL_ROW_BYTES: Final = 115
 
-
-def historical_data_start(request_id: str, series: Series, answer: Answer) -> bytes:
-    """Return the message that opens an answer."""
+def historical_data_start(
+    request_id: str, series: Series, answer: Answer, wire_format: WireFormat, row_bytes: int
+) -> bytes:
+    """Return the message that opens an answer; *row_bytes*: of a usual row in that format."""
     return _message(
         "historical_data_start",
         request_id,
         **_series(series),
         start_time=to_ms(answer.start),
         end_time=to_ms(answer.end),
-        format="json",
+        format=wire_format,
         estimated_rows=answer.estimated_rows,
-        estimated_bytes=answer.estimated_rows * _TYPICAL_ROW_BYTES,
+        estimated_bytes=answer.estimated_rows * row_bytes,
     )
 
 
-def chunked(rows: pa.Table, chunk_rows: int) -> Iterator[pa.Table]:
-    """Yield *rows* in slices of at most *chunk_rows*. Bars have unique times, so any cut is a good one."""
-    for first in range(0, rows.num_rows, chunk_rows):
-        yield rows.slice(first, chunk_rows)
+def historical_data_chunk(request_id: str, sequence: int, rows: int, start_ms: int, end_ms: int, **data: Any) -> bytes:
+    """Return one chunk.
 
-
-def historical_data_chunk(request_id: str, series: Series, sequence: int, rows: pa.Table) -> bytes:
-    """Return one chunk: `end_time` is exclusive, and where a client resumes after a drop."""
-    times = timestamps_ms(rows)
+    Args:
+        start_ms: The first row's time.
+        end_ms: Exclusive, and where a client resumes after a drop.
+        data: The rows themselves, or how many bytes of them follow.
+    """
     return _message(
         "historical_data_chunk",
         request_id,
         sequence=sequence,
-        rows=rows.num_rows,
-        start_time=int(times[0]),
-        end_time=to_ms(series.grid.advance(from_ms(int(times[-1])), 1)),
-        data=_rows_json(rows),
+        rows=rows,
+        start_time=start_ms,
+        end_time=end_ms,
+        **data,
     )
 
 
@@ -147,14 +139,3 @@ def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:
     if with_kind:
         fields["kind"] = series.kind
     return {**fields, "timeframe": None if series.timeframe is None else str(series.timeframe)}
-
-
-def _rows_json(rows: pa.Table) -> orjson.Fragment:
-    """Return an object for each row, times in milliseconds.
-
-    A column is written at once and cut into its cells: less than half the time that objects of Python take.
-    """
-    columns = [timestamps_ms(rows), *(rows.column(name).to_numpy() for name in rows.schema.names[1:])]
-    cells = [orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") for column in columns]
-    row = b"{%b}" % b",".join(b'"%b":%%b' % name.encode() for name in rows.schema.names)
-    return orjson.Fragment(b"[%b]" % b",".join(map(row.__mod__, zip(*cells, strict=True))))

@@ -7,8 +7,6 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import pyarrow as pa
-
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.flight import Flight
@@ -17,6 +15,7 @@ from cb_trade_data.historical.planning import missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.digest import AnswerDigest
+from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -44,7 +43,7 @@ class Answer:
         start: What was asked for.
         end: What was asked for, clipped to the newest closed bar; `start` where no bar has closed since then.
         estimated_rows: The bars that the range has room for, less those before listing.
-        receipt: Complete once `batches` is exhausted.
+        receipt: Complete once `stretches` is exhausted.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Answer:
         self.receipt = Receipt()
         self._digest = AnswerDigest(series)
 
-    async def batches(self) -> AsyncGenerator[pa.Table, None]:
+    async def stretches(self) -> AsyncGenerator[Stretch, None]:
         """Yield the rows in time order, unique. To be closed (`aclosing`) when left early.
 
         Raises:
@@ -84,14 +83,14 @@ class Answer:
                 Storage that cannot be read is none either: what it holds comes from the exchange then.
         """
         try:
-            async with aclosing(self._parts()) as batches:
-                async for rows in batches:
-                    yield rows
+            async with aclosing(self._parts()) as stretches:
+                async for stretch in stretches:
+                    yield stretch
             self.receipt.digest = self._digest.text()
         finally:
             self._leave_ahead()
 
-    async def _parts(self) -> AsyncGenerator[pa.Table, None]:
+    async def _parts(self) -> AsyncGenerator[Stretch, None]:
         rest = self._bars
         while rest is not None:
             # Years before listing are passed over in one step; a flight may have found out about them just now.
@@ -101,9 +100,9 @@ class Answer:
                 rest = TimeRange(end, rest.end) if end < rest.end else None
                 continue
             partition, part, rest = self._first_of(rest)
-            async with aclosing(self._deliver(partition, part, rest)) as batches:
-                async for rows in batches:
-                    yield rows
+            async with aclosing(self._deliver(partition, part, rest)) as stretches:
+                async for stretch in stretches:
+                    yield stretch
 
     def _first_of(self, rest: TimeRange) -> tuple[Partition, TimeRange, TimeRange | None]:
         """Return the first partition of *rest*, the part of *rest* in it, and what comes after that."""
@@ -116,12 +115,12 @@ class Answer:
 
     async def _deliver(
         self, partition: Partition, part: TimeRange, rest: TimeRange | None
-    ) -> AsyncGenerator[pa.Table, None]:
+    ) -> AsyncGenerator[Stretch, None]:
         if self._ahead is not None and self._ahead.part == part:
             wait, self._ahead = self._ahead, None
             async with aclosing(self._follow(wait, rest)) as stretches:
-                async for rows in stretches:
-                    yield rows
+                async for stretch in stretches:
+                    yield stretch
             return
         self._leave_ahead()  # of a partition that was passed over since
         stored = await self._storage.read_if_possible(partition, part)
@@ -138,15 +137,15 @@ class Answer:
         if any(gaps):
             wait = self._join(partition, part, rest)
             async with aclosing(self._follow(wait, rest)) as stretches:
-                async for rows in stretches:
-                    yield rows
+                async for stretch in stretches:
+                    yield stretch
             return
-        rows = stored.rows_in(part)
-        self.receipt.rows_from_storage += rows.num_rows
+        stretch = stored.stretch(part)
+        self.receipt.rows_from_storage += stretch.rows.num_rows
         self._enter(part, stored.coverage)
-        if rows.num_rows:
-            self._digest.add(part, rows, stored.digests)
-            yield rows
+        if stretch.rows.num_rows:
+            self._digest.add(part, stretch.rows, stored.digests)
+            yield stretch
 
     def _join(self, partition: Partition, part: TimeRange, rest: TimeRange | None, *, bars_before: int = 0) -> _Wait:
         flight = self._fetcher.flight(partition, self._reach)
@@ -162,21 +161,21 @@ class Answer:
         )
         return _Wait(part, flight, want, leaving)
 
-    async def _follow(self, wait: _Wait, rest: TimeRange | None) -> AsyncGenerator[pa.Table, None]:
+    async def _follow(self, wait: _Wait, rest: TimeRange | None) -> AsyncGenerator[Stretch, None]:
         """Yield what a flight brings, and look ahead to *rest* once there was a row."""
         flight, want = wait.flight, wait.want
         with wait.leaving:
             delivered = 0
             async with aclosing(flight.follow(want)) as stretches:
-                async for stretch, rows in stretches:
+                async for span, rows in stretches:
                     # Now: by the end, somebody else may have brought what is missing here.
                     self._reach = flight.reach
-                    self._enter(stretch, flight.state.coverage, want.failures)
+                    self._enter(span, flight.state.coverage, want.failures)
                     delivered += rows.num_rows
                     if rows.num_rows:
-                        self._digest.add(stretch, rows)
+                        self._digest.add(span, rows)
                         self._look_ahead(wait.part, rest)
-                        yield rows
+                        yield Stretch(rows)
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls

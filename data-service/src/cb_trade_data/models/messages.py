@@ -18,6 +18,8 @@ class WireFormat(StrEnum):
     """How rows travel."""
 
     JSON = "json"
+    JSON_COLUMNS = "json_columns"
+    ARROW = "arrow"
 
 
 def parse_instant(value: object) -> datetime:

@@ -1,0 +1,166 @@
+"""How rows travel: each format cuts them into chunks of its own, every message of which is under 1 MiB. Pure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from cb_trade_data.api.outgoing import historical_data_chunk
+from cb_trade_data.models.frame import FRAME_ROWS, Stretch, frame_of
+from cb_trade_data.models.instants import from_ms, to_ms
+from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.messages import WireFormat
+from cb_trade_data.models.series import Series
+
+# Every message is under 1 MiB; what is not rows takes less than 1 KiB of that.
+_DATA_MAX_BYTES: Final = 1023 * 1024
+# Large enough that what each message costs does not matter, small enough that others get their turns.
+_DATA_BYTES: Final = 128 * 1024
+# Of the first chunk, so that it leaves at once.
+_FIRST_DATA_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of an answer as they travel.
+
+    Attributes:
+        rows: How many they are.
+        text: The message that tells of them, JSON.
+        binary: What follows at once as a message of its own; None where the text holds the rows.
+    """
+
+    rows: int
+    text: bytes
+    binary: pa.Buffer | bytes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How much there is to send."""
+        return len(self.text) + (0 if self.binary is None else len(self.binary))
+
+
+class ChunkEncoder(ABC):
+    """Cuts the rows of one answer into chunks, numbered from 0; time runs on from one to the next."""
+
+    #: Bytes of a usual row: two to five digits before and after each point.
+    typical_row_bytes: int
+    #: Rows in a chunk, at most, whoever asks for more.
+    rows_max: int
+
+    def __init__(self, request_id: str, series: Series, chunk_rows: int | None) -> None:
+        """*chunk_rows*: upper bound of the rows in a chunk; None leaves it to the format."""
+        self._request_id = request_id
+        self._series = series
+        self._asked_rows = chunk_rows
+        self._sequence = 0
+
+    @abstractmethod
+    def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
+        """Yield the rows of *stretch*, which follow those given before. Any cut is a good one: times are unique."""
+
+    def _chunk_rows(self) -> int:
+        """Return how many rows the next chunk may hold."""
+        if self._asked_rows is not None:
+            return min(self._asked_rows, self.rows_max)
+        data_bytes = _DATA_BYTES if self._sequence else _FIRST_DATA_BYTES
+        return min(max(1, data_bytes // self.typical_row_bytes), self.rows_max)
+
+    def _text(self, rows: pa.Table, **data: Any) -> bytes:
+        """Return the message of the next chunk."""
+        times = rows.column("timestamp")
+        first, last = (int(times[place].value) for place in (0, -1))
+        end = to_ms(self._series.grid.advance(from_ms(last), 1))
+        text = historical_data_chunk(self._request_id, self._sequence, rows.num_rows, first, end, **data)
+        self._sequence += 1
+        return text
+
+
+class _JsonEncoder(ChunkEncoder):
+    def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
+        """See `ChunkEncoder.chunks`."""
+        first = 0
+        while first < stretch.rows.num_rows:
+            rows = stretch.rows.slice(first, self._chunk_rows())
+            first += rows.num_rows
+            yield Chunk(rows.num_rows, self._text(rows, data=orjson.Fragment(self._data(rows))))
+
+    @abstractmethod
+    def _data(self, rows: pa.Table) -> bytes:
+        """Return the rows as JSON."""
+
+
+class JsonRows(_JsonEncoder):
+    """`json`: an object for each row."""
+
+    typical_row_bytes = 115
+    rows_max = _DATA_MAX_BYTES // 190
+
+    def _data(self, rows: pa.Table) -> bytes:
+        # A column is written at once and cut into its cells: less than half the time that objects of Python take.
+        cells = [_json(column)[1:-1].split(b",") for column in _columns(rows)]
+        row = b"{%b}" % b",".join(b'"%b":%%b' % name.encode() for name in rows.schema.names)
+        return b"[%b]" % b",".join(map(row.__mod__, zip(*cells, strict=True)))
+
+
+class JsonColumns(_JsonEncoder):
+    """`json_columns`: an object of arrays, one for each column."""
+
+    typical_row_bytes = 55
+    rows_max = _DATA_MAX_BYTES // 140
+
+    def _data(self, rows: pa.Table) -> bytes:
+        return _json(dict(zip(rows.schema.names, _columns(rows), strict=True)))
+
+
+class ArrowFrames(ChunkEncoder):
+    """`arrow`: frames, which together are one Arrow IPC stream; those that there are go out as they are."""
+
+    typical_row_bytes = 48
+    rows_max = FRAME_ROWS
+
+    def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
+        """See `ChunkEncoder.chunks`."""
+        first = 0
+        for frame in stretch.frames:
+            if self._asked_rows is not None and frame.rows > self._asked_rows:
+                continue
+            yield from self._cut(stretch.rows.slice(first, frame.first - first))
+            yield self._chunk(stretch.rows.slice(frame.first, frame.rows), frame.message)
+            first = frame.end
+        yield from self._cut(stretch.rows.slice(first))
+
+    def _cut(self, rows: pa.Table) -> Iterator[Chunk]:
+        first = 0
+        while first < rows.num_rows:
+            part = rows.slice(first, self._chunk_rows())
+            first += part.num_rows
+            yield self._chunk(part, frame_of(part))
+
+    def _chunk(self, rows: pa.Table, message: pa.Buffer) -> Chunk:
+        binary: pa.Buffer | bytes = message
+        if self._sequence == 0:
+            binary = b"".join(map(memoryview, (rows.schema.serialize(), message)))
+        return Chunk(rows.num_rows, self._text(rows, bytes=len(binary)), binary)
+
+
+ENCODERS: Final[dict[WireFormat, type[ChunkEncoder]]] = {
+    WireFormat.JSON: JsonRows,
+    WireFormat.JSON_COLUMNS: JsonColumns,
+    WireFormat.ARROW: ArrowFrames,
+}
+
+
+def _columns(rows: pa.Table) -> list[npt.NDArray[np.int64 | np.float64]]:
+    return [timestamps_ms(rows), *(rows.column(name).to_numpy() for name in rows.schema.names[1:])]
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
