@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from answers import tables
-from fake_exchange import FakeExchange, rows_at
+from fake_exchange import Anchoring, FakeExchange, rows_at
 from history_rig import SERIES, HistoryRig
 from service_harness import eventually
 from unit_builders import assert_same_rows, span, utc
 
-from cb_trade_data.storage.coverage import State
+from cb_trade_data.errors import NewerFormatError
+from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.flight import Flight
+from cb_trade_data.historical.reach import Reach
+from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import Coverage, State
+from cb_trade_data.storage.stored_partition import StoredPartition
 
 NOW = utc("2024-06-01")
 THREE_MONTHS = span("2024-01-31T23:30", "2024-03-01T00:30")
 FEBRUARY = span("2024-02-01", "2024-03-01")
+FEW_PAGES = span("2024-01-31T23:30", "2024-02-01T00:10")
 
 
 MINUTES = [THREE_MONTHS.start + timedelta(minutes=number) for number in range(30 * 24 * 60)]
 #: Around the borders only: few bars of three partitions.
 OPENS = [each for each in MINUTES if each.day in (1, 29, 31) and each in THREE_MONTHS]
+
+
+class Holding(FakeExchange):
+    """Serves 20 bars a page, and holds January's second page until its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__(OPENS, 20, Anchoring.START, now=lambda: NOW)
+        self.gate = asyncio.Event()
+
+    async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
+        page = await super().fetch_ohlcv(series, window)
+        if window.end == FEBRUARY.start:
+            await self.gate.wait()
+        return page
 
 
 @pytest.fixture
@@ -33,13 +58,25 @@ def months_asked(rig: HistoryRig) -> set[int]:
     return {window.start.month for window in rig.exchange.windows}
 
 
-async def test_the_next_partition_is_asked_for_before_the_first_one_is_read_to_its_end(rig):
+async def test_the_next_partition_is_asked_for_while_pages_of_the_first_one_are_under_way(tmp_path):
+    exchange = Holding()
+    rig = HistoryRig(tmp_path, NOW).connect(exchange)
+    answer = asyncio.create_task(rig.answer(FEW_PAGES))
+
+    await eventually(lambda: months_asked(rig) == {1, 2})
+    exchange.gate.set()
+    rows, _ = await answer
+
+    assert_same_rows(rows, rows_at(each for each in OPENS if each in FEW_PAGES))
+
+
+async def test_nothing_is_asked_ahead_of_the_first_rows_nor_further_ahead_than_the_next_partition(rig):
     answer = await rig.manager.open(SERIES, THREE_MONTHS, refresh=False)
     async with aclosing(tables(answer)) as batches:
         await anext(batches)
-        await eventually(lambda: months_asked(rig) == {1, 2})
+        assert months_asked(rig) == {1}
         await anext(batches)
-        await eventually(lambda: months_asked(rig) == {1, 2, 3})
+        assert months_asked(rig) == {1, 2}
 
 
 async def test_looking_ahead_changes_neither_the_rows_nor_the_receipt(rig):
@@ -76,11 +113,67 @@ async def test_before_the_first_row_nothing_is_asked_ahead(tmp_path):
     assert len(exchange.windows) == 2  # the empty one, after which the listing was looked up, and March
 
 
-async def test_who_leaves_is_no_longer_waited_for_ahead_either(rig):
-    answer = await rig.manager.open(SERIES, THREE_MONTHS, refresh=False)
-    async with aclosing(tables(answer)) as batches:
-        await anext(batches)
+async def test_what_storage_settles_is_read_from_there_when_its_turn_has_come_and_joins_no_flight(
+    tmp_path, monkeypatch
+):
+    exchange = Holding()
+    rig = HistoryRig(tmp_path, NOW).connect(exchange)
+    await rig.answer(TimeRange(FEBRUARY.start, FEW_PAGES.end))
+    flights: list[Partition] = []
+    looks: list[Partition] = []
+    reads: list[tuple[Partition, TimeRange | None]] = []
+    flight, read, coverage = rig.fetcher.flight, rig.storage.read, rig.storage.coverage
 
+    def noted_flight(partition: Partition, reach: Reach) -> Flight:
+        flights.append(partition)
+        return flight(partition, reach)
+
+    async def noted_read(partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+        reads.append((partition, wanted))
+        return await read(partition, wanted)
+
+    async def noted_coverage(partition: Partition) -> Coverage:
+        looks.append(partition)
+        return await coverage(partition)
+
+    monkeypatch.setattr(rig.fetcher, "flight", noted_flight)
+    monkeypatch.setattr(rig.storage, "read", noted_read)
+    monkeypatch.setattr(rig.storage, "coverage", noted_coverage)
+    wanted = TimeRange(FEW_PAGES.start, utc("2024-02-01T00:05"))
+
+    answer = asyncio.create_task(rig.answer(wanted))
+    await eventually(lambda: [partition.month for partition in looks] == [2])
+    exchange.gate.set()
+    rows, receipt = await answer
+
+    assert_same_rows(rows, rows_at(each for each in OPENS if each in wanted))
+    assert (receipt.rows_from_exchange, receipt.rows_from_storage) == (30, 5)
+    assert [partition.month for partition in flights] == [1]
+    assert [part for partition, part in reads if partition.month == 2] == [TimeRange(FEBRUARY.start, wanted.end)]
+
+
+async def test_a_next_partition_that_cannot_be_looked_into_spoils_nothing_of_the_first(rig, monkeypatch):
+    async def unreadable(partition: Partition) -> Coverage:
+        raise NewerFormatError(str(partition), found=2, known=1)
+
+    monkeypatch.setattr(rig.storage, "coverage", unreadable)
+
+    rows, receipt = await rig.answer(THREE_MONTHS)
+
+    assert_same_rows(rows, rows_at(OPENS))
+    assert receipt.exchange_calls == 3
+
+
+async def test_who_leaves_is_no_longer_waited_for_ahead_either(tmp_path):
+    exchange = Holding()
+    exchange.facts = replace(exchange.facts, concurrent_calls=1)
+    rig = HistoryRig(tmp_path, NOW).connect(exchange)
+    answer = asyncio.create_task(rig.answer(FEW_PAGES))
+    await eventually(lambda: len(exchange.windows) == 2 and rig.source.conditions()["fake"].waiting == 1)
+
+    answer.cancel()
+    await asyncio.wait([answer])
     await rig.fetcher.close()
 
-    assert 3 not in months_asked(rig)
+    assert months_asked(rig) == {1}
+    assert rig.source.conditions()["fake"].waiting == 0

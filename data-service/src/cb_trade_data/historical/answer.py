@@ -7,6 +7,7 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.flight import Flight
@@ -124,17 +125,7 @@ class Answer:
             return
         self._leave_ahead()  # of a partition that was passed over since
         stored = await self._storage.read_if_possible(partition, part)
-        now = self._now()
-        self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series.grid, None).horizon)
-        gaps = missing(
-            part,
-            stored.coverage,
-            absent=self._reach.absent,
-            now=now,
-            failures_since=now,
-            refresh=self._refresh,
-        )
-        if any(gaps):
+        if self._lacks(part, stored.coverage):
             wait = self._join(partition, part, rest)
             async with aclosing(self._follow(wait, rest)) as stretches:
                 async for stretch in stretches:
@@ -146,6 +137,13 @@ class Answer:
         if stretch.rows.num_rows:
             self._digest.add(part, stretch.rows, stored.digests)
             yield stretch
+
+    def _lacks(self, part: TimeRange, coverage: Coverage) -> bool:
+        """Tell whether the exchange must be asked about anything of *part*."""
+        now = self._now()
+        self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series.grid, None).horizon)
+        gaps = missing(part, coverage, absent=self._reach.absent, now=now, failures_since=now, refresh=self._refresh)
+        return any(gaps)
 
     def _join(self, partition: Partition, part: TimeRange, rest: TimeRange | None, *, bars_before: int = 0) -> _Wait:
         flight = self._fetcher.flight(partition, self._reach)
@@ -162,10 +160,10 @@ class Answer:
         return _Wait(part, flight, want, leaving)
 
     async def _follow(self, wait: _Wait, rest: TimeRange | None) -> AsyncGenerator[Stretch, None]:
-        """Yield what a flight brings, and look ahead to *rest* once there was a row."""
+        """Yield what a flight brings, and look ahead to *rest* once the first rows of it are gone."""
         flight, want = wait.flight, wait.want
         with wait.leaving:
-            delivered = 0
+            delivered, has_looked_ahead = 0, False
             async with aclosing(flight.follow(want)) as stretches:
                 async for span, rows in stretches:
                     # Now: by the end, somebody else may have brought what is missing here.
@@ -174,22 +172,30 @@ class Answer:
                     delivered += rows.num_rows
                     if rows.num_rows:
                         self._digest.add(span, rows)
-                        self._look_ahead(wait.part, rest)
                         yield Stretch(rows)
+                        if not has_looked_ahead:
+                            has_looked_ahead = True
+                            await self._look_ahead(wait.part, rest)
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls
 
-    def _look_ahead(self, part: TimeRange, rest: TimeRange | None) -> None:
-        """Have the partition after *part* fetched as well; until it is its turn, all that is asked for goes first.
+    async def _look_ahead(self, part: TimeRange, rest: TimeRange | None) -> None:
+        """Have what is missing of the partition after *part* fetched as well; until it is its turn, it goes last.
 
-        Not before the first row: where the listing is not known yet, its pages might be wasted.
+        Not before the first row: where the listing is not known yet, its pages might be wasted. What storage settles is
+        left to be read when its turn has come.
         """
-        if self._ahead is not None or rest is None or self._reach.facts.absence_at(rest.start) is not None:
+        if rest is None or self._reach.facts.absence_at(rest.start) is not None:
             return
         partition, next_part, after = self._first_of(rest)
-        bars_before = self._series.grid.bars_in(part)
-        self._ahead = self._join(partition, next_part, after, bars_before=bars_before)
+        try:
+            coverage = await self._storage.coverage(partition)
+        except CbTradeError:
+            return  # When it is its turn, it shows whether that is still so.
+        if self._lacks(next_part, coverage):
+            bars_before = self._series.grid.bars_in(part)
+            self._ahead = self._join(partition, next_part, after, bars_before=bars_before)
 
     def _leave_ahead(self) -> None:
         if self._ahead is not None:
