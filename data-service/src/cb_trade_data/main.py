@@ -18,7 +18,7 @@ from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.module import AuthenticationModuleImpl
 from cb_trade_data.config import ExchangeSettings, Settings, StorageSettings
-from cb_trade_data.exchange_source.discovery import generic_plugin, load_plugins, offered
+from cb_trade_data.exchange_source.discovery import load_plugins, offered
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugin import ExchangeAccess
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
@@ -106,14 +106,11 @@ def _exchange_registry(settings: Settings) -> PluginRegistry:
     """Return the exchanges that installed packages offer, and those that CCXT has and the settings name.
 
     Raises:
-        InvalidSettingsError: One of them cannot be served.
+        InvalidSettingsError: Some of them cannot be served; lists every problem.
     """
     chosen = {name: own.plugin for name, own in settings.exchanges.items() if own.plugin is not None}
-    plugins = load_plugins(offered(), chosen)
-    offered_names = {plugin.facts.id for plugin in plugins}
-    unproven = [generic_plugin(name) for name in settings.exchanges if name not in offered_names]
     registry = PluginRegistry()
-    for plugin in [*plugins, *unproven]:
+    for plugin in load_plugins(offered(), chosen, named=settings.exchanges):
         own = settings.exchanges.get(plugin.facts.id, ExchangeSettings())
         access = ExchangeAccess(None if own.base_url is None else str(own.base_url), own.options)
         facts = plugin.facts

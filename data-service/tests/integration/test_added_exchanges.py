@@ -101,16 +101,20 @@ def test_one_exchange_of_two_packages_stops_the_start_until_the_settings_choose(
     create_app(settings(tmp_path, sine=ExchangeSettings(plugin="other-exchanges")))
 
 
-def test_a_package_that_is_broken_stops_the_start(install, tmp_path):
-    install("broken-exchanges", {"broken.py": "1 / 0"}, {"broken": "broken:BROKEN"})
+def test_every_exchange_that_cannot_be_served_is_told_in_one_error_that_stops_the_start(install, tmp_path):
+    install("broken-exchanges", {"broken.py": "1 / 0"}, {"broken": "broken:BROKEN", "gone": "no_such_module:GONE"})
 
     with pytest.raises(InvalidSettingsError) as caught:
-        create_app(settings(tmp_path))
-    (problem,) = caught.value.problems
-    assert problem == (
-        "the exchange 'broken' of broken-exchanges (broken:BROKEN) cannot be loaded: "
-        "ZeroDivisionError: division by zero"
+        create_app(settings(tmp_path, coinspot=ExchangeSettings(), mtgox=ExchangeSettings()))
+
+    broken, coinspot, gone, mtgox = caught.value.problems
+    assert broken == (
+        "the exchange 'broken' of broken-exchanges (broken:BROKEN) cannot be loaded "
+        "(ZeroDivisionError: division by zero): repair that package, or remove it"
     )
+    assert "CCXT has no candles of coinspot" in coinspot
+    assert "No module named 'no_such_module'" in gone
+    assert "CCXT does not know it" in mtgox
 
 
 def test_an_exchange_that_only_the_settings_name_is_served(tmp_path):
@@ -119,18 +123,17 @@ def test_an_exchange_that_only_the_settings_name_is_served(tmp_path):
     assert app.title == "cb-trade"
 
 
-def test_an_exchange_that_nobody_knows_stops_the_start(tmp_path):
-    with pytest.raises(InvalidSettingsError, match="nobody offers an exchange 'mtgox'"):
-        create_app(settings(tmp_path, mtgox=ExchangeSettings()))
-
-
-def test_the_command_tells_what_is_wrong_with_an_exchange_and_does_not_start(monkeypatch, tmp_path, capsys):
+def test_the_command_tells_all_that_is_wrong_with_exchanges_and_does_not_start(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CB_TRADE_AUTH__SECRET", SECRET)
     monkeypatch.setenv("CB_TRADE_EXCHANGES__BINANCE__PLUGIN", "more-exchanges")
+    monkeypatch.setenv("CB_TRADE_EXCHANGES__COINSPOT__CALLS_PER_SEC", "1")
 
     with pytest.raises(typer.Exit) as ended:
         serve(port=0)
 
+    told = capsys.readouterr().err
     assert ended.value.exit_code == 2
-    assert "'more-exchanges' offers no exchange 'binance'; it is offered by cb-trade-data" in capsys.readouterr().err
+    assert "invalid_settings" in told
+    assert "'more-exchanges' offers no exchange 'binance', it is offered by cb-trade-data" in told
+    assert "CB_TRADE_EXCHANGES__COINSPOT: CCXT has no candles of coinspot" in told

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import Distribution, EntryPoint
 
 import pytest
 
-from cb_trade_data.errors import InvalidSettingsError
-from cb_trade_data.exchange_source.discovery import GROUP, OWN, generic_plugin, load_plugins, offered
+from cb_trade_data.errors import ErrorCode, InvalidSettingsError
+from cb_trade_data.exchange_source.discovery import GROUP, OWN, load_plugins, offered
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugin import ExchangeAccess, ExchangePlugin
 from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
@@ -44,6 +45,9 @@ def _others_package(monkeypatch) -> None:
     module.BINANCE = ExchangeFacts("binance", ("1m",), 5)
     module.PAGELESS = ExchangeFacts("mine", ("1m",), 0)
     module.TIMELESS = ExchangeFacts("mine", ("1m", "7x"), 5)
+    module.TYPELESS = ExchangeFacts("mine", ("1m",), "a thousand")
+    module.FACTLESS = ExchangePlugin("mine", lambda facts, access: NotImplemented)
+    module.WRONG = ExchangeFacts("yours", ("7x",), 0)
     monkeypatch.setitem(sys.modules, HERE, module)
 
 
@@ -51,9 +55,10 @@ def offer(name: str, value: str, distribution: str = "their-exchanges") -> Entry
     return EntryPoint(name, value, GROUP)._for(_Distribution(distribution))
 
 
-def problems_of(*offers: EntryPoint, **chosen: str) -> list[str]:
+def problems_of(*offers: EntryPoint, named: Iterable[str] = (), **chosen: str) -> list[str]:
     with pytest.raises(InvalidSettingsError) as caught:
-        load_plugins(offers, chosen)
+        load_plugins(offers, chosen, named)
+    assert caught.value.code is ErrorCode.INVALID_SETTINGS
     return caught.value.problems
 
 
@@ -102,37 +107,66 @@ def test_a_package_that_does_not_offer_the_exchange_cannot_be_chosen(name, by):
     (problem,) = problems_of(*OWN, **{name: "typo"})
 
     assert problem == (
-        f"CB_TRADE_EXCHANGES__{name.upper()}__PLUGIN: 'typo' offers no exchange {name!r}; it is offered by {by}"
+        f"CB_TRADE_EXCHANGES__{name.upper()}__PLUGIN: 'typo' offers no exchange {name!r}, it is offered by {by}: "
+        "install that package, or correct or remove the setting"
     )
 
 
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("mine", "no_such_module:ROW", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
-        ("mine", f"{HERE}:NONE", "cannot be loaded: AttributeError"),
-        ("mine", f"{HERE}:TEXT", "is neither ExchangeFacts nor an ExchangePlugin, but str"),
+        ("mine", "no_such_module:ROW", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module')"),
+        ("mine", f"{HERE}:NONE", f"cannot be loaded (AttributeError: module '{HERE}' has no attribute 'NONE')"),
+        ("mine", f"{HERE}:TEXT", "is neither ExchangeFacts nor an ExchangePlugin with such, but str"),
+        ("mine", f"{HERE}:FACTLESS", "is neither ExchangeFacts nor an ExchangePlugin with such, but ExchangePlugin"),
         ("yours", f"{HERE}:ROW", "calls itself 'mine' in its facts"),
         ("mine", f"{HERE}:PAGELESS", "has pages of 0 bars"),
         ("mine", f"{HERE}:TIMELESS", "has a timeframe '7x', which is not one"),
         ("Mine", f"{HERE}:ROW", "has a name that is not made of up to 32 small letters, digits and underscores"),
     ],
 )
-def test_a_plugin_that_cannot_be_used_says_why_and_whose_it_is(name, value, why):
-    (problem,) = problems_of(offer(name, value))
+def test_a_plugin_that_cannot_be_used_says_why_and_whose_it_is_and_what_to_do(name, value, why):
+    problems = problems_of(offer(name, value))
 
-    assert problem.startswith(f"the exchange {name!r} of their-exchanges ({value}) {why}")
+    assert f"the exchange {name!r} of their-exchanges ({value}) {why}: repair that package, or remove it" in problems
+
+
+def test_facts_of_wrong_types_are_a_problem_like_any_other():
+    (problem,) = problems_of(offer("mine", f"{HERE}:TYPELESS"))
+
+    assert problem.startswith(f"the exchange 'mine' of their-exchanges ({HERE}:TYPELESS) has facts of other types than")
 
 
 def test_all_problems_are_told_at_once():
-    assert len(problems_of(offer("a", f"{HERE}:NONE"), offer("b", f"{HERE}:NONE"), *OWN, okx="typo")) == 3
+    problems = problems_of(
+        offer("a", f"{HERE}:NONE"),
+        offer("b", f"{HERE}:WRONG"),
+        *OWN,
+        offer("kraken", f"{HERE}:ROW"),
+        named=["coinspot", "kraken", "mtgox"],
+        okx="typo",
+    )
+
+    assert [problem.split(": ")[-1] for problem in problems] == [
+        "repair that package, or remove it",
+        *["repair that package, or remove it"] * 3,
+        "remove what is set of it, or install a package that does",
+        "remove one, or set CB_TRADE_EXCHANGES__KRAKEN__PLUGIN to the one to use",
+        "correct the name, or install a package that offers it",
+        "install that package, or correct or remove the setting",
+    ]
+
+
+def test_a_plugin_that_is_broken_is_told_once_even_if_the_settings_name_it():
+    assert len(problems_of(offer("kucoin", f"{HERE}:NONE"), named=["kucoin"])) == 1
 
 
 # --- Exchanges that nobody offers ------------------------------------------------------------------------------------
 
 
 def test_an_exchange_that_only_ccxt_knows_gets_a_cautious_row():
-    facts = generic_plugin("kucoin").facts
+    (plugin,) = load_plugins([], {}, named=["kucoin"])
+    facts = plugin.facts
 
     assert facts.timeframes == ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
     assert facts.page_limit_bars == 500
@@ -141,14 +175,26 @@ def test_an_exchange_that_only_ccxt_knows_gets_a_cautious_row():
     assert facts.pace.calls_per_sec <= 10
 
 
+def test_an_exchange_that_the_settings_name_and_a_package_offers_is_the_package_s():
+    (plugin,) = load_plugins([offer("mine", f"{HERE}:ROW")], {}, named=["mine"])
+
+    assert plugin.facts is ROW
+
+
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "why", "what_to_do"),
     [
-        ("mtgox", "nobody offers an exchange 'mtgox', and CCXT does not know it"),
-        ("coinspot", "the exchange 'coinspot' cannot be served: CCXT has no candles of coinspot"),
+        (
+            "mtgox",
+            "nobody offers an exchange 'mtgox', and CCXT does not know it",
+            "correct the name, or install a package that offers it",
+        ),
+        (
+            "coinspot",
+            "CCXT has no candles of coinspot, and nobody else offers it",
+            "remove what is set of it, or install a package that does",
+        ),
     ],
 )
-def test_an_exchange_that_cannot_be_served_is_told_at_the_start(name, why):
-    with pytest.raises(InvalidSettingsError) as caught:
-        generic_plugin(name)
-    assert caught.value.problems == [why]
+def test_an_exchange_that_cannot_be_served_is_told_at_the_start(name, why, what_to_do):
+    assert problems_of(named=[name]) == [f"CB_TRADE_EXCHANGES__{name.upper()}: {why}: {what_to_do}"]

@@ -35,43 +35,58 @@ def offered() -> list[EntryPoint]:
     return [*OWN, *entry_points(group=GROUP)]
 
 
-def load_plugins(found: Iterable[EntryPoint], chosen: Mapping[str, str]) -> list[ExchangePlugin]:
-    """Return the exchanges that *found* offer, each once.
+def load_plugins(
+    found: Iterable[EntryPoint], chosen: Mapping[str, str], named: Iterable[str] = ()
+) -> list[ExchangePlugin]:
+    """Return the exchanges that *found* offer, and those of *named* that nobody offers and CCXT has, each once.
+
+    CCXT is imported only where one of *named* is offered by nobody.
 
     Args:
         found: What packages offer.
         chosen: The distribution that counts, by the name of the exchange, where the settings say one.
+        named: The exchanges that the settings name.
 
     Raises:
-        InvalidSettingsError: Two distributions offer one name and nobody chose, or a plugin cannot be loaded. Tells all
-            there is to tell.
+        InvalidSettingsError: With every problem there is, of all of them: two distributions offer one name and nobody
+            chose, a plugin is broken, or CCXT cannot serve what nobody offers.
     """
     by_name: dict[str, list[EntryPoint]] = defaultdict(list)
     for entry_point in found:
         by_name[entry_point.name].append(entry_point)
     plugins: list[ExchangePlugin] = []
     problems: list[str] = []
-    for name in sorted({*by_name, *chosen}):
+    for name in sorted({*by_name, *chosen, *named}):
         try:
-            plugins.append(_loaded(_the_one(name, by_name[name], chosen.get(name))))
-        except _UnfitError as problem:
-            problems.append(str(problem))
+            if name in by_name or name in chosen:
+                plugins.append(_loaded(_the_one(name, by_name[name], chosen.get(name))))
+            else:
+                plugins.append(_generic(name))
+        except _UnfitError as unfit:
+            problems += unfit.problems
     if problems:
         raise InvalidSettingsError(problems, [])
     return plugins
 
 
 class _UnfitError(Exception):
-    """An exchange cannot be served as things are; the text says why and what to do."""
+    """An exchange cannot be served as things are; each problem says why, where that was found, and what to do."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
 
 
 def _the_one(name: str, offers: list[EntryPoint], chosen: str | None) -> EntryPoint:
-    variable = f"CB_TRADE_EXCHANGES__{name.upper()}__PLUGIN"
+    variable = f"{_variable(name)}__PLUGIN"
     by = ", ".join(sorted(_distribution(offer) for offer in offers)) or "nobody"
     if chosen is not None:
         offers = [offer for offer in offers if _normalized(_distribution(offer)) == _normalized(chosen)]
         if not offers:
-            raise _UnfitError(f"{variable}: {chosen!r} offers no exchange {name!r}; it is offered by {by}")
+            raise _UnfitError(
+                f"{variable}: {chosen!r} offers no exchange {name!r}, it is offered by {by}: "
+                "install that package, or correct or remove the setting"
+            )
     if len(offers) > 1:
         raise _UnfitError(f"the exchange {name!r} is offered by {by}: remove one, or set {variable} to the one to use")
     return offers[0]
@@ -79,31 +94,41 @@ def _the_one(name: str, offers: list[EntryPoint], chosen: str | None) -> EntryPo
 
 def _loaded(entry_point: EntryPoint) -> ExchangePlugin:
     where = f"the exchange {entry_point.name!r} of {_distribution(entry_point)} ({entry_point.value})"
+    remedy = "repair that package, or remove it"
     try:
         value = entry_point.load()
-    except Exception as error:
-        raise _UnfitError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    except Exception as error:  # anything at all: it is anybody's code
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise _UnfitError(f"{where} cannot be loaded ({said}): {remedy}") from error
     if isinstance(value, ExchangeFacts):
         value = ExchangePlugin(value, ccxt_client)
-    if not isinstance(value, ExchangePlugin):
-        raise _UnfitError(f"{where} is neither ExchangeFacts nor an ExchangePlugin, but {type(value).__name__}")
-    for problem in _wrong_with(value.facts, entry_point.name):
-        raise _UnfitError(f"{where} {problem}")
+    if not isinstance(value, ExchangePlugin) or not isinstance(value.facts, ExchangeFacts):
+        raise _UnfitError(
+            f"{where} is neither ExchangeFacts nor an ExchangePlugin with such, but {type(value).__name__}: {remedy}"
+        )
+    try:
+        problems = list(_wrong_with(value.facts, entry_point.name))
+    except TypeError as error:
+        problems = [f"has facts of other types than they should be ({error})"]
+    if problems:
+        raise _UnfitError(*(f"{where} {problem}: {remedy}" for problem in problems))
     return value
 
 
-def generic_plugin(name: str) -> ExchangePlugin:
-    """Return an exchange that nobody offers and CCXT has; imports CCXT.
-
-    Raises:
-        InvalidSettingsError: CCXT has no candles of it, or does not know it.
-    """
+def _generic(name: str) -> ExchangePlugin:
+    """Return an exchange that nobody offers and CCXT has."""
     if name not in ccxt_ids():
-        raise InvalidSettingsError([f"nobody offers an exchange {name!r}, and CCXT does not know it"], [])
+        raise _UnfitError(
+            f"{_variable(name)}: nobody offers an exchange {name!r}, and CCXT does not know it: "
+            "correct the name, or install a package that offers it"
+        )
     try:
         return ExchangePlugin(generic_facts(name), ccxt_client)
     except ValueError as error:
-        raise InvalidSettingsError([f"the exchange {name!r} cannot be served: {error}"], []) from error
+        raise _UnfitError(
+            f"{_variable(name)}: {error}, and nobody else offers it: "
+            "remove what is set of it, or install a package that does"
+        ) from error
 
 
 def ccxt_client(facts: ExchangeFacts, access: ExchangeAccess) -> IExchangeAPIClient:
@@ -126,6 +151,11 @@ def _wrong_with(facts: ExchangeFacts, name: str) -> Iterable[str]:
             Timeframe.parse(timeframe)
         except ValueError:
             yield f"has a timeframe {timeframe!r}, which is not one"
+
+
+def _variable(exchange: str) -> str:
+    """Return what the settings of an exchange begin with."""
+    return f"CB_TRADE_EXCHANGES__{exchange.upper()}"
 
 
 def _distribution(entry_point: EntryPoint) -> str:
