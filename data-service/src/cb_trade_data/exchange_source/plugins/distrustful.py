@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 import ccxt.async_support as ccxt
 import pyarrow as pa
@@ -15,6 +15,11 @@ import pyarrow as pa
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.candle_columns import candle_columns
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
+
+# How deep in an answer its candles are looked for.
+_DEPTH: Final = 3
+# Time, open, high, low and close.
+_COLUMNS_MIN: Final = 5
 
 # What came for the candles that are being fetched; calls that run beside this one have their own.
 _answers: ContextVar[list[Any] | None] = ContextVar("answers", default=None)
@@ -58,10 +63,9 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
                 _answers.reset(token)
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
-            # Where an answer lacks its list, CCXT takes an empty one of its own. Classes of proven exchanges hand on
-            # the very list of the answer; of others nobody knows.
-            came_so = facts.bounds is None or _holds(_answers.get(), ohlcvs)
-            return _candles(self, ohlcvs if ohlcvs or came_so else None, market)
+            # Where an answer lacks its list, CCXT takes an empty one of its own.
+            came_so = ohlcvs or _says_none(_answers.get(), ohlcvs)
+            return _candles(self, ohlcvs if came_so else None, market)
 
     return Distrustful
 
@@ -74,12 +78,26 @@ def _judged(facts: ExchangeFacts, error: Exception, status: int, body: str) -> E
     return translated(facts, error, "", status)
 
 
-def _holds(answers: list[Any] | None, wanted: list[Any]) -> bool:
-    """Tell whether one of *answers* is the very list that is *wanted*, or has it among its values."""
-    return any(part is wanted for answer in answers or () for part in _parts(answer, depth=2))
+def _says_none(answers: list[Any] | None, candles: Any) -> bool:
+    """Tell whether one of *answers* says that there are no candles; *candles* is the empty list that CCXT made of them.
+
+    Either that is the very list of the answer, or the answer has columns, all of them empty. One empty list more in an
+    answer says nothing: Kraken's errors are one.
+
+    That is what the code of CCXT 4.5.90 tells of all its classes. Bitget, HTX, KuCoin and others (`data`), Bitstamp
+    (`data.ohlc`), Mudrex (three levels down), Bitfinex, Gate, Gemini and MEXC's spot markets (the answer itself) hand
+    on the list that came. Deribit, Coinbase International, Mercado and MEXC's contracts make rows of columns. Two would
+    say "nothing" otherwise and are not believed: Alpaca by an empty object, bitbank by a list within a list.
+    """
+    return any(part is candles or _has_empty_columns(part) for answer in answers or () for part in _parts(answer))
 
 
-def _parts(answer: Any, depth: int) -> Iterator[Any]:
+def _has_empty_columns(part: Any) -> bool:
+    lists = [value for value in part.values() if isinstance(value, list)] if isinstance(part, dict) else []
+    return len(lists) >= _COLUMNS_MIN and not any(lists)
+
+
+def _parts(answer: Any, depth: int = _DEPTH) -> Iterator[Any]:
     yield answer
     if isinstance(answer, dict) and depth:
         for value in answer.values():
