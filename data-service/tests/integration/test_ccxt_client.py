@@ -48,18 +48,6 @@ async def test_making_and_closing_a_client_calls_nothing():
         assert venue.simulator.calls.total == 0
 
 
-async def test_markets_are_loaded_once_even_if_the_first_who_asks_goes_away(binance: Venue):
-    binance.simulator.hold("exchangeInfo")
-    first = asyncio.create_task(binance.client.market(SYMBOL))
-    others = [asyncio.create_task(binance.client.market(SYMBOL)) for _ in range(3)]
-    await binance.simulator.wait_for_calls("exchangeInfo", 1)
-    first.cancel()
-    binance.simulator.release("exchangeInfo")
-
-    assert [market.id for market in await asyncio.gather(*others)] == ["SOLUSDT"] * 3
-    assert binance.simulator.calls.by_endpoint == {"exchangeInfo": 1}
-
-
 async def test_spot_markets_and_perpetuals_are_each_loaded_when_first_needed(binance: Venue):
     await binance.client.market(SYMBOL)
     assert binance.simulator.calls.paths("exchangeInfo") == ["/api/v3/exchangeInfo"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.exchange_source.interfaces import Market, Page
 from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
 from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 from cb_trade_data.models.instants import to_ms
@@ -25,11 +25,35 @@ FACTS = {facts.id: facts for facts in EXCHANGES}
 PERPETUALS = {"binance": "SOL/USDT:USDT", "bybit": "SOL/USDT:USDT", "cryptocom": "SOL/USD:USD", "okx": "SOL/USDT:USDT"}
 
 
+class ReadyClient(CCXTExchangeClient):
+    """A client whose markets are loaded when they are due, before each call: what the connector sees to elsewhere."""
+
+    async def market(self, symbol: str) -> Market:
+        await self._load_what_is_due(symbol)
+        return await super().market(symbol)
+
+    async def symbol_of(self, market_id: str) -> str | None:
+        await self._load_what_is_due(market_id)
+        return await super().symbol_of(market_id)
+
+    async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
+        await self._load_what_is_due(series.symbol)
+        return await super().fetch_ohlcv(series, window)
+
+    async def fetch_first_open(self, series: Series) -> datetime | None:
+        await self._load_what_is_due(series.symbol)
+        return await super().fetch_first_open(series)
+
+    async def _load_what_is_due(self, name: str) -> None:
+        if (part := self.markets_due(name, anew=False)) is not None:
+            await self.load_markets(part)
+
+
 @dataclass
 class Venue:
     """An exchange under test."""
 
-    client: CCXTExchangeClient
+    client: ReadyClient
     simulator: ExchangeSimulator
     clock: ManualClock
 
@@ -57,7 +81,7 @@ async def running_venue(
     """Run a simulator of the exchange that stands still at *now*, and a client for it, patient with a busy machine."""
     clock = ManualClock(now)
     async with ExchangeSimulator(facts.id, seed=1, clock=clock).serve() as simulator:
-        client = CCXTExchangeClient(facts, base_url=simulator.base_url, timeout=timeout, **options)
+        client = ReadyClient(facts, base_url=simulator.base_url, timeout=timeout, **options)
         try:
             yield Venue(client, simulator, clock)
         finally:

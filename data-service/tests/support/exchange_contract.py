@@ -24,6 +24,7 @@ class Subject:
     """A client, and what is true of the exchange behind it.
 
     Attributes:
+        client: Has its markets loaded, or loads them when they are due.
         symbol: Has 1m bars from `listed_at` on.
         opens_in: The true open times of closed bars, in epoch milliseconds, read around the client.
         now: The exchange's present.

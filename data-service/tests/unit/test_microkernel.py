@@ -340,6 +340,20 @@ async def test_markets_are_loaded_once_for_all_who_need_them_and_paid_for():
 
 
 @in_virtual_time
+async def test_markets_are_loaded_once_even_if_the_first_who_asks_goes_away(source, client):
+    client.has_markets, client.hold = False, asyncio.Event()
+    first = asyncio.create_task(source.market(SERIES))
+    others = [asyncio.create_task(source.market(SERIES)) for _ in range(3)]
+    await settled()
+    first.cancel()
+    await settled()
+    client.hold.set()
+
+    assert await asyncio.gather(*others) == [Market("BTCUSDT")] * 3
+    assert client.calls == 1
+
+
+@in_virtual_time
 async def test_markets_are_loaded_before_any_page():
     client = ScriptedClient(SLOW)
     client.has_markets = False

@@ -79,7 +79,8 @@ class IExchangeAPIClient(ABC):
     def markets_due(self, name: str, *, anew: bool) -> str | None:
         """Return which part of its markets has to be loaded before the next call about one of them; None for none.
 
-        Touches no network. None for a client that knows its markets without asking.
+        Touches no network. None for a client that knows its markets without asking. What is due is loaded by the
+        connector, once for all who need it and in its turn; a client loads nothing by itself.
 
         Args:
             name: A symbol, or a market id.

@@ -78,7 +78,8 @@ class _Running:
     client: IExchangeAPIClient
     caller: PatientCaller
     clock: ExchangeClock
-    loads: dict[str, Once[None]] = field(default_factory=dict)  # by the part of its markets
+    # By the part of its markets. Not left to CCXT: there, a cancelled caller cancels the load others wait for.
+    loads: dict[str, Once[None]] = field(default_factory=dict)
 
 
 class DataSourceConnectorImpl(IDataSourceConnector):

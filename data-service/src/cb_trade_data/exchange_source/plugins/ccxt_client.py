@@ -30,8 +30,8 @@ _BEFORE_ALL: Final = datetime(2010, 1, 1, tzinfo=UTC)
 class CCXTExchangeClient(IExchangeAPIClient):
     """One CCXT exchange; the CCXT class stays as published, only its base address and options are set.
 
-    CCXT is imported and the markets are loaded at the first call that needs them: a service that answers from storage
-    never pays for either.
+    CCXT is imported at the first call, and markets are loaded when somebody sees by `markets_due` that they are needed:
+    a service that answers from storage never pays for either.
     """
 
     def __init__(
@@ -72,12 +72,11 @@ class CCXTExchangeClient(IExchangeAPIClient):
 
     async def market(self, symbol: str) -> Market:
         """See `IExchangeAPIClient.market`."""
-        market = await self._find(symbol)
+        market = self._find(symbol)
         return Market(self._markets.id_of(market), market["active"] is not False)
 
     async def symbol_of(self, market_id: str) -> str | None:
         """See `IExchangeAPIClient.symbol_of`."""
-        await self._load_what_is_missing(market_id)
         return self._markets.symbol_of(market_id)
 
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
@@ -105,14 +104,13 @@ class CCXTExchangeClient(IExchangeAPIClient):
 
     async def close(self) -> None:
         """See `IExchangeAPIClient.close`."""
-        await self._markets.close()
         if self._exchange.started:
             await (await self._exchange.get()).close()
 
     async def _fetch_candles(
         self, series: Series, since: datetime, limit: int, written: Mapping[str, int | str]
     ) -> pa.Table:
-        await self._find(series.symbol)
+        self._find(series.symbol)
         exchange = await self._exchange.get()
         async with self._translated_errors(series.symbol):
             candles: pa.Table = await exchange.fetch_ohlcv(
@@ -120,17 +118,11 @@ class CCXTExchangeClient(IExchangeAPIClient):
             )
         return candles
 
-    async def _find(self, symbol: str) -> Mapping[str, Any]:
-        await self._load_what_is_missing(symbol)
+    def _find(self, symbol: str) -> Mapping[str, Any]:
         market = self._markets.get(symbol)
         if market is None:
             raise UnknownSymbolError(self.facts.id, symbol)
         return market
-
-    async def _load_what_is_missing(self, name: str) -> None:
-        """Load markets for a caller that has not seen to it; the connector has, where a load has its turn."""
-        if (part := self._markets.due(name, anew=False)) is not None:
-            await self._markets.load(part)
 
     async def _load_markets(self, part: str) -> Mapping[str, Any]:
         """Load one part of the markets, or all; CCXT gets to know them beside those it knows from other parts."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
-
-from cb_trade_data.exchange_source.once import Once
 
 # CCXT never asks again by itself. Whether a market is traded may change, and a new one may be listed at any time.
 _OLD_AFTER: Final = timedelta(hours=1)
@@ -48,9 +45,8 @@ class CCXTMarkets:
         return part.name if part.is_older_than(max_age) else None
 
     async def load(self, name: str) -> None:
-        """Load the part of that name; once for all who ask for it at the same time."""
-        # Not left to CCXT: there a cancelled caller cancels the load that its neighbours wait for.
-        await (self._spot if name == self._spot.name else self._perpetual).loading.get()
+        """Load the part of that name, or load it again."""
+        await (self._spot if name == self._spot.name else self._perpetual).load()
 
     def get(self, symbol: str) -> Mapping[str, Any] | None:
         """Return a market as the exchange described it last; None where it has none, or has not been asked."""
@@ -66,10 +62,6 @@ class CCXTMarkets:
         markets = self._part(market_id).markets.values()
         return next((str(market["symbol"]) for market in markets if self.id_of(market) == market_id), None)
 
-    async def close(self) -> None:
-        """End loads that are under way."""
-        await asyncio.gather(self._spot.loading.cancel(), self._perpetual.loading.cancel())
-
     def _part(self, name: str) -> _Part:
         return self._perpetual if ":" in name else self._spot
 
@@ -80,7 +72,6 @@ class _Part:
     def __init__(self, name: str, load: LoadMarkets, monotonic_secs: Callable[[], float]) -> None:
         self.name = name
         self.markets: Mapping[str, Any] = {}
-        self.loading = Once(self._reload, keep=False)
         self._load = load
         self._monotonic_secs = monotonic_secs
         self._loaded_at_secs: float | None = None
@@ -91,7 +82,7 @@ class _Part:
             return True
         return max_age is not None and self._monotonic_secs() - self._loaded_at_secs > max_age.total_seconds()
 
-    async def _reload(self) -> None:
+    async def load(self) -> None:
         asked_at_secs = self._monotonic_secs()
         self.markets = await self._load(self.name)
         self._loaded_at_secs = asked_at_secs
