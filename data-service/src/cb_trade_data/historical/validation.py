@@ -186,34 +186,79 @@ def _answered(
             not belong has pushed another one out.
     """
     inside = times[(times >= to_ms(window.start)) & (times < to_ms(window.end))]
-    has_before = bool(np.any(times < to_ms(window.start)))
-    has_after = bool(np.any(times >= to_ms(window.end)))
-
+    sent = _Sent(
+        hull=_hull(inside, grid),
+        has_before=bool(np.any(times < to_ms(window.start))),
+        has_after=bool(np.any(times >= to_ms(window.end))),
+        ends_at_present=len(times) > 0 and int(times.max()) >= to_ms(grid.advance(closed_until, -1)),
+        is_full=is_full,
+        is_exact=is_exact,
+    )
     if exchange.history_bars is not None:
-        # Always its newest bars: only older ones than those it sends can be left out. Rows from before the window show
-        # that none of its bars is, unless the exchange should not have sent them.
-        if not is_full or (has_before and is_exact and exchange.bounds is None):
-            return window
-        return None if len(inside) == 0 else TimeRange(from_ms(int(inside.min())), window.end)
+        return _answered_with_newest(sent, window, exchange)
+    if exchange.bounds is not None and exchange.bounds.end is not None:
+        return _answered_up_to_end(sent, window, exchange)
+    return _answered_from_start(sent, window, exchange)
 
-    ends_at_present = len(times) > 0 and int(times.max()) >= to_ms(grid.advance(closed_until, -1))
-    goes_on = exchange.bounds is None or exchange.bounds.end is None  # after the window's end
-    if not is_full:
-        is_other = len(times) > 0 and len(inside) == 0 and (has_before or not goes_on or ends_at_present)
-        if is_other:
-            return None  # while one with later rows only went on to the next bar it has
-        return window if exchange.is_proven or len(inside) == 0 else _hull(inside, grid)
 
-    if not goes_on:
-        return _hull(inside, grid)
-    # It answers from the window's start, as many bars as were asked for, unless it ignores the start and sends the
-    # newest ones; those would end at the present. Where nothing is known of it, it may count back from an end, too.
-    begins_at_start = not has_before and not ends_at_present and (has_after or exchange.is_proven)
-    reaches_end = has_after and is_exact
-    hull = _hull(inside, grid)
-    if hull is None:
+@dataclass(frozen=True)
+class _Sent:
+    """What an answer says by the places of its rows; see `_answered`.
+
+    Attributes:
+        hull: From the first row of the window to the last one; None where no row is of it.
+        has_before: Whether a row from before the window came; `has_after` from after it.
+        ends_at_present: Whether the newest row is the newest there can be.
+    """
+
+    hull: TimeRange | None
+    has_before: bool
+    has_after: bool
+    ends_at_present: bool
+    is_full: bool
+    is_exact: bool
+
+    @property
+    def is_all_outside(self) -> bool:
+        """Whether rows came, and none of the window."""
+        return self.hull is None and (self.has_before or self.has_after)
+
+
+def _answered_with_newest(sent: _Sent, window: TimeRange, exchange: ExchangeFacts) -> TimeRange | None:
+    """For an exchange that always sends its newest bars: only older ones than those it sends can be left out."""
+    # Rows from before the window show that none of its bars is, unless the exchange should not have sent them.
+    if not sent.is_full or (sent.has_before and sent.is_exact and exchange.bounds is None):
+        return window
+    return None if sent.hull is None else TimeRange(sent.hull.start, window.end)
+
+
+def _answered_up_to_end(sent: _Sent, window: TimeRange, exchange: ExchangeFacts) -> TimeRange | None:
+    """For an exchange that is told where the window ends: rows from elsewhere answer another question."""
+    if sent.is_full:
+        return sent.hull
+    return None if sent.is_all_outside else _answered_with_room(sent, window, exchange)
+
+
+def _answered_from_start(sent: _Sent, window: TimeRange, exchange: ExchangeFacts) -> TimeRange | None:
+    """For an exchange that goes on after the window's end: it sends as many bars as were asked for, from the start on.
+
+    Unless it ignores the start and sends the newest ones; those would end at the present. Where nothing is known of it,
+    it may count back from an end, too.
+    """
+    if not sent.is_full:
+        # One with only later rows went on to the next bar it has.
+        is_other = sent.is_all_outside and (sent.has_before or sent.ends_at_present)
+        return None if is_other else _answered_with_room(sent, window, exchange)
+    begins_at_start = not sent.has_before and not sent.ends_at_present and (sent.has_after or exchange.is_proven)
+    reaches_end = sent.has_after and sent.is_exact
+    if sent.hull is None:
         return window if begins_at_start and reaches_end else None
-    return TimeRange(window.start if begins_at_start else hull.start, window.end if reaches_end else hull.end)
+    return TimeRange(window.start if begins_at_start else sent.hull.start, window.end if reaches_end else sent.hull.end)
+
+
+def _answered_with_room(sent: _Sent, window: TimeRange, exchange: ExchangeFacts) -> TimeRange:
+    """For an answer that had room for every bar, and was perhaps cut even so where nothing is known of the exchange."""
+    return window if exchange.is_proven or sent.hull is None else sent.hull
 
 
 def _hull(opens_ms: npt.NDArray[np.int64], grid: Timeframe) -> TimeRange | None:
