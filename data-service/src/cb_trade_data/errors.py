@@ -252,6 +252,10 @@ class ExchangeRefusalError(ExchangeUnavailableError):
     """The exchange understood the question and refuses it: to ask the same again would be one more call for nothing."""
 
 
+class ExchangeNonsenseError(ExchangeUnavailableError):
+    """The exchange answered, and nothing of the answer can be used: perhaps only what was asked about is to blame."""
+
+
 class StorageUnavailableError(TemporaryError):
     """Reading from or writing to storage failed."""
 

@@ -11,7 +11,7 @@ import pytest
 from unit_builders import minute, minute_bars, minutes, series, utc
 from virtual_time import now_secs
 
-from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
+from cb_trade_data.errors import ExchangeNonsenseError, ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import ExchangeFacts, Pace
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
@@ -37,6 +37,7 @@ class ScriptedClient(IExchangeAPIClient):
         self.facts = facts
         self.failures_left = 0
         self.failure: Exception = DOWN
+        self.nonsense: set[str] = set()  # the symbols of markets whose answers are nothing else
         self.hold: asyncio.Event | None = None
         self.lasts_secs = 0.0
         self.times: list[float] = []
@@ -84,6 +85,8 @@ class ScriptedClient(IExchangeAPIClient):
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         self.windows.append(window)
         await self._call()
+        if series.symbol in self.nonsense:
+            raise ExchangeNonsenseError(self.facts.id, "no candles")
         return Page(minute_bars(range(10)))
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
@@ -115,9 +118,14 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def page(source: DataSourceConnectorImpl, exchange: str = "binance", urgency: Callable[[], int] = int) -> Page:
+async def page(
+    source: DataSourceConnectorImpl,
+    exchange: str = "binance",
+    urgency: Callable[[], int] = int,
+    symbol: str = SERIES.symbol,
+) -> Page:
     """Fetch one page."""
-    fetched = await source.fetch_page(series(exchange=exchange), lambda: WINDOW, urgency)
+    fetched = await source.fetch_page(series(exchange=exchange, symbol=symbol), lambda: WINDOW, urgency)
     assert fetched is not None
     return fetched
 

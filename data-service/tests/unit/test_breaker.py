@@ -10,12 +10,18 @@ from itertools import pairwise
 import pytest
 from virtual_time import in_virtual_time, now_secs
 
-from cb_trade_data.errors import ExchangeLimitError, ExchangeRefusalError, ExchangeUnavailableError
+from cb_trade_data.errors import (
+    ExchangeLimitError,
+    ExchangeNonsenseError,
+    ExchangeRefusalError,
+    ExchangeUnavailableError,
+)
 from cb_trade_data.exchange_source.breaker import Breaker
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 
 DOWN = ExchangeUnavailableError("binance", "503")
 LIMIT = ExchangeLimitError("binance", "429", timedelta(seconds=1))
+NONSENSE = ExchangeNonsenseError("binance", "no candles")
 REFUSAL = ExchangeRefusalError("binance", "no")
 
 
@@ -24,11 +30,13 @@ def breaker() -> Breaker:
     return Breaker("binance", Stopwatch(now_secs))
 
 
-async def call(breaker: Breaker, error: BaseException | None = None, lasts_secs: float = 0.0) -> float:
+async def call(
+    breaker: Breaker, error: BaseException | None = None, lasts_secs: float = 0.0, about: str | None = None
+) -> float:
     """Make one call that ends with *error*, or well; return when it began."""
     await breaker.passage()
     began = now_secs()
-    with breaker.watching():
+    with breaker.watching(about):
         await asyncio.sleep(lasts_secs)
         if error is not None:
             raise error
@@ -224,6 +232,81 @@ async def test_an_outage_of_long_ago_says_nothing_about_now(breaker):
     await asyncio.sleep(400)
     await fail(breaker, 1)
     assert breaker.state == "closed"
+
+
+# --- Nonsense --------------------------------------------------------------------------------------------------------
+
+
+async def nonsense(breaker: Breaker, *markets: str | None) -> None:
+    for about in markets:
+        with pytest.raises(ExchangeNonsenseError):
+            await call(breaker, NONSENSE, about=about)
+
+
+@in_virtual_time
+async def test_nonsense_about_one_market_is_one_failure_of_the_exchange(breaker):
+    await nonsense(breaker, *["BTC/USDT"] * 20)
+    assert breaker.state == "closed"
+
+    await fail(breaker, 4)
+
+    assert breaker.state == "open"
+
+
+@in_virtual_time
+async def test_nonsense_about_five_markets_is_the_exchange_s(breaker):
+    await nonsense(breaker, "A/B", "A/B", "B/C", "C/D", "D/E")
+    assert breaker.state == "closed"
+
+    await nonsense(breaker, "E/F")
+
+    assert breaker.state == "open"
+
+
+@in_virtual_time
+async def test_nonsense_that_is_about_no_market_is_the_exchange_s(breaker):
+    await nonsense(breaker, *[None] * 5)
+
+    assert breaker.state == "open"
+
+
+@in_virtual_time
+async def test_after_a_success_nonsense_counts_anew(breaker):
+    await nonsense(breaker, "A/B", "B/C", "C/D", "D/E")
+    await call(breaker, about="E/F")
+    await nonsense(breaker, "A/B", "B/C", "C/D", "D/E")
+    assert breaker.state == "closed"
+
+    await nonsense(breaker, "E/F")
+
+    assert breaker.state == "open"
+
+
+@in_virtual_time
+async def test_a_probe_that_meets_nonsense_keeps_it_open(breaker):
+    await nonsense(breaker, "A/B")
+    await fail(breaker, 4)
+    await asyncio.sleep(16)
+
+    await nonsense(breaker, "A/B")
+
+    assert not breaker.lets_through
+
+
+@in_virtual_time
+async def test_a_market_s_own_opens_by_nonsense_and_by_nothing_else():
+    breaker = Breaker("binance", Stopwatch(now_secs), "BTC/USDT")
+    await fail(breaker, 9)
+    assert breaker.state == "closed"
+
+    await nonsense(breaker, *["BTC/USDT"] * 5)
+
+    assert breaker.state == "open"
+    assert await call(breaker) == pytest.approx(15, abs=0.01)
+    assert breaker.state == "closed"
+
+
+# --- The end ---------------------------------------------------------------------------------------------------------
 
 
 @in_virtual_time

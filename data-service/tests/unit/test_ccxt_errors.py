@@ -7,6 +7,7 @@ import pytest
 
 from cb_trade_data.errors import (
     ExchangeLimitError,
+    ExchangeNonsenseError,
     ExchangeRefusalError,
     ExchangeUnavailableError,
     UnknownSymbolError,
@@ -51,7 +52,7 @@ def test_how_long_to_wait_is_read_from_seconds_and_from_dates(headers, secs):
         (ccxt.OnMaintenance("?"), 200, ExchangeUnavailableError),
         (ccxt.ExchangeNotAvailable("?"), None, ExchangeUnavailableError),
         (ccxt.RequestTimeout("?"), None, ExchangeUnavailableError),
-        (ccxt.BadResponse("?"), 200, ExchangeUnavailableError),
+        (ccxt.BadResponse("?"), 200, ExchangeNonsenseError),
         (ccxt.InvalidNonce("?"), 400, ExchangeUnavailableError),
         (ccxt.ExchangeError("the body was cut"), None, ExchangeUnavailableError),
         (ccxt.ExchangeError("try again later"), 200, ExchangeUnavailableError),
@@ -62,8 +63,8 @@ def test_how_long_to_wait_is_read_from_seconds_and_from_dates(headers, secs):
         (ccxt.NotSupported("?"), None, ExchangeRefusalError),
         (ccxt.ArgumentsRequired("?"), None, ExchangeRefusalError),
         (ccxt.BadSymbol("?"), 400, UnknownSymbolError),
-        (TypeError("CCXT tripped"), None, ExchangeUnavailableError),
-        (KeyError("CCXT tripped"), None, ExchangeUnavailableError),
+        (TypeError("CCXT tripped"), None, ExchangeNonsenseError),
+        (KeyError("CCXT tripped"), None, ExchangeNonsenseError),
     ],
 )
 def test_an_error_of_ccxts_becomes_one_of_ours(error, status, kind):

@@ -9,7 +9,12 @@ from typing import Final, Literal
 
 import structlog
 
-from cb_trade_data.errors import ExchangeLimitError, ExchangeRefusalError, ExchangeUnavailableError
+from cb_trade_data.errors import (
+    ExchangeLimitError,
+    ExchangeNonsenseError,
+    ExchangeRefusalError,
+    ExchangeUnavailableError,
+)
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 
 _log = structlog.get_logger(__name__)
@@ -25,19 +30,27 @@ _FORGET_SECS: Final = 300.0
 
 
 class Breaker:
-    """Lets calls to one exchange through until five have failed with no success between them; then one at a time.
+    """Lets calls through until five have failed with no success between them; then one at a time.
 
     Open, it lets nobody through. After a while the next who comes is the probe, and all others wait for its outcome: a
     success closes the breaker, a failure keeps it open for longer. A probe that is cancelled says nothing, and the next
     one probes. That the exchange was asked too often is no failure, and a refusal is an answer.
+
+    Two kinds of these stand in the way of a call: that of its exchange, and that of the market that it asks about. An
+    answer that is nonsense may be the market's fault alone. It is a failure of the market, and one of the exchange only
+    the first time since a success, so that it takes five such markets to hold up the others. All else that fails is the
+    exchange's failure alone.
     """
 
-    def __init__(self, exchange: str, stopwatch: Stopwatch) -> None:
+    def __init__(self, exchange: str, stopwatch: Stopwatch, market: str | None = None) -> None:
+        """*market* is the symbol of the one market that it is for; None for the exchange as a whole."""
         self._exchange = exchange
+        self._market = market
         self._stopwatch = stopwatch
         self._failures = 0  # with no success between them
         self._failing_since_secs = self._failed_at_secs = 0.0
         self._reason = ""
+        self._markets_of_nonsense: set[str] = set()  # with no success between them
         self._probe_at_secs: float | None = None  # None while closed
         self._open_secs = _OPEN_SECS
         self._is_probing = False
@@ -88,8 +101,11 @@ class Breaker:
             raise ExchangeUnavailableError(self._exchange, "the service is stopping")
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Learn from how the call inside ends. Only where it `lets_through`, with no await in between."""
+    def watching(self, about: str | None = None) -> Iterator[None]:
+        """Learn from how the call inside ends. Only where it `lets_through`, with no await in between.
+
+        *about* is the symbol of the market that is asked about; None where it is the exchange itself.
+        """
         is_probe = self._probe_at_secs is not None
         self._is_probing = self._is_probing or is_probe
         try:
@@ -100,7 +116,8 @@ class Breaker:
         except ExchangeLimitError:
             raise
         except ExchangeUnavailableError as error:
-            self._on_failure(error.reason, is_probe=is_probe)
+            if self._is_to_blame(error, about):
+                self._on_failure(error.reason, is_probe=is_probe)
             raise
         else:
             self._on_success()
@@ -114,10 +131,21 @@ class Breaker:
         self._is_shut_down = True
         self._announce()
 
+    def _is_to_blame(self, error: ExchangeUnavailableError, about: str | None) -> bool:
+        """Tell whether this is a failure of what the breaker is for."""
+        is_nonsense = isinstance(error, ExchangeNonsenseError)
+        if self._market is not None:
+            return is_nonsense
+        if not is_nonsense or about is None or self._probe_at_secs is not None:
+            return True  # nonsense is no sign that an outage is over
+        is_first = about not in self._markets_of_nonsense
+        self._markets_of_nonsense.add(about)
+        return is_first
+
     def _on_success(self) -> None:
         if self._probe_at_secs is not None:
             secs = round(self._stopwatch.now_secs() - self._failing_since_secs, 1)
-            _log.info("exchange.breaker_closed", exchange=self._exchange, down_secs=secs)
+            _log.info("exchange.breaker_closed", exchange=self._exchange, market=self._market, down_secs=secs)
         self._reset()
 
     def _on_failure(self, reason: str, *, is_probe: bool) -> None:
@@ -140,6 +168,7 @@ class Breaker:
         _log.warning(
             "exchange.breaker_opened",
             exchange=self._exchange,
+            market=self._market,
             failures=self._failures,
             reason=self._reason,
             open_secs=round(self._open_secs, 1),
@@ -147,6 +176,7 @@ class Breaker:
 
     def _reset(self) -> None:
         self._failures = 0
+        self._markets_of_nonsense.clear()
         self._open_secs = _OPEN_SECS
         if self._probe_at_secs is not None:
             self._probe_at_secs = None

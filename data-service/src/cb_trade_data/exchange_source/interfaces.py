@@ -69,7 +69,8 @@ class IExchangeAPIClient(ABC):
 
     Every method that fetches makes its calls at once, tries once, and raises
 
-    - `ExchangeUnavailableError` when no answer came that can be believed;
+    - `ExchangeUnavailableError` when no answer came;
+    - `ExchangeNonsenseError` when one came that cannot be believed;
     - `ExchangeLimitError` when the exchange was asked too often;
     - `ExchangeRefusalError` when it refuses the question itself.
     """

@@ -137,14 +137,14 @@ class DataSourceConnectorImpl(IDataSourceConnector):
 
         # The symbol of a perpetual names what it is settled in, behind a colon.
         cost = running.client.facts.perpetual_page_cost if ":" in series.symbol else 1
-        page, calls = await running.caller.call(fetch, urgency, cost=cost)
+        page, calls = await running.caller.call(fetch, urgency, about=series.symbol, cost=cost)
         return None if page is None else replace(page, calls=calls)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IDataSourceConnector.fetch_first_open`."""
         running = await self._with_markets(series.exchange, series.symbol)
         if running.client.facts.jumps_to_first:
-            found, _ = await running.caller.call(lambda: running.client.fetch_first_open(series))
+            found, _ = await running.caller.call(lambda: running.client.fetch_first_open(series), about=series.symbol)
             return found
         return await first_open(self._fetch, running.client.facts, series, await self.now(series.exchange))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Final, TypeVar
 
 import stamina
@@ -25,12 +27,14 @@ T = TypeVar("T")
 
 
 class PatientCaller:
-    """The one way to an exchange: its budget, its breaker, and the patience to try again."""
+    """The one way to an exchange: its budget, its breakers, and the patience to try again."""
 
     def __init__(self, facts: ExchangeFacts, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
         self._budget = Budget(facts, stopwatch)
+        self._exchange = facts.id
         self._breaker = Breaker(facts.id, stopwatch)
+        self._market_breakers: dict[str, Breaker] = {}  # those that were asked about, by their symbols
         self._problem: str | None = None  # why the last call failed for good
         self._is_closed = False
 
@@ -39,6 +43,7 @@ class PatientCaller:
         begin: Callable[[], Awaitable[T] | None],
         urgency: Callable[[], int] = int,
         *,
+        about: str | None = None,
         cost: float = 1,
         tries: int = _TRIES,
     ) -> tuple[T | None, int]:
@@ -49,6 +54,7 @@ class PatientCaller:
         Args:
             begin: Called at each turn. Returns the call to be awaited, or None to make none after all.
             urgency: Who goes first, see `Budget.place`.
+            about: The symbol of the market that is asked about; None where it is the exchange itself.
             cost: In pages.
             tries: How often to try.
 
@@ -66,7 +72,7 @@ class PatientCaller:
         real_secs = self._stopwatch.real_secs
         try:
             async for attempt in stamina.retry_context(
-                on=self._may_help,
+                on=partial(self._may_help, about),
                 attempts=tries,
                 timeout=None,
                 wait_initial=real_secs(_FIRST_WAIT_SECS),
@@ -75,7 +81,7 @@ class PatientCaller:
                 wait_jitter=real_secs(_JITTER_SECS),
             ):
                 with attempt:
-                    answer = await self._call_in_turn(begin_counted, urgency, cost)
+                    answer = await self._call_in_turn(begin_counted, urgency, about, cost)
         except ExchangeUnavailableError as error:
             self._problem = None if isinstance(error, ExchangeRefusalError) else error.reason
             error.tries = calls
@@ -106,29 +112,33 @@ class PatientCaller:
     def close(self) -> None:
         """End all waiting; whoever waits is told that the service is stopping."""
         self._is_closed = True
-        self._breaker.shut_down()
+        for breaker in (self._breaker, *self._market_breakers.values()):
+            breaker.shut_down()
         self._budget.close()
 
     async def _call_in_turn(
-        self, begin: Callable[[], Awaitable[T] | None], urgency: Callable[[], int], cost: float
+        self, begin: Callable[[], Awaitable[T] | None], urgency: Callable[[], int], about: str | None, cost: float
     ) -> T | None:
         while True:
-            await self._breaker.passage()
+            for breaker in self._breakers(about):
+                await breaker.passage()
             async with self._budget.place(urgency, cost) as place:
-                # The breaker may have opened, or somebody begun to probe, since then.
-                if not self._breaker.lets_through:
+                # One may have opened, or somebody begun to probe, since then.
+                if not all(breaker.lets_through for breaker in self._breakers(about)):
                     place.is_unused = True
                     continue
                 under_way = begin()
                 if under_way is None:
                     place.is_unused = True
                     return None
-                return await self._watched(under_way, place)
+                return await self._watched(under_way, about, place)
 
-    async def _watched(self, under_way: Awaitable[T], place: Place) -> T:
-        """Return the answer to a call; budget and breaker learn from how it ends."""
+    async def _watched(self, under_way: Awaitable[T], about: str | None, place: Place) -> T:
+        """Return the answer to a call; budget and breakers learn from how it ends."""
         try:
-            with self._breaker.watching():
+            with ExitStack() as watching:
+                for breaker in self._breakers(about):
+                    watching.enter_context(breaker.watching(about))
                 answer = await under_way
         except ExchangeLimitError as error:
             self._budget.slow_down(place, error.retry_after)
@@ -140,12 +150,20 @@ class PatientCaller:
         self._budget.recover(place)
         return answer
 
-    def _may_help(self, error: Exception) -> bool:
+    def _breakers(self, about: str | None) -> list[Breaker]:
+        """Return the breakers in the way of a call."""
+        if about is None:
+            return [self._breaker]
+        if about not in self._market_breakers:
+            self._market_breakers[about] = Breaker(self._exchange, self._stopwatch, about)
+        return [self._breaker, self._market_breakers[about]]
+
+    def _may_help(self, about: str | None, error: Exception) -> bool:
         """Tell whether another try may end otherwise."""
         return (
             isinstance(error, ExchangeUnavailableError)
             and not isinstance(error, ExchangeRefusalError)
             and not self._is_closed
-            and not self._breaker.is_conclusive
+            and not any(breaker.is_conclusive for breaker in self._breakers(about))
             and not self._budget.is_paused_for_long
         )

@@ -177,6 +177,59 @@ async def test_nobody_waits_for_a_clock_that_cannot_be_read(source, client):
     assert (now_secs(), client.calls) == (before, 5)
 
 
+# --- A market whose answers are nonsense -----------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_one_market_of_nonsense_holds_up_no_other(source, client):
+    client.nonsense = {"FOO/BAR"}
+    bad = [asyncio.create_task(page(source, symbol="FOO/BAR")) for _ in range(30)]
+
+    for _ in range(100):
+        before = now_secs()
+        assert (await page(source)).calls == 1
+        assert now_secs() == before
+        await asyncio.sleep(1)
+
+    assert {(await failed(each)).reason for each in bad} == {"no candles"}
+    assert source.conditions()["binance"].breaker == "closed"
+
+
+@in_virtual_time
+async def test_a_market_of_nonsense_costs_few_calls_although_nothing_else_is_asked_for(source, client):
+    client.nonsense = {SERIES.symbol}
+
+    errors = await asyncio.gather(*(failed(page(source)) for _ in range(100)))
+    ended, calls = now_secs(), client.calls
+    errors += [await failed(page(source)) for _ in range(100)]
+
+    assert {error.reason for error in errors} == {"no candles"}
+    assert sum(error.tries for error in errors) == client.calls == calls <= 5 + 2 + 4
+    assert now_secs() == ended
+
+
+@in_virtual_time
+async def test_a_market_is_found_again_when_its_answers_make_sense(source, client):
+    client.nonsense = {SERIES.symbol}
+    await failed(page(source))
+    client.nonsense = set()
+    assert (await failed(page(source))).tries == 0
+    await asyncio.sleep(60)
+
+    assert (await page(source)).calls == 1
+
+
+@in_virtual_time
+async def test_an_exchange_of_nonsense_is_left_alone_like_one_that_is_down(source, client):
+    client.nonsense = symbols = {f"{name}/USDT" for name in "ABCDEFGHIJ"}
+
+    errors = await asyncio.gather(*(failed(page(source, symbol=symbol)) for symbol in [*symbols] * 10))
+
+    assert {error.reason for error in errors} == {"no candles"}
+    assert source.conditions()["binance"].breaker == "open"
+    assert client.calls <= 5 + 2 + 4
+
+
 # --- Politeness -------------------------------------------------------------------------------------------------------
 
 

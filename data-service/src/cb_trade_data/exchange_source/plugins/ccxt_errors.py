@@ -18,6 +18,7 @@ import ccxt
 from cb_trade_data.errors import (
     CbTradeError,
     ExchangeLimitError,
+    ExchangeNonsenseError,
     ExchangeRefusalError,
     ExchangeUnavailableError,
     UnknownSymbolError,
@@ -69,6 +70,8 @@ def translated(facts: ExchangeFacts, error: Exception, symbol: str, status: int 
             return UnknownSymbolError(facts.id, symbol)
         case ccxt.RateLimitExceeded() | ccxt.DDoSProtection():
             return ExchangeLimitError(facts.id, reason_of(error))
+        case ccxt.BadResponse():
+            return ExchangeNonsenseError(facts.id, reason_of(error))
         case ccxt.OperationFailed():
             return ExchangeUnavailableError(facts.id, reason_of(error))
         case ccxt.ExchangeError() if type(error) is not ccxt.ExchangeError or (status or 0) >= HTTPStatus.BAD_REQUEST:
@@ -78,7 +81,7 @@ def translated(facts: ExchangeFacts, error: Exception, symbol: str, status: int 
             # everything so, "try again later" included.
             return ExchangeUnavailableError(facts.id, reason_of(error))
         case _:
-            return ExchangeUnavailableError(facts.id, f"an answer that cannot be read: {type(error).__name__}")
+            return ExchangeNonsenseError(facts.id, f"an answer that cannot be read: {type(error).__name__}")
 
 
 def says_unknown_symbol(facts: ExchangeFacts, body: str) -> bool:
