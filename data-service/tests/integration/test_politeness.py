@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from functools import partial
@@ -26,6 +26,8 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_simulator import ExchangeSimulator
 from cb_trade_simulator.faults import StatusFault
+from cb_trade_simulator.faults.kinds import Asked
+from cb_trade_simulator.venues.venue import Answer
 
 WEEK = at("2024-01-01"), at("2024-01-08")
 PAGES = 11  # of 1000 minutes
@@ -54,6 +56,42 @@ async def test_pages_fail_only_for_good_and_every_fault_costs_one_call(client, s
 
     np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *WEEK))
     assert reply.last["exchange_calls"] == simulator.calls.by_endpoint["klines"] == PAGES + simulator.faults.met
+
+
+class NonsenseAbout:
+    """A fault of one market: every answer about it is HTTP 200 and JSON, and holds no candles."""
+
+    def __init__(self, market_id: str) -> None:
+        self._market_id = market_id
+
+    async def answer(self, venue_answer: Callable[[], Awaitable[Answer]], asked: Asked, /) -> Answer:
+        is_about = asked.question.query.get("symbol") == self._market_id
+        return Answer(b'{"code":0,"data":{}}') if is_about else await venue_answer()
+
+
+async def test_one_market_of_nonsense_fails_with_few_calls_and_all_others_are_delivered_at_once(simulator, tmp_path):
+    async with (
+        patient_service(simulator, tmp_path) as service,
+        service.client() as bad_client,
+        service.client() as good_client,
+    ):
+        simulator.inject(NonsenseAbout("SOLUSDT"), times=None)
+        asking = asyncio.create_task(bad_client.history(*WEEK, symbol="SOL/USDT"))
+        good = []
+        while not asking.done():
+            good.append(await good_client.history(*WEEK, symbol="ETH/USDT", refresh=True))
+            told = await condition(service)
+            assert told["breaker"] == "closed"
+        bad = await asking
+
+    asked = [query["symbol"] for query in simulator.calls.queries("klines")]
+    assert {gap["state"] for gap in bad.last["gaps"]} == {"failed"}
+    assert all("not candles" in gap["reason"] for gap in bad.last["gaps"])
+    assert asked.count("SOLUSDT") < PAGES, "five tries, perhaps a probe, and not five tries for each page"
+    assert asked.count("ETHUSDT") == PAGES * len(good)
+    for reply in good:
+        np.testing.assert_array_equal(reply.rows, simulator.candles("ETH/USDT", "1m", *WEEK))
+        assert reply.last["gaps"] == []
 
 
 async def test_an_exchange_that_breaks_down_is_left_alone_but_for_one_probe_at_a_time(simulator, tmp_path):
