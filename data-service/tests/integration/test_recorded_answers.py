@@ -1,89 +1,104 @@
-"""Answers that real exchanges gave, replayed byte for byte: exactly the recorded bars come out."""
+"""Answers that real exchanges gave, replayed whole through plugin, service and wire: exactly the recorded bars come.
+
+Every recorded answer with candles of a series that we serve. Those with trades, markets, funding rates and order books
+wait for the issues that bring these, as do Binance's coin-margined futures.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
-from ccxt_venues import FACTS, Venue, running_venue
-from service_harness import at
+from service_harness import Reply, at, running_service
+from venues import Venue, ask, opens, pages_for, some, states
 
-from cb_trade_data.models.instants import to_ms
-from cb_trade_data.models.market import OHLCV_SCHEMA
-from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.faults import BodyFault
+from cb_trade_simulator.markets.catalogue import SPOT
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "data"
-HOUR_MS = 3_600_000
-OUTAGE = [to_ms(at(f"2020-06-28T0{hour}:00")) for hour in (2, 3, 4)]
-
-
-def recorded(name: str) -> Any:
-    file = RECORDINGS / name
-    if not file.exists():
-        pytest.skip(f"{file} is not here")
-    return json.loads(file.read_bytes())
+FOLDER = Path(__file__).parents[4] / "shared" / "data"
+BINANCE, KRAKEN = FOLDER / "binance_recorded_responses.json", FOLDER / "kraken_ohlc_response.json"
+SYMBOLS = {"BTCUSDT": "BTC/USDT", "ETHBTC": "ETH/BTC", "LTCUSDT": "LTC/USDT"}
+OUTAGE = at("2020-06-28T02:00"), at("2020-06-28T05:00")  # of Binance's
 
 
-def binance_hours() -> list[list[Any]]:
-    """The two pages of hours around the outage of June 2020, as they came."""
-    answers = recorded("binance_recorded_responses.json")["routes"]["/api/v3/klines"]["GET"]
-    pages = [answer["data"] for answer in answers if "interval=1h" in answer["queryString"]]
-    return sorted(pages, key=lambda page: page[0][0])[:2]
+@dataclass(frozen=True)
+class Recording:
+    """An answer, and the rows in it: oldest first, in the form in which they are to come out."""
+
+    venue: Venue
+    symbol: str
+    timeframe: str
+    body: Any
+    rows: list[tuple[float, ...]]
+
+    @property
+    def start(self) -> datetime:
+        return datetime.fromtimestamp(self.rows[0][0] / 1000, UTC)
+
+    @property
+    def last(self) -> datetime:
+        """When the last bar opened."""
+        return datetime.fromtimestamp(self.rows[-1][0] / 1000, UTC)
+
+    @property
+    def end(self) -> datetime:
+        return Timeframe.parse(self.timeframe).advance(self.last, 1)
 
 
-async def replayed(venue: Venue, symbol: str, timeframe: str, body: Any, start: datetime, end: datetime) -> list[Any]:
-    """Return the rows that come out where the exchange answers with *body*; in the order in which they do."""
-    venue.simulator.inject(BodyFault(json.dumps(body)), times=1)
-    page = await venue.client.fetch_ohlcv(venue.series(symbol, timeframe), TimeRange(start, end))
-    assert page.rows.schema == OHLCV_SCHEMA
-    times, *numbers = (column.to_numpy() for column in page.rows.columns)
-    return list(zip(times.view(np.int64).tolist(), *(column.tolist() for column in numbers), strict=True))
+def recordings() -> Iterator[Any]:
+    if not (BINANCE.exists() and KRAKEN.exists()):
+        yield pytest.param(None, marks=pytest.mark.skip("what was recorded is no part of the project, and not at hand"))
+        return
+    routes = json.loads(BINANCE.read_text())["routes"]
+    for path, settled in (("/api/v3/klines", ""), ("/fapi/v1/klines", ":USDT")):
+        for number, answer in enumerate(routes[path]["GET"]):
+            query = parse_qs(answer["queryString"])
+            symbol, timeframe = SYMBOLS[query["symbol"][0]] + settled, query["interval"][0]
+            rows = [(row[0], *map(float, row[1:6])) for row in answer["data"]]
+            recording = Recording(some("binance")[0], symbol, timeframe, answer["data"], rows)
+            yield pytest.param(recording, id=f"binance-{symbol}-{timeframe}-{number}")
+    body = json.loads(KRAKEN.read_text())
+    rows = [(row[0] * 1000, *map(float, [*row[1:5], row[6]])) for row in body["result"]["XXBTZUSD"]]
+    yield pytest.param(Recording(some("kraken")[0], "BTC/USD", "1m", body, rows), id="kraken-BTC/USD-1m")
 
 
-@pytest.fixture
-async def binance() -> AsyncIterator[Venue]:
-    async with running_venue(FACTS["binance"]) as venue:
-        yield venue
+@pytest.mark.parametrize("recording", list(recordings()))
+async def test_a_recorded_answer_is_delivered_as_it_is_without_its_open_row(recording: Recording, tmp_path):
+    """Which comes later, when it is closed. The one hole in all of them is genuine: Binance's outage of June 2020."""
+    venue, start, last, end = recording.venue, recording.start, recording.last, recording.end
+    clock = ManualClock(last + (end - last) / 2)
+    market = replace(SPOT[0], symbol=recording.symbol, listed=at("2017-01-01"))
+    async with ExchangeSimulator(venue.name, clock=clock, markets=[market]).serve() as simulator:
+        simulator.inject(BodyFault(json.dumps(recording.body)), times=None)
 
+        async def asked(until: datetime) -> tuple[Reply, int]:
+            """Return the answer of a service that has just begun, up to *until*, and the calls that it took."""
+            simulator.calls.reset()
+            async with (
+                running_service(tmp_path, {venue.name: simulator.base_url}) as service,
+                service.client() as client,
+            ):
+                reply = await ask(client, venue, start, until, symbol=recording.symbol, timeframe=recording.timeframe)
+            return reply, simulator.calls.by_endpoint["klines"]
 
-async def test_binances_outage_of_june_2020_is_a_hole_between_exactly_the_recorded_bars(binance: Venue):
-    first, second = binance_hours()
-    borders = [at("2020-04-30T21:00"), at("2020-06-11T13:00"), at("2020-07-01T04:00")]
+        open_still, first_calls = await asked(end)
+        clock.set(end + (end - last) / 2)
+        closed, more_calls = await asked(end)
 
-    rows = [
-        *await replayed(binance, "BTC/USDT", "1h", first, borders[0], borders[1]),
-        *await replayed(binance, "BTC/USDT", "1h", second, borders[1], borders[2]),
-    ]
-
-    assert rows == [(row[0], *map(float, row[1:6])) for row in [*first, *second]]
-    missing = set(range(to_ms(borders[0]), to_ms(borders[2]), HOUR_MS)) - {row[0] for row in rows}
-    assert sorted(missing) == OUTAGE
-
-
-async def test_binance_is_asked_with_the_times_of_the_recorded_questions(binance: Venue):
-    """But for the end, which the recorder took for exclusive: it is one bar too late there."""
-    first, second = binance_hours()
-    await replayed(binance, "BTC/USDT", "1h", first, at("2020-04-30T21:00"), at("2020-06-11T13:00"))
-    await replayed(binance, "BTC/USDT", "1h", second, at("2020-06-11T13:00"), at("2020-07-01T04:00"))
-
-    asked = [(query["startTime"], query["endTime"]) for query in binance.simulator.calls.queries("klines")]
-    assert asked == [("1588280400000", "1591880399999"), ("1591880400000", "1593575999999")]
-
-
-async def test_krakens_answer_comes_out_bar_by_bar_its_open_last_row_included():
-    """To drop that row is the validation's task: it knows the exchange's clock."""
-    body = recorded("kraken_ohlc_response.json")
-    bars = body["result"]["XXBTZUSD"]
-    start, end = (datetime.fromtimestamp(bars[place][0], tz=at("2017-01-01").tzinfo) for place in (0, -1))
-    async with running_venue(FACTS["kraken"], at("2017-08-18")) as venue:
-        rows = await replayed(venue, "BTC/USD", "1m", body, start, end)
-
-    assert rows == [(bar[0] * 1000, *map(float, [*bar[1:5], bar[6]])) for bar in bars]
-    assert len(rows) == 720
-    assert sum(row[5] == 0 for row in rows) == 17
+    assert open_still.rows.tolist() == recording.rows[:-1]
+    assert closed.rows.tolist() == recording.rows
+    assert first_calls == pages_for(venue, recording.timeframe, start, last)
+    assert more_calls == 1
+    bars = opens(recording.timeframe, start, end)
+    holes = bars[~np.isin(bars, closed.rows["timestamp"])]
+    assert holes.tolist() == bars[np.isin(bars, opens(recording.timeframe, *OUTAGE))].tolist()
+    assert states(closed) == ["held"]

@@ -6,26 +6,17 @@ Here through the whole service; what a client alone can show is in `test_venue_t
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from service_harness import at, ms, running_service
 from venues import PAGING, Venue, ask, opens, pages_for, some, states
 
-from cb_trade_simulator import ExchangeSimulator, ManualClock
-from cb_trade_simulator.venues.venue import Answer
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MINUTE = timedelta(minutes=1)
-RECORDED = Path(__file__).parents[5] / "shared" / "data"
 
 
 def half_hour(venue: Venue, number: int) -> tuple[datetime, datetime]:
@@ -239,74 +230,3 @@ async def test_an_outage_is_a_genuine_hole_and_no_bar_is_put_there(client, simul
     hole = opens("5m", first, last)
     assert sorted({*opens("5m", start, end).tolist()} - {*reply.rows["timestamp"].tolist()}) == hole.tolist()
     assert states(reply) == ["held"]
-
-
-# --- What real exchanges once said ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The venue's answers as they were once recorded, in place of the simulated ones."""
-
-    document: Callable[[Mapping[str, str]], Any]
-
-    async def answer(self, _venue_answer: Any, asked: Any, /) -> Answer:
-        return Answer(json.dumps(self.document(asked.question.query)).encode())
-
-
-def recorded(name: str) -> Any:
-    file = RECORDED / name
-    if not file.exists():
-        pytest.skip("what was recorded is no part of the project, and not at hand")
-    return json.loads(file.read_text())
-
-
-def as_rows(rows: list[list[Any]], unit_ms: int, volume: int) -> list[tuple[float, ...]]:
-    return [(row[0] * unit_ms, *map(float, row[1:5]), float(row[volume])) for row in rows]
-
-
-@pytest.mark.parametrize("venue", some("binance"), ids=str)
-async def test_binances_recorded_pages_are_delivered_as_they_are_and_its_outage_is_a_genuine_hole(
-    simulator, venue, tmp_path
-):
-    pages = recorded("binance_recorded_responses.json")["routes"]["/api/v3/klines"]["GET"]
-    hourly = [
-        page["data"] for page in pages if "interval=1h" in page["queryString"] and "startTime=15" in page["queryString"]
-    ]
-    rows = [row for page in hourly for row in page]
-
-    def klines(query: Mapping[str, str]) -> list[list[Any]]:
-        low, high = int(query["startTime"]), int(query.get("endTime", 2**53))
-        return [row for row in rows if low <= row[0] <= high][: int(query["limit"])]
-
-    simulator.inject(Recorded(klines), times=None)
-    start = datetime.fromtimestamp(rows[0][0] / 1000, UTC)
-    end = datetime.fromtimestamp(rows[-1][0] / 1000, UTC) + timedelta(hours=1)
-    async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
-        reply = await ask(client, venue, start, end, timeframe="1h")
-
-    assert len(rows) == 1468
-    assert reply.rows.tolist() == as_rows(rows, 1, volume=5)
-    outage = [ms(at(f"2020-06-28T0{hour}:00")) for hour in (2, 3, 4)]
-    assert sorted({*opens("1h", start, end).tolist()} - {*reply.rows["timestamp"].tolist()}) == outage
-    assert states(reply) == ["held"]
-    assert simulator.calls.by_endpoint["klines"] == 2
-
-
-async def test_krakens_recorded_answer_is_delivered_as_it_is_without_its_open_row(tmp_path):
-    [venue] = some("kraken")
-    document = recorded("kraken_ohlc_response.json")
-    rows = document["result"]["XXBTZUSD"]
-    now = datetime.fromtimestamp(rows[-1][0] + 30, UTC)
-    # Simulated Bitcoin was listed a week later than it was recorded: the clock alone shows that day.
-    clock = Recorded(lambda _: {"error": [], "result": {"unixtime": rows[-1][0] + 30, "rfc1123": ""}})
-    async with ExchangeSimulator(venue.name, clock=ManualClock(at("2017-09-01"))).serve() as simulator:
-        simulator.inject(clock, endpoint="time", times=None)
-        simulator.inject(Recorded(lambda _: document), times=None)
-        async with running_service(tmp_path, {venue.name: simulator.base_url}) as service, service.client() as client:
-            reply = await ask(client, venue, now - 720 * MINUTE, now, symbol="BTC/USD", timeframe="1m")
-
-        assert (len(rows), len(reply.rows)) == (720, 719)
-        assert reply.rows.tolist() == as_rows(rows[:-1], 1000, volume=6)
-        assert (reply.rows["volume"] == 0).sum() == 17
-        assert simulator.calls.by_endpoint["klines"] == 1
