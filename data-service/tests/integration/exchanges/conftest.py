@@ -48,5 +48,6 @@ def simulator(simulators: Simulators, venue: Venue) -> ExchangeSimulator:
     """The venue's, with what happened before forgotten."""
     simulator = simulators[venue.name]
     simulator.clear_faults()
+    simulator.release("klines")
     simulator.calls.reset()
     return simulator
