@@ -10,7 +10,7 @@ import pytest
 from cb_trade_simulator.clock import MINUTE_MS, to_milliseconds
 from cb_trade_simulator.faults import StatusFault
 
-from .ccxt_classes import rewritten
+from .ccxt_classes import make_exchange
 from .conftest import NOW
 
 START_MS = to_milliseconds(datetime(2024, 3, 1, tzinfo=UTC))
@@ -18,8 +18,7 @@ START_MS = to_milliseconds(datetime(2024, 3, 1, tzinfo=UTC))
 
 @pytest.fixture
 async def exchange(simulator):
-    exchange = ccxt.binance({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
-    exchange.urls["api"] = rewritten(exchange.urls["api"], simulator.base_url)
+    exchange = make_exchange(simulator, "binance", options={"fetchMarkets": {"types": ["spot"]}})
     yield exchange
     await exchange.close()
 

@@ -218,6 +218,11 @@ async def running_service(
             await super().startup(sockets)
             started.set()
 
+        async def main_loop(self) -> None:
+            """As uvicorn's, which looks only ten times a second whether it is to end."""
+            while not await self.on_tick(0):
+                await asyncio.sleep(0.01)
+
     server = Server(server_config(create_app(settings, limits, stopwatch)))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
