@@ -15,6 +15,7 @@ from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -398,3 +399,64 @@ async def test_coverage_is_read_without_rows(manager, storage):
 
     assert await manager.coverage(PARTITION) == Coverage((Segment(minutes(0, 5), State.HELD),))
     assert decoded == [0]
+
+
+def trusting(storage: LocalFileStorage) -> StorageManagerImpl:
+    """Return a manager that looks at nothing twice within the hour."""
+    return StorageManagerImpl(storage, cache_max_bytes=10_000_000, recheck_after_secs=3600)
+
+
+async def test_what_was_read_is_kept_ready_for_the_wire(storage, monkeypatch):
+    await storage.save_bulk_entries(SERIES, minute_bars(range(50)))
+    manager = trusting(storage)
+    first = await manager.read(PARTITION, minutes(0, 1))
+    monkeypatch.setattr(storage, "read_object", None)
+
+    assert await manager.read(PARTITION) is first
+    assert sum(frame.rows for frame in first.frames) == 50
+
+
+async def test_what_this_process_stores_is_seen_at_once(storage):
+    manager = trusting(storage)
+    base = await manager.commit(await manager.read(PARTITION), [held(0, 2)])
+    assert (await manager.read(PARTITION)).version == base.version
+
+    last = await manager.commit(base, [held(2, 4)])
+    facts = await manager.commit_facts(SERIES, FACTS)
+
+    assert (await manager.read(PARTITION)).version == last.version
+    assert await manager.facts(SERIES) == facts
+
+
+async def test_what_another_process_has_stored_is_seen_after_a_look_at_the_version(storage, other):
+    manager = trusting(storage)
+    await manager.commit(EMPTY, [held(0, 2)])
+    await manager.read(PARTITION)
+    await other.save_bulk_entries(SERIES, minute_bars([7]))
+    assert (await manager.read(PARTITION)).rows.num_rows == 2
+
+    version = await manager.version(PARTITION)
+
+    seen = await manager.read(PARTITION)
+    assert (seen.version, seen.rows.num_rows) == (version, 3)
+
+
+async def test_a_version_that_cannot_be_written_over_is_not_kept(storage, other):
+    """Lost races: the next reader must see what won."""
+    manager = trusting(storage)
+    base = await manager.commit(EMPTY, [held(0, 2)])
+    await manager.read(PARTITION)
+    await other.save_bulk_entries(SERIES, minute_bars([7]))
+
+    await manager.commit(base, [held(2, 3)])
+
+    assert (await manager.read(PARTITION)).rows.num_rows == 4
+
+
+async def test_rows_that_lie_apart_are_read_only_where_they_are_wanted(tmp_path):
+    storage = LocalFileStorage(tmp_path, JsonLayout())
+    await storage.save_bulk_entries(SERIES, minute_bars([0, 1, 3]))
+    manager = trusting(storage)
+
+    assert (await manager.read(PARTITION, minutes(3, 4))).rows.num_rows == 1
+    assert (await manager.read(PARTITION)).rows.num_rows == 3

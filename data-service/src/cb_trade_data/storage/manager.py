@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -17,12 +18,16 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.failures import Failures
+from cb_trade_data.storage.fresh_cache import FreshCache
 from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage, IStorageManager, PartitionLock
-from cb_trade_data.storage.partition_cache import PartitionCache
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 _log = structlog.get_logger(__name__)
+
+# Beside its rows: coverage, digests and the objects around them.
+_PARTITION_OVERHEAD_BYTES: Final = 16 * 1024
+_KEPT_FACTS_MAX: Final = 10_000
 
 # A read that wants no rows, whatever the layout.
 _BEFORE_ALL_ROWS: Final = TimeRange(EVER.start - timedelta(days=1), EVER.start)
@@ -39,7 +44,13 @@ class StorageManagerImpl(IStorageManager):
             recheck_after_secs: How long what was read is taken for the newest version without looking.
         """
         self._storage = storage
-        self._cache = PartitionCache(cache_max_bytes, recheck_after_secs)
+        self._partitions: FreshCache[Partition, StoredPartition] = FreshCache(
+            cache_max_bytes, recheck_after_secs, _size_bytes
+        )
+        facts_max = _KEPT_FACTS_MAX if cache_max_bytes else 0
+        self._facts: FreshCache[Series, SeriesFacts | None] = FreshCache(
+            facts_max, recheck_after_secs, lambda facts: None if facts is None else 1
+        )
         self._reads = Failures("read")
         self._writes = Failures("write")
         self._restated_rows = 0
@@ -49,11 +60,7 @@ class StorageManagerImpl(IStorageManager):
         with self._reads.noted(str(partition)):
             if wanted is not None and self._storage.has_rows_apart:
                 return await self._storage.read_partition(partition, wanted)
-            return await self._cache.get(
-                partition,
-                partial(self._storage.partition_version, partition),
-                partial(self._storage.read_partition, partition),
-            )
+            return await self._partitions.get(partition, partial(self._newest, partition))
 
     async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read_if_possible`."""
@@ -65,7 +72,9 @@ class StorageManagerImpl(IStorageManager):
         """See `IStorageManager.version`."""
         with self._reads.noted(str(partition)):
             version = await self._storage.partition_version(partition)
-        self._cache.expect(partition, version)
+        kept = self._partitions.peek(partition)
+        if kept is not None and kept.version != version:
+            self._partitions.drop(partition)
         return version
 
     async def coverage(self, partition: Partition) -> Coverage:
@@ -89,11 +98,12 @@ class StorageManagerImpl(IStorageManager):
                 try:
                     fresh = differing(news, base.rows)
                     stored = await self._storage.write_partition(base.with_changes(changes), fresh)
-                    self._cache.drop(base.partition)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(base.partition))
                     base = await self._storage.read_partition(base.partition)
                     continue
+                finally:
+                    self._partitions.drop(base.partition)
                 self._count_restated(count_shared_times(fresh, base.rows), base.partition)
                 return stored
             raise StorageUnavailableError(str(base.partition), f"lost {MAX_RACES} races for it in a row")
@@ -101,7 +111,7 @@ class StorageManagerImpl(IStorageManager):
     async def facts(self, series: Series) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
         with self._reads.noted(str(series)):
-            return await self._storage.read_facts(series)
+            return await self._facts.get(series, lambda _: self._storage.read_facts(series))
 
     async def facts_if_possible(self, series: Series) -> SeriesFacts | None:
         """See `IStorageManager.facts_if_possible`."""
@@ -117,6 +127,8 @@ class StorageManagerImpl(IStorageManager):
                     return await self._storage.write_facts(series, facts)
                 except VersionConflictError:
                     facts = facts.merged(await self._storage.read_facts(series))
+                finally:
+                    self._facts.drop(series)
             raise StorageUnavailableError(f"the facts of {series}", f"lost {MAX_RACES} races for it in a row")
 
     async def latest_timestamp(self, series: Series, partitions: Sequence[Partition] | None = None) -> datetime | None:
@@ -159,8 +171,21 @@ class StorageManagerImpl(IStorageManager):
             "damaged_objects": self._storage.damaged_objects,
         }
 
+    async def _newest(self, partition: Partition, kept: StoredPartition | None) -> StoredPartition:
+        """Return *kept* if it is the newest version, or else that one, its rows ready for the wire."""
+        if kept is not None and await self._storage.partition_version(partition) == kept.version:
+            return kept
+        stored = await self._storage.read_partition(partition)
+        return await asyncio.to_thread(stored.framed)
+
     def _count_restated(self, rows: int, partition: Partition) -> None:
         """Note that rows which were stored already came with other values: the last ones count."""
         if rows:
             self._restated_rows += rows
             _log.warning("storage.restated", partition=str(partition), rows=rows, restated_rows=self._restated_rows)
+
+
+def _size_bytes(stored: StoredPartition) -> int | None:
+    if stored.version is None:
+        return None
+    return int(stored.rows.nbytes) + _PARTITION_OVERHEAD_BYTES
