@@ -112,20 +112,20 @@ def test_equal_partitions_are_equal_bytes():
 @pytest.mark.parametrize(
     ("wanted", "rows"),
     [
-        (None, 20_000),
-        (minutes(0, 1), 8_192),
-        (minutes(8_191, 8_192), 8_192),
-        (minutes(8_191, 8_193), 16_384),
-        (minutes(16_384, 16_385), 3_616),
-        (minutes(8_191.5, 8_192), 0),
+        (None, 40_000),
+        (minutes(0, 1), 16_384),
+        (minutes(16_383, 16_384), 16_384),
+        (minutes(16_383, 16_385), 32_768),
+        (minutes(32_768, 32_769), 7_232),
+        (minutes(16_383.5, 16_384), 0),
         (minutes(-10, 0), 0),
-        (minutes(20_000, 30_000), 0),
-        (minutes(-10, 30_000), 20_000),
+        (minutes(40_000, 50_000), 0),
+        (minutes(-10, 50_000), 40_000),
     ],
 )
 def test_only_the_batches_that_are_wanted_are_decoded_and_all_of_the_coverage(wanted, rows):
-    """20,000 minutes: batches of 8,192, 8,192 and 3,616 rows."""
-    all_rows = minute_bars(range(20_000))
+    """40,000 minutes: batches of 16,384, 16,384 and 7,232 rows."""
+    all_rows = minute_bars(range(40_000))
 
     stored = decode(LAYOUT.encode(StoredPartition(PARTITION, all_rows, COVERAGE)), wanted)
 

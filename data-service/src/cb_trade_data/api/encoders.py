@@ -21,10 +21,11 @@ from cb_trade_data.models.series import Series
 
 # Every message is under 1 MiB; what is not rows takes less than 1 KiB of that.
 _DATA_MAX_BYTES: Final = 1023 * 1024
-# Large enough that what each message costs does not matter, small enough that others get their turns.
+# Of JSON, which takes its time to write: large enough that what each message costs does not matter, small enough that
+# others get their turns.
 _DATA_BYTES: Final = 128 * 1024
 # Of the first chunk, so that it leaves at once.
-_FIRST_DATA_BYTES: Final = 16 * 1024
+_FIRST_DATA_BYTES: Final = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,6 @@ class ChunkEncoder(ABC):
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
         """Yield the rows of *stretch*, which follow those given before. Any cut is a good one: times are unique."""
 
-    def _chunk_rows(self) -> int:
-        """Return how many rows the next chunk may hold."""
-        if self._asked_rows is not None:
-            return min(self._asked_rows, self.rows_max)
-        data_bytes = _DATA_BYTES if self._sequence else _FIRST_DATA_BYTES
-        return min(max(1, data_bytes // self.typical_row_bytes), self.rows_max)
-
     def _text(self, rows: pa.Table, **data: Any) -> bytes:
         """Return the message of the next chunk."""
         times = rows.column("timestamp")
@@ -88,9 +82,15 @@ class _JsonEncoder(ChunkEncoder):
         """See `ChunkEncoder.chunks`."""
         first = 0
         while first < stretch.rows.num_rows:
-            rows = stretch.rows.slice(first, self._chunk_rows())
+            rows = stretch.rows.slice(first, self._next_rows())
             first += rows.num_rows
             yield Chunk(rows.num_rows, self._text(rows, data=orjson.Fragment(self._data(rows))))
+
+    def _next_rows(self) -> int:
+        """Return how many rows the next chunk may hold."""
+        if self._asked_rows is not None:
+            return min(self._asked_rows, self.rows_max)
+        return (_DATA_BYTES if self._sequence else _FIRST_DATA_BYTES) // self.typical_row_bytes
 
     @abstractmethod
     def _data(self, rows: pa.Table) -> bytes:
@@ -140,7 +140,7 @@ class ArrowFrames(ChunkEncoder):
     def _cut(self, rows: pa.Table) -> Iterator[Chunk]:
         first = 0
         while first < rows.num_rows:
-            part = rows.slice(first, self._chunk_rows())
+            part = rows.slice(first, min(self._asked_rows or self.rows_max, self.rows_max))
             first += part.num_rows
             yield self._chunk(part, frame_of(part))
 
