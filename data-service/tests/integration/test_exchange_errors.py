@@ -12,6 +12,7 @@ from service_harness import at
 
 from cb_trade_data.errors import (
     ExchangeLimitError,
+    ExchangeNonsenseError,
     ExchangeRefusalError,
     ExchangeUnavailableError,
     UnknownSymbolError,
@@ -21,6 +22,7 @@ from cb_trade_simulator.faults import BodyFault, StatusFault
 
 WINDOW = TimeRange(at("2024-05-01T12:00"), at("2024-05-01T12:10"))
 LIMIT, UNAVAILABLE, REFUSAL = ExchangeLimitError, ExchangeUnavailableError, ExchangeRefusalError
+NONSENSE = ExchangeNonsenseError
 
 
 @pytest.fixture(params=FACTS)
@@ -51,14 +53,14 @@ async def test_a_fault_has_the_same_meaning_on_every_venue(venue: Venue, name: s
         "418": (LIMIT, None),
         "418=120": (LIMIT, 120.0),
         "403": (LIMIT if name == "bybit" else UNAVAILABLE, None),
-        "400": (UNAVAILABLE, None),  # and not a word
-        "404": (UNAVAILABLE, None),
+        "400": (NONSENSE, None),  # and not a word
+        "404": (NONSENSE, None),
         "451": (REFUSAL, None),
         "500": (UNAVAILABLE, None),
         "503=30": (UNAVAILABLE, 30.0),
         "truncated": (UNAVAILABLE, None),
-        "cut-json": (UNAVAILABLE, None),
-        "html": (UNAVAILABLE, None),
+        "cut-json": (NONSENSE, None),
+        "html": (NONSENSE, None),
         "reset": (UNAVAILABLE, None),
     }
 
@@ -80,7 +82,7 @@ async def test_an_exchange_that_does_not_answer_is_not_waited_for(name: str):
 
 @pytest.mark.parametrize("name", [name for name in FACTS if name != "binance"])
 async def test_a_fault_while_markets_are_loaded_has_that_meaning_too(name: str):
-    for fault, kind in (("429=7", LIMIT), ("503", UNAVAILABLE), ("html", UNAVAILABLE), ("cut-json", UNAVAILABLE)):
+    for fault, kind in (("429=7", LIMIT), ("503", UNAVAILABLE), ("html", NONSENSE), ("cut-json", NONSENSE)):
         async with running_venue(FACTS[name]) as venue:
             venue.simulator.inject(f"{fault}@exchangeInfo")
             with pytest.raises(ExchangeUnavailableError) as caught:
@@ -95,7 +97,7 @@ async def test_an_answer_that_is_json_and_no_candles_is_not_believed(venue: Venu
         '{"code":"0"}', '{"code":0,"result":{}}', '{"error":[],"result":{}}', '{"retCode":0,"result":{}}',
     ):  # fmt: skip
         venue.simulator.inject(BodyFault(body))
-        assert await failure(venue) == (UNAVAILABLE, None), body
+        assert await failure(venue) == (NONSENSE, None), body
 
 
 async def test_waits_of_concurrent_calls_are_not_mixed_up(venue: Venue):
@@ -140,11 +142,11 @@ async def test_a_missing_price_is_not_a_number(venue: Venue):
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        ('{"retCode":10016,"retMsg":"System error. Please try again later.","result":{}}', UNAVAILABLE),
+        ('{"retCode":10016,"retMsg":"System error. Please try again later.","result":{}}', NONSENSE),
         ('{"retCode":10006,"retMsg":"Too many visits!","result":{}}', LIMIT),
         ('{"retCode":10001,"retMsg":"params error: interval","result":{}}', REFUSAL),
         ('{"retCode":10001,"retMsg":"Not supported symbols","result":{}}', UnknownSymbolError),
-        ('{"retCode":424242,"retMsg":"?","result":{}}', UNAVAILABLE),
+        ('{"retCode":424242,"retMsg":"?","result":{}}', NONSENSE),
     ],
 )
 async def test_words_under_an_http_200_are_told_apart(venue: Venue, body: str, kind: type[Exception]):

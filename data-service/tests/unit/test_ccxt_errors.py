@@ -55,7 +55,7 @@ def test_how_long_to_wait_is_read_from_seconds_and_from_dates(headers, secs):
         (ccxt.BadResponse("?"), 200, ExchangeNonsenseError),
         (ccxt.InvalidNonce("?"), 400, ExchangeUnavailableError),
         (ccxt.ExchangeError("the body was cut"), None, ExchangeUnavailableError),
-        (ccxt.ExchangeError("try again later"), 200, ExchangeUnavailableError),
+        (ccxt.ExchangeError("try again later"), 200, ExchangeNonsenseError),
         (ccxt.ExchangeError("no"), 400, ExchangeRefusalError),
         (ccxt.BadRequest("?"), 200, ExchangeRefusalError),
         (ccxt.AuthenticationError("?"), 401, ExchangeRefusalError),

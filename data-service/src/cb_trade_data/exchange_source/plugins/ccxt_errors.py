@@ -76,10 +76,12 @@ def translated(facts: ExchangeFacts, error: Exception, symbol: str, status: int 
             return ExchangeUnavailableError(facts.id, reason_of(error))
         case ccxt.ExchangeError() if type(error) is not ccxt.ExchangeError or (status or 0) >= HTTPStatus.BAD_REQUEST:
             return ExchangeRefusalError(facts.id, reason_of(error))
+        case ccxt.BaseError() if status is not None:
+            # Words under an HTTP 200 that CCXT has no class for. Kraken and Bybit say everything so: "try again later",
+            # and what is the matter with one market.
+            return ExchangeNonsenseError(facts.id, reason_of(error))
         case ccxt.BaseError():
-            # A body that was cut short, or words under an HTTP 200 that CCXT has no class for: Kraken and Bybit say
-            # everything so, "try again later" included.
-            return ExchangeUnavailableError(facts.id, reason_of(error))
+            return ExchangeUnavailableError(facts.id, reason_of(error))  # a body that was cut short
         case _:
             return ExchangeNonsenseError(facts.id, f"an answer that cannot be read: {type(error).__name__}")
 
