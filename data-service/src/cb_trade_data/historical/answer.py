@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.stored_partition import StoredPartition
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,19 @@ class _Wait:
     leaving: ExitStack
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What is being read of a partition before its turn has come, for a part of it."""
+
+    part: TimeRange
+    stored: asyncio.Task[StoredPartition]
+
+
 class Answer:
     """What it will be is known at once; its rows come as they are had, one partition at a time.
 
-    While one partition comes from the exchange, what is missing of the next one is asked for, too: at the border nobody
-    waits for storage or for a first page.
+    While one partition is sent, the next one is read; while one comes from the exchange, what is missing of the next one
+    is asked for, too: at the border nobody waits for storage or for a first page.
 
     Attributes:
         start: What was asked for.
@@ -69,6 +79,7 @@ class Answer:
         self._fetcher = fetcher
         self._now = now
         self._ahead: _Wait | None = None  # the next partition's
+        self._reading: _Reading | None = None  # the next partition's, too; never both
         self.start = start
         self.end = end
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
@@ -89,7 +100,10 @@ class Answer:
                     yield stretch
             self.receipt.digest = self._digest.text()
         finally:
-            self._leave_ahead()
+            if self._ahead is not None:
+                self._ahead.leaving.close()
+            if self._reading is not None:
+                self._reading.stored.cancel()
 
     async def _parts(self) -> AsyncGenerator[Stretch, None]:
         rest = self._bars
@@ -117,26 +131,41 @@ class Answer:
     async def _deliver(
         self, partition: Partition, part: TimeRange, rest: TimeRange | None
     ) -> AsyncGenerator[Stretch, None]:
-        if self._ahead is not None and self._ahead.part == part:
-            wait, self._ahead = self._ahead, None
-            async with aclosing(self._follow(wait, rest)) as stretches:
-                async for stretch in stretches:
+        wait, self._ahead = self._ahead, None
+        if wait is not None and wait.part != part:  # it was passed over since
+            wait.leaving.close()
+            wait = None
+        if wait is None:
+            stored = await self._read(partition, part)
+            if not self._lacks(part, stored.coverage):
+                stretch = stored.stretch(part)
+                self.receipt.rows_from_storage += stretch.rows.num_rows
+                self._enter(part, stored.coverage)
+                if stretch.rows.num_rows:
+                    self._digest.add(part, stretch.rows, stored.digests)
+                    self._read_ahead(rest)
                     yield stretch
-            return
-        self._leave_ahead()  # of a partition that was passed over since
-        stored = await self._storage.read_if_possible(partition, part)
-        if self._lacks(part, stored.coverage):
+                return
             wait = self._join(partition, part, rest)
-            async with aclosing(self._follow(wait, rest)) as stretches:
-                async for stretch in stretches:
-                    yield stretch
-            return
-        stretch = stored.stretch(part)
-        self.receipt.rows_from_storage += stretch.rows.num_rows
-        self._enter(part, stored.coverage)
-        if stretch.rows.num_rows:
-            self._digest.add(part, stretch.rows, stored.digests)
-            yield stretch
+        async with aclosing(self._follow(wait, rest)) as stretches:
+            async for stretch in stretches:
+                yield stretch
+
+    async def _read(self, partition: Partition, part: TimeRange) -> StoredPartition:
+        """Return what is stored of a partition, or nothing where storage cannot be read."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            if reading.part == part:
+                return await reading.stored
+            reading.stored.cancel()  # it was passed over since
+        return await self._storage.read_if_possible(partition, part)
+
+    def _read_ahead(self, rest: TimeRange | None) -> None:
+        """Read what is stored of the next partition while this one is sent."""
+        if rest is not None and self._reach.facts.absence_at(rest.start) is None:
+            partition, part, _ = self._first_of(rest)
+            reading = asyncio.create_task(self._storage.read_if_possible(partition, part))
+            self._reading = _Reading(part, reading)
 
     def _lacks(self, part: TimeRange, coverage: Coverage) -> bool:
         """Tell whether the exchange must be asked about anything of *part*."""
@@ -196,11 +225,6 @@ class Answer:
         if self._lacks(next_part, coverage):
             bars_before = self._series.grid.bars_in(part)
             self._ahead = self._join(partition, next_part, after, bars_before=bars_before)
-
-    def _leave_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.leaving.close()
-            self._ahead = None
 
     def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
         listed = self._reach.facts.listed_part(part)

@@ -164,6 +164,8 @@ class Knowledge:
         Returns:
             Whether that settled anything.
         """
+        if self.reach.horizon is None:
+            return False
         present = Reach.at(now, self._exchange, self._partition.series.grid, None)
         self.reach = self.reach.moved_to(present.horizon).moved_to(served_from)
         gone = list(subtract(self.reach.out_of_reach, self._order.unanswered))
