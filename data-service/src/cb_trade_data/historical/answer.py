@@ -43,12 +43,17 @@ class _Reading:
     part: TimeRange
     stored: asyncio.Task[StoredPartition]
 
+    def give_up(self) -> None:
+        """End it; nobody wants to know how it went."""
+        self.stored.cancel()
+        self.stored.add_done_callback(lambda task: task.cancelled() or task.exception())
+
 
 class Answer:
     """What it will be is known at once; its rows come as they are had, one partition at a time.
 
-    While one partition is sent, the next one is read; while one comes from the exchange, what is missing of the next one
-    is asked for, too: at the border nobody waits for storage or for a first page.
+    While one partition is sent, the next one is read; while one comes from the exchange, what is missing of the next
+    one is asked for, too: at the border nobody waits for storage or for a first page.
 
     Attributes:
         start: What was asked for.
@@ -103,7 +108,7 @@ class Answer:
             if self._ahead is not None:
                 self._ahead.leaving.close()
             if self._reading is not None:
-                self._reading.stored.cancel()
+                self._reading.give_up()
 
     async def _parts(self) -> AsyncGenerator[Stretch, None]:
         rest = self._bars
@@ -157,7 +162,7 @@ class Answer:
         if reading is not None:
             if reading.part == part:
                 return await reading.stored
-            reading.stored.cancel()  # it was passed over since
+            reading.give_up()  # it was passed over since
         return await self._storage.read_if_possible(partition, part)
 
     def _read_ahead(self, rest: TimeRange | None) -> None:

@@ -53,7 +53,9 @@ class FreshCache(Generic[K, V]):
         if kept is not None and asyncio.get_running_loop().time() < kept.trusted_until:
             return kept.value
         if key not in self._renewing:
-            self._renewing[key] = asyncio.create_task(self._renew(key, renew))
+            task = self._renewing[key] = asyncio.create_task(self._renew(key, renew))
+            # Whoever waits is told how it went; perhaps nobody does any more.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._renewing[key])
 
     def peek(self, key: K) -> V | None:
