@@ -79,10 +79,8 @@ async def test_every_timeframe_pages_to_the_truth(venue, timeframe, exchange, si
     """
     grid = VENUES[venue].timeframes[timeframe]
     start_ms = first_open(grid, to_milliseconds(datetime(2017, 9, 20, tzinfo=UTC)))
-    if not timeframe.endswith(("m", "h")):
-        candles = 3
-    else:
-        candles = 350 if PAGE_ROWS[venue] == 300 else 50
+    several = 350 if PAGE_ROWS[venue] == 300 else 50
+    candles = several if timeframe.endswith(("m", "h")) else 3
     start, end = from_milliseconds(start_ms), from_milliseconds(shifted(grid, start_ms, candles))
     clock.set(end + timedelta(seconds=30))
 

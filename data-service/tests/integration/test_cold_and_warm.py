@@ -102,9 +102,9 @@ async def test_only_what_is_missing_is_fetched(simulator, tmp_path, stored, page
     [
         ("5m", "2023-12-20", "2024-01-10", 4 + 3),
         ("1h", "2023-11-01", "2024-02-01", 2 + 1),
-        ("1d", "2019-01-01", "2024-01-01", 2),
-        ("1w", "2019-01-01", "2024-01-01", 1),
-        ("1M", "2018-01-01", "2024-01-01", 1),
+        ("1d", "2021-03-01", "2024-01-01", 2),
+        ("1w", "2022-12-01", "2024-02-01", 1),
+        ("1M", "2022-12-01", "2024-02-01", 1),
     ],
 )
 async def test_every_kind_of_partition_is_exact(client, simulator, timeframe, start, end, pages):

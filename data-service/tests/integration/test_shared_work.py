@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import numpy as np
-from service_harness import Reply, at, historical, ms
+from service_harness import Reply, at, historical
 
 from cb_trade_data.exchange_source.plugins.exchanges import BINANCE
 
@@ -136,19 +136,3 @@ async def test_a_cancelled_request_ends_with_that_and_nothing_else(client, simul
 
     assert cancelled == {"type": "request_cancelled", "request_id": "r1", "was_running": True}
     assert again == {"type": "request_cancelled", "request_id": "r1", "was_running": False}
-
-
-async def test_a_day_asked_for_in_the_middle_of_a_backfill_of_years_comes_after_three_more_pages(service, simulator):
-    simulator.hold("klines", after=1)
-    async with service.client() as patient, service.client() as urgent:
-        await patient.send(historical(START, at("2029-01-01")))
-        under_way = 1 + BINANCE.concurrent_calls
-        await simulator.wait_for_calls("klines", under_way)
-        await urgent.send(historical(at("2024-01-20"), at("2024-01-21")))
-        await urgent.receive()
-        simulator.release("klines")
-        reply = await urgent.rest()
-
-    np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", at("2024-01-20"), at("2024-01-21")))
-    starts = [int(query["startTime"]) for query in simulator.calls.queries("klines")]
-    assert ms(at("2024-01-20")) in starts[under_way : under_way + 3]

@@ -14,7 +14,12 @@ from service_harness import SECRET, RunningService
 from cb_trade_data import server  # noqa: F401 - imported once, in the nursery, for all children
 from cb_trade_data.commands.serve import serve as serve_command
 
-MODULES = ("real_service", "cb_trade_data.storage.implementations.azure_blob_storage", "crashing_writer")
+MODULES = (
+    "real_service",
+    "cb_trade_data.storage.implementations.azure_blob_storage",
+    "cb_trade_data.exchange_source.plugins.distrustful",  # and with it CCXT
+    "crashing_writer",
+)
 
 
 def serve(environment: dict[str, str]) -> None:

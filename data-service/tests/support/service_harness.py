@@ -180,9 +180,9 @@ class RunningService:
     @asynccontextmanager
     async def client(self, bearer: str | None = None, **options: Any) -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {bearer or token()}"}
-        async with websockets.connect(
-            self.socket_url, additional_headers=headers, compression=None, max_size=None, **options
-        ) as connection:
+        # A client that leaves with much unread would wait for the server's farewell behind all that.
+        options = {"compression": None, "max_size": None, "close_timeout": 1, **options}
+        async with websockets.connect(self.socket_url, additional_headers=headers, **options) as connection:
             yield Client(connection)
 
 
@@ -220,7 +220,7 @@ async def running_service(
 
         async def main_loop(self) -> None:
             """As uvicorn's, which looks only ten times a second whether it is to end."""
-            while not await self.on_tick(0):
+            while not await self.on_tick(0):  # noqa: ASYNC110 - a signal, too, sets nothing but an attribute
                 await asyncio.sleep(0.01)
 
     server = Server(server_config(create_app(settings, limits, stopwatch)))
