@@ -101,7 +101,7 @@ class StorageSettings(_Section):
         ge=0,
         le=60_000,
         description="How long what is kept is taken for the newest version without looking whether another process has "
-        "stored a newer one. Default: 20 for `local`, 1000 for `azure`, where each look is a request.",
+        "stored a newer one. Default: 100 for `local`, 1000 for `azure`, where each look is a request.",
     )
     azure: AzureSettings = Field(default_factory=AzureSettings)
 

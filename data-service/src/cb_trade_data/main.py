@@ -35,7 +35,7 @@ from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.object_storage import ObjectStorage
 
-_RECHECK_AFTER_MS: Final = {"local": 20, "azure": 1_000}
+_RECHECK_AFTER_MS: Final = {"local": 100, "azure": 1_000}
 _LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
 
 

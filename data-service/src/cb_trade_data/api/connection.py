@@ -43,6 +43,9 @@ _log = structlog.get_logger(__name__)
 CLOSE_READER_STOPPED: Final = 4408
 CLOSE_ABNORMAL: Final = 1006
 
+# How late at most a reader is given up: a twentieth of the time that it has.
+_LOOKS_PER_SEND_TIMEOUT: Final = 20
+
 
 @dataclass(frozen=True)
 class ConnectionLimits:
@@ -67,6 +70,7 @@ class Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(limits.running_requests)
         self._sending = asyncio.Lock()
+        self._sending_since: float | None = None  # loop time
         self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._log = _log.bind(subject=principal.subject, connection_id=uuid4().hex[:12])
 
@@ -76,12 +80,13 @@ class Connection:
         loop = asyncio.get_running_loop()
         expiry = loop.call_later(seconds_left, self._close, CLOSE_UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED)
         reading = asyncio.create_task(self._read())
+        watching = asyncio.create_task(self._watch_reader())
         try:
             awaited: set[asyncio.Future[Any]] = {reading, self._closing}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             expiry.cancel()
-            tasks = [reading, *self._tasks]
+            tasks = [reading, watching, *self._tasks]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -226,19 +231,26 @@ class Connection:
         """Send a message, and one that belongs to it and follows at once; the only place that waits for the client.
 
         Raises:
-            WebSocketDisconnect: The client has left, or has not read for so long that it is given up.
+            WebSocketDisconnect: The client has left.
         """
-        try:
-            async with self._sending, asyncio.timeout(self._limits.send_timeout_secs):
+        async with self._sending:
+            self._sending_since = asyncio.get_running_loop().time()
+            try:
                 await self._websocket.send_text(text.decode())
                 if binary is not None:
                     # Whatever has a buffer will do for the server, which copies it behind its header.
                     await self._websocket.send_bytes(cast("bytes", memoryview(binary)))
-        except TimeoutError:
-            self._close(CLOSE_READER_STOPPED, "the client stopped reading")
-            raise WebSocketDisconnect(CLOSE_READER_STOPPED) from None
-        except WebSocketDisconnected as error:
-            raise WebSocketDisconnect(CLOSE_ABNORMAL) from error
+            except WebSocketDisconnected as error:
+                raise WebSocketDisconnect(CLOSE_ABNORMAL) from error
+            finally:
+                self._sending_since = None
+
+    async def _watch_reader(self) -> None:
+        """Give the client up when a message has not gone out for too long; one clock for all messages costs least."""
+        loop, timeout_secs = asyncio.get_running_loop(), self._limits.send_timeout_secs
+        while self._sending_since is None or loop.time() < self._sending_since + timeout_secs:  # noqa: ASYNC110
+            await asyncio.sleep(timeout_secs / _LOOKS_PER_SEND_TIMEOUT)
+        self._close(CLOSE_READER_STOPPED, "the client stopped reading")
 
 
 def _range(message: RangeMessage) -> TimeRange:

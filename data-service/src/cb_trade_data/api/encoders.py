@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -147,7 +148,7 @@ class ArrowFrames(ChunkEncoder):
     def _chunk(self, rows: pa.Table, message: pa.Buffer) -> Chunk:
         binary: pa.Buffer | bytes = message
         if self._sequence == 0:
-            binary = b"".join(map(memoryview, (rows.schema.serialize(), message)))
+            binary = b"".join(map(memoryview, (_schema_message(rows.schema), message)))
         return Chunk(rows.num_rows, self._text(rows, bytes=len(binary)), binary)
 
 
@@ -156,6 +157,11 @@ ENCODERS: Final[dict[WireFormat, type[ChunkEncoder]]] = {
     WireFormat.JSON_COLUMNS: JsonColumns,
     WireFormat.ARROW: ArrowFrames,
 }
+
+
+@lru_cache
+def _schema_message(schema: pa.Schema) -> pa.Buffer:
+    return schema.serialize()
 
 
 def _columns(rows: pa.Table) -> list[npt.NDArray[np.int64 | np.float64]]:

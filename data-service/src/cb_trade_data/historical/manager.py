@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
@@ -53,7 +54,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             raise UnsupportedKindError(exchange, kind)
         if timeframe is not None and timeframe not in facts.timeframes:
             raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
-        return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+        return _series(exchange, symbol, kind, timeframe)
 
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
         """See `IHistoricalDataManager.open`."""
@@ -166,3 +167,9 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     def _now(self, exchange: str) -> datetime:
         """Return the exchange's present where its clock was read, else ours."""
         return self._source.known_now(exchange) or self._local_now()
+
+
+@lru_cache(maxsize=10_000)
+def _series(exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
+    """Return the very same series to all who ask for it: it is looked up again and again."""
+    return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))

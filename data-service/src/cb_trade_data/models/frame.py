@@ -64,5 +64,6 @@ def framed(rows: pa.Table) -> Stretch:
 
 def frame_of(rows: pa.Table) -> pa.Buffer:
     """Return rows, at least one, as one message."""
-    (batch,) = rows.combine_chunks().to_batches()
+    batches = rows.to_batches()
+    (batch,) = batches if len(batches) == 1 else rows.combine_chunks().to_batches()
     return batch.serialize()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Final
 
 from cb_trade_data.models.instants import EPOCH
@@ -32,7 +33,7 @@ class Partition:
     def __str__(self) -> str:
         return f"{self.series} {self.year:04}-{self.month:02}"
 
-    @property
+    @cached_property
     def range(self) -> TimeRange:
         """Every instant that belongs to the partition."""
         if self.year == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from cb_trade_data.models.timeframe import Timeframe
@@ -56,7 +57,18 @@ class Series:
         if (self.kind is Kind.OHLCV) != (self.timeframe is not None):
             raise ValueError(f"{self.kind} and timeframe {self.timeframe} do not go together")
 
+    def __hash__(self) -> int:
+        return self._hash
+
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _hash(self) -> int:  # Series are keys everywhere.
+        return hash((self.exchange, self.symbol, self.kind, self.timeframe))
+
+    @cached_property
+    def _text(self) -> str:
         return " ".join(str(part) for part in (self.exchange, self.symbol, self.kind, self.timeframe) if part)
 
     @property

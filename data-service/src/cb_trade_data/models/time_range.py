@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -15,7 +15,7 @@ class TimeRange:
     end: datetime
 
     def __post_init__(self) -> None:
-        if self.start.utcoffset() != timedelta(0) or self.end.utcoffset() != timedelta(0):
+        if (self.start.tzinfo is not UTC or self.end.tzinfo is not UTC) and not _are_utc(self.start, self.end):
             raise ValueError(f"a time range needs aware UTC instants, not {self.start!r} and {self.end!r}")
         if self.start >= self.end:
             raise ValueError(f"a time range ends after it starts: [{self.start}, {self.end})")
@@ -34,6 +34,10 @@ class TimeRange:
         """Return what both ranges share, or None where they only touch or lie apart."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return TimeRange(start, end) if start < end else None
+
+
+def _are_utc(*instants: datetime) -> bool:
+    return all(instant.utcoffset() == timedelta(0) for instant in instants)
 
 
 def subtract(wanted: Iterable[TimeRange], covered: Iterable[TimeRange]) -> Iterator[TimeRange]:

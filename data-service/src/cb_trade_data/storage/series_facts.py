@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import orjson
@@ -19,7 +20,7 @@ from cb_trade_data.storage.integrity import bytes_checksum
 _RECHECK_AFTER: Final = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeriesFacts:
     """The facts object of a series; `unlisted` and `delisted` are derived from it, never written by the partition.
 
@@ -39,7 +40,7 @@ class SeriesFacts:
     delisting_checked_at: datetime | None = None
     version: str | None = None
 
-    @property
+    @cached_property
     def absences(self) -> tuple[Segment, ...]:
         """The time before the first bar and after the last one, as far as they are known: at most two, oldest first."""
         found = []
