@@ -66,6 +66,12 @@ def known(numbers: Iterable[int], price: float = 100.0, base: StoredPartition = 
     return replace(base, rows=minute_bars(numbers, price), coverage=coverage)
 
 
+def known_apart(numbers: range) -> StoredPartition:
+    """Return these minutes, no two of which touch, for rows, each with a segment of its own."""
+    segments = tuple(held(number, number + 1) for number in numbers)
+    return replace(EMPTY, rows=minute_bars(numbers), coverage=Coverage(segments))
+
+
 def restated(base: StoredPartition, numbers: Iterable[int], price: float = 700.0) -> StoredPartition:
     """Return *base* with other values for the rows of these minutes."""
     return replace(base, rows=upsert(base.rows, minute_bars(numbers, price)))
@@ -302,18 +308,20 @@ class StorageContract:
         assert not await storage.check_coin_exists("binance", "BTC/USDT")
         assert await storage.get_latest_timestamp(MINUTES) is None
 
-    @pytest.mark.parametrize("symbol", ODD_SYMBOLS)
-    async def test_a_symbol_may_be_as_odd_as_it_likes(self, storage, around, symbol):
-        of = series(symbol)
-        await storage.save_bulk_entries(of, minute_bars([0]))
-        await storage.write_facts(of, FACTS)
+    async def test_a_symbol_may_be_as_odd_as_it_likes(self, storage, around):
+        """All of them side by side: none is taken for another, nor lies anywhere else."""
+        odd = {symbol: (series(symbol), number) for number, symbol in enumerate(ODD_SYMBOLS)}
+        for of, number in odd.values():
+            await storage.save_bulk_entries(of, minute_bars([number]))
+            await storage.write_facts(of, FACTS)
 
-        assert await storage.list_coins("binance") == [symbol]
-        assert list(await storage.list_series()) == [of]
-        assert await storage.check_coin_exists("binance", symbol)
-        assert await storage.get_latest_timestamp(of) == minute(0)
-        assert_same_rows(await storage.get_range(of, minutes(0, 1)), minute_bars([0]))
-        assert replace(await storage.read_facts(of), version=None) == FACTS
+        assert await storage.list_coins("binance") == sorted(odd)
+        assert await storage.check_coin_exists("binance", "../../etc/passwd")
+        assert set(await storage.list_series()) == {of for of, _ in odd.values()}
+        for symbol, (of, number) in odd.items():
+            assert await storage.get_latest_timestamp(of) == minute(number), symbol
+            assert_same_rows(await storage.get_range(of, minutes(0, len(odd))), minute_bars([number]))
+            assert replace(await storage.read_facts(of), version=None) == FACTS, symbol
         assert all(path.startswith(self.form.root) for path in around.paths())
 
     async def test_any_symbol_that_can_be_asked_for_can_be_looked_up(self, storage):

@@ -12,7 +12,7 @@ from storage_contract import (
     PARTITION,
     SingleObjectContract,
     StorageContract,
-    known,
+    known_apart,
     known_stretch,
     write,
 )
@@ -126,7 +126,7 @@ class TestMetadata:
 
     async def test_metadata_that_takes_more_than_the_end_is_read_all_the_same(self, storage, downloads):
         """Every other minute: as many segments of coverage as there are rows."""
-        stored = await write(storage, known(range(0, 6_000, 2)))
+        stored = await write(storage, known_apart(range(0, 6_000, 2)))
 
         head = await storage.inspect_metadata(PARTITION)
 
