@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import ccxt.async_support as ccxt
 import pytest
+from ccxt_venues import FACTS, NOW, Venue, running_venue
 from service_harness import Client, RunningService, running_service
 
 from cb_trade_simulator import ExchangeSimulator
@@ -31,3 +33,22 @@ async def service(simulator: ExchangeSimulator, tmp_path) -> AsyncIterator[Runni
 async def client(service: RunningService) -> AsyncIterator[Client]:
     async with service.client() as connected:
         yield connected
+
+
+@pytest.fixture(params=FACTS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each proven exchange in turn; a test that is about some says so with a parameter."""
+    return request.param
+
+
+@pytest.fixture
+def now(name: str) -> datetime:
+    """Where the exchange's clock stands."""
+    return NOW
+
+
+@pytest.fixture
+async def venue(name: str, now: datetime) -> AsyncIterator[Venue]:
+    """The exchange's client in front of its simulator, with no service around it."""
+    async with running_venue(FACTS[name], now) as running:
+        yield running

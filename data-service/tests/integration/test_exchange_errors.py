@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -25,16 +24,11 @@ LIMIT, UNAVAILABLE, REFUSAL = ExchangeLimitError, ExchangeUnavailableError, Exch
 NONSENSE = ExchangeNonsenseError
 
 
-@pytest.fixture(params=FACTS)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture
-async def venue(name: str) -> AsyncIterator[Venue]:
-    async with running_venue(FACTS[name]) as running:
-        await running.client.market("SOL/USDT")
-        yield running
+async def venue(venue: Venue) -> Venue:
+    """One whose markets are loaded."""
+    await venue.client.market("SOL/USDT")
+    return venue
 
 
 async def failure(venue: Venue, timeframe: str = "1m") -> tuple[type[Exception], float | None]:

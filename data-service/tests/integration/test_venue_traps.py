@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ccxt_venues import FACTS, NOW, Venue, rows_inside, running_venue
+from ccxt_venues import FACTS, NOW, Venue, rows_inside
 from service_harness import at
 
 from cb_trade_data.models.market import timestamps_ms
@@ -15,17 +14,6 @@ from cb_trade_data.models.timeframe import Timeframe
 
 HOUR = TimeRange(at("2024-04-30T10:00"), at("2024-04-30T11:00"))
 SECOND_MS = 1_000
-
-
-@pytest.fixture(params=FACTS)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-async def venue(name: str) -> AsyncIterator[Venue]:
-    async with running_venue(FACTS[name]) as running:
-        yield running
 
 
 async def asked(venue: Venue, timeframe: str = "1m", window: TimeRange = HOUR) -> dict[str, str]:

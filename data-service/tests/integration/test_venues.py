@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
-from ccxt_venues import FACTS, NOW, PERPETUALS, Venue, running_venue
+from ccxt_venues import FACTS, NOW, PERPETUALS, Venue
 from exchange_contract import ExchangeClientContract, Subject
 from service_harness import at
 
@@ -36,21 +35,10 @@ PERPETUAL_IDS = {
 }
 
 
-@pytest.fixture(params=FACTS)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture
 def now(name: str) -> datetime:
     """Early for Kraken, which answers each question with the newest 720 bars, or all there are."""
     return at("2017-12-01T12:34:30") if name == "kraken" else NOW
-
-
-@pytest.fixture
-async def venue(name: str, now: datetime) -> AsyncIterator[Venue]:
-    async with running_venue(FACTS[name], now) as running:
-        yield running
 
 
 def newest(venue: Venue, grid: Timeframe, bars: int) -> TimeRange:

@@ -13,10 +13,11 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 import pytest_asyncio
-from service_harness import Client, Reply, at, historical, ms, running_service
+from service_harness import Client, Reply, RunningService, at, historical, ms, running_service, token
 from venues import PAGING, VENUES, Venue, ask, fewest_pages, oldest_kept, opens, pages_for, some, states
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -57,7 +58,9 @@ async def test_a_range_is_the_truth_for_the_fewest_pages_and_costs_nothing_again
     client, simulator, venue, symbol, timeframe
 ):
     start, end = span(venue, timeframe)
+    asked = historical(start, end, exchange=venue.name, symbol=symbol, timeframe=timeframe)
 
+    plan = await client.ask(asked | {"type": "plan_historical"})
     cold = await ask(client, venue, start, end, symbol=symbol, timeframe=timeframe)
     calls = simulator.calls.by_endpoint["klines"]
     simulator.calls.reset()
@@ -66,6 +69,8 @@ async def test_a_range_is_the_truth_for_the_fewest_pages_and_costs_nothing_again
     np.testing.assert_array_equal(cold.rows, simulator.candles(symbol, timeframe, start, end))
     np.testing.assert_array_equal(warm.rows, cold.rows)
     assert calls == cold.last["exchange_calls"] == pages_for(venue, timeframe, start, end)
+    if not venue.keeps_newest_only:  # whose clock a plan, which calls nobody, may not know yet
+        assert plan["exchange_calls"] == calls
     assert simulator.calls.total == 0
     for reply in (cold, warm):
         assert states(reply) == ["held"]
@@ -196,6 +201,16 @@ async def test_two_services_over_one_storage_ask_for_each_page_once(simulator, v
     assert simulator.calls.by_endpoint["klines"] == pages_for(venue, timeframe, start, end)
 
 
+async def coverage_over_http(service: RunningService, start: datetime, end: datetime, **series: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token()}"}
+    query = series | {"start_time": str(ms(start)), "end_time": str(ms(end))}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(f"{service.http_url}/v1/coverage", params=query) as answer,
+    ):
+        return await answer.json()
+
+
 class TestWhatKrakenKeeps:
     """Its newest 720 bars, whatever is asked for: what lies before is nobody's absence."""
 
@@ -209,17 +224,27 @@ class TestWhatKrakenKeeps:
         async with venue.simulator().serve() as simulator:
             yield simulator
 
-    async def test_what_lies_before_is_unavailable_and_no_hole(self, client, simulator, venue):
+    async def test_what_lies_before_is_unavailable_and_no_hole(self, service, client, simulator, venue):
         end = venue.now.replace(minute=0, second=0)
         start = end - timedelta(days=40)
+        series = {"exchange": venue.name, "symbol": "SOL/USDT", "timeframe": "5m"}
+        await ask(client, venue, start, end, timeframe="4h")  # so that the clock is known to the plan
+        simulator.calls.reset()
         before = oldest_kept(venue, "5m", simulator.clock.now())
 
+        plan = await client.ask(historical(start, end, **series) | {"type": "plan_historical"})
         reply = await ask(client, venue, start, end, symbol="SOL/USDT", timeframe="5m")
+        ledger = await coverage_over_http(service, start, end, **series)
 
         after = oldest_kept(venue, "5m", simulator.clock.now())
         [gap] = reply.last["gaps"]
         assert (gap["state"], gap["start_time"]) == ("unavailable", ms(start))
         assert gap["end_time"] in (ms(before), ms(after))
+        assert gap["reason"] == "kraken serves only its newest 720 bars"
+        assert plan["exchange_calls"] == 1
+        assert [part["end_time"] for part in plan["missing"]] == [ms(end)]
+        assert plan["missing"][0]["start_time"] in (ms(before), ms(after))
+        assert [segment["state"] for segment in ledger["segments"]] == ["unavailable", "held"]
         kept = datetime.fromtimestamp(gap["end_time"] / 1000, UTC)
         np.testing.assert_array_equal(reply.rows, simulator.candles("SOL/USDT", "5m", kept, end))
         assert states(reply) == ["unavailable", "held"]
