@@ -245,3 +245,24 @@ def start() -> datetime:
 def end() -> datetime:
     """A day after `start`: 1440 minutes fit."""
     return START + timedelta(days=1)
+
+
+@pytest.fixture
+def binance() -> dict[str, Any]:
+    """An exchange as the service tells of it."""
+    return {
+        "name": "binance",
+        "kinds": ["ohlcv"],
+        "timeframes": ["1m", "1h"],
+        "page_limit_bars": 1000,
+        "settle_margin_ms": 2000,
+        "state": "unused",
+        "condition": {
+            "breaker": "closed",
+            "calls_per_sec": 24.25,
+            "full_calls_per_sec": 48.5,
+            "waiting": 7,
+            "under_way": 2,
+            "paused_secs": 0.0,
+        },
+    }

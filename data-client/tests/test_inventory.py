@@ -24,22 +24,6 @@ from cb_trade_client.service_url import http_base
 
 TOKEN = "good.token"
 SERIES = ("binance", "BTC/USDT", "1m")
-BINANCE = {
-    "name": "binance",
-    "kinds": ["ohlcv"],
-    "timeframes": ["1m", "1h"],
-    "page_limit_bars": 1000,
-    "settle_margin_ms": 2000,
-    "state": "unused",
-    "condition": {
-        "breaker": "closed",
-        "calls_per_sec": 24.25,
-        "full_calls_per_sec": 48.5,
-        "waiting": 7,
-        "under_way": 2,
-        "paused_secs": 0.0,
-    },
-}
 
 
 @pytest.fixture
@@ -76,8 +60,8 @@ def stored(symbol):
     }
 
 
-async def test_exchanges_are_told_with_their_facts(run_service):
-    service = run_service(exchanges=[BINANCE])
+async def test_exchanges_are_told_with_their_facts(run_service, binance):
+    service = run_service(exchanges=[binance])
 
     answer = await DataClient(service.url, token=TOKEN).exchanges()
 
@@ -297,8 +281,8 @@ def test_from_another_address_none_follows(url):
     assert caught.value.code == "invalid_url"
 
 
-async def test_a_redirect_is_not_followed_with_the_token(run_service):
-    elsewhere = run_service(exchanges=[BINANCE])
+async def test_a_redirect_is_not_followed_with_the_token(run_service, binance):
+    elsewhere = run_service(exchanges=[binance])
     service = run_service(redirect_to=elsewhere.url.replace("ws://", "http://"))
 
     with pytest.raises(RequestError):

@@ -10,22 +10,6 @@ from cb_trade_client.instants import to_ms
 from cb_trade_client.main import build_app
 
 SERIES = ("binance", "BTC/USDT", "1m")
-BINANCE = {
-    "name": "binance",
-    "kinds": ["ohlcv"],
-    "timeframes": ["1m", "1h"],
-    "page_limit_bars": 1000,
-    "settle_margin_ms": 2000,
-    "state": "unused",
-    "condition": {
-        "breaker": "closed",
-        "calls_per_sec": 24.25,
-        "full_calls_per_sec": 48.5,
-        "waiting": 7,
-        "under_way": 2,
-        "paused_secs": 0.0,
-    },
-}
 
 
 @pytest.fixture
@@ -174,8 +158,8 @@ def test_a_refusal_is_one_line_with_its_code(cb_trade, run_service):
     assert result.stderr == "error: no exchange is called 'binnance' here [unknown_exchange]\n"
 
 
-def test_exchanges_are_shown_as_a_table(cb_trade, run_service):
-    result = cb_trade("exchanges", service=run_service(exchanges=[BINANCE]))
+def test_exchanges_are_shown_as_a_table(cb_trade, run_service, binance):
+    result = cb_trade("exchanges", service=run_service(exchanges=[binance]))
 
     assert result.stdout.splitlines() == [
         "EXCHANGE  KINDS  TIMEFRAMES  BARS A CALL  CALLS A SECOND  WAITING  STATE",
@@ -183,18 +167,18 @@ def test_exchanges_are_shown_as_a_table(cb_trade, run_service):
     ]
 
 
-def test_an_exchange_that_wants_to_be_left_alone_says_for_how_long(cb_trade, run_service):
-    paused = BINANCE | {"state": "429", "condition": BINANCE["condition"] | {"paused_secs": 90.0}}
+def test_an_exchange_that_wants_to_be_left_alone_says_for_how_long(cb_trade, run_service, binance):
+    paused = binance | {"state": "429", "condition": binance["condition"] | {"paused_secs": 90.0}}
 
     result = cb_trade("exchanges", service=run_service(exchanges=[paused]))
 
     assert result.stdout.splitlines()[1].endswith("429 (left alone for 90 s)")
 
 
-def test_exchanges_as_json(cb_trade, run_service):
-    result = cb_trade("exchanges", "--json", service=run_service(exchanges=[BINANCE]))
+def test_exchanges_as_json(cb_trade, run_service, binance):
+    result = cb_trade("exchanges", "--json", service=run_service(exchanges=[binance]))
 
-    assert json.loads(result.stdout) == [BINANCE]
+    assert json.loads(result.stdout) == [binance]
 
 
 STORED = {
