@@ -76,9 +76,9 @@ async def test_memory_does_not_grow_with_the_range_beyond_what_may_be_kept(simul
         cold = await peak_bytes() - before
         warm = await peak_bytes() - before
 
-    # Of 36 months: what may be kept, the one that is sent, and the next one, copied while it is put together.
-    assert 0 < cold < 12 * month_bytes
-    assert warm < 12 * month_bytes
+    # Of 36 months: what may be kept, the one that is sent or stored, and the next one, copied while put together.
+    assert 0 < cold < 18 * month_bytes
+    assert warm < 18 * month_bytes
 
 
 async def test_a_disk_that_refuses_costs_the_client_nothing_and_shows_in_health(
