@@ -1,0 +1,290 @@
+"""Those who ask, in a fresh process for each measurement: `_stream_clients.py '{"who": …}'`; prints JSON.
+
+The state of a client's heap moves results more than the protocol does: nobody may inherit another one's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import picows
+import pyarrow as pa
+import pyarrow.flight as flight
+import uvloop
+import websockets
+
+from cb_trade_client import DataClient
+
+_RAW_PIECE_BYTES: Final = 256 * 1024
+_DAY_MS: Final = 86_400_000
+_LAST: Final = b'{"type":"historical_data_complete"'
+_ERROR: Final = b'{"type":"error_response"'
+
+
+def question(task: dict[str, Any], start_ms: int, end_ms: int) -> bytes:
+    return orjson.dumps(
+        {
+            "type": "request_historical",
+            "request_id": "r",
+            "exchange": "binance",
+            "symbol": "BTC/USDT",
+            "timeframe": "1m",
+            "start_time": start_ms,
+            "end_time": end_ms,
+            "format": task.get("format", "arrow"),
+        }
+    )
+
+
+def _cpu_secs() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+# --- All of a range, once after the other ---
+
+
+def raw(task: dict[str, Any]) -> Callable[[], int]:
+    connection = socket.create_connection(("127.0.0.1", task["port"]))
+    asked = np.array([task["start"], task["end"]], "<i8").tobytes()
+
+    def transfer() -> int:
+        connection.sendall(asked)
+        size = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "little")
+        buffer = np.empty(size, np.uint8)
+        view, got = memoryview(buffer), 0
+        while got < size:
+            got += connection.recv_into(view[got : got + _RAW_PIECE_BYTES])
+        rows: int = pa.ipc.open_stream(pa.py_buffer(buffer)).read_all().num_rows
+        return rows
+
+    return transfer
+
+
+def ask_flight(task: dict[str, Any]) -> Callable[[], int]:
+    client = flight.connect(f"grpc://127.0.0.1:{task['port']}")
+    asked = {name: task[name] for name in ("start", "end", "from", "how")}
+
+    def transfer() -> int:
+        rows: int = client.do_get(flight.Ticket(orjson.dumps(asked))).read_all().num_rows
+        return rows
+
+    return transfer
+
+
+async def sdk(task: dict[str, Any]) -> Callable[[], Awaitable[int]]:
+    client = DataClient(task["url"], token=task["token"])
+    start, end = (np.datetime64(task[name], "ms").item().isoformat() + "Z" for name in ("start", "end"))
+
+    async def transfer() -> int:
+        history = await client.history("binance", "BTC/USDT", "1m", start, end)
+        rows: int = history.to_arrow().num_rows
+        return rows
+
+    return transfer
+
+
+async def stock(task: dict[str, Any]) -> Callable[[], Awaitable[int]]:
+    """The `websockets` package, and what its documentation shows."""
+    headers = {"Authorization": f"Bearer {task['token']}"}
+    connection = await websockets.connect(task["url"], additional_headers=headers, compression=None)
+    asked, wire_format = question(task, task["start"], task["end"]), task.get("format", "arrow")
+
+    async def transfer() -> int:
+        await connection.send(asked.decode())
+        parts: list[Any] = []
+        while True:
+            message = await connection.recv(decode=False)
+            if message.startswith(_LAST):
+                break
+            if message.startswith(_ERROR):
+                sys.exit(message.decode())
+            if wire_format != "arrow":
+                parts.append(orjson.loads(message).get("data", []))
+            elif not message.startswith(b"{"):
+                parts.append(message)
+        if wire_format == "json":
+            return len([row for part in parts for row in part])
+        if wire_format == "json_columns":
+            return sum(pa.table(part).num_rows for part in parts if part)
+        rows: int = pa.ipc.open_stream(b"".join(parts)).read_all().num_rows
+        return rows
+
+    return transfer
+
+
+async def naive(task: dict[str, Any]) -> Callable[[], Awaitable[int]]:
+    connection = await websockets.connect(f"ws://127.0.0.1:{task['port']}/", compression=None)
+
+    async def transfer() -> int:
+        await connection.send(json.dumps({"start": task["start"], "end": task["end"]}))
+        rows: list[Any] = []
+        while "data" in (message := json.loads(await connection.recv())):
+            rows += message["data"]
+        return len(rows)
+
+    return transfer
+
+
+WAITING: Final[dict[str, Callable[[dict[str, Any]], Callable[[], int]]]] = {"raw": raw, "flight": ask_flight}
+ASYNC: Final = {"sdk": sdk, "stock": stock, "naive": naive}
+
+
+async def bulk(task: dict[str, Any]) -> dict[str, Any]:
+    """Transfer a range again and again; the first time is told apart."""
+    who = task["who"]
+    waiting = WAITING[who](task) if who in WAITING else None
+    transfer = None if waiting else await ASYNC[who](task)
+    secs, rows, cpu = [], 0, 0.0
+    for number in range(1 + task["times"]):
+        if number == 1:
+            cpu = _cpu_secs()
+        began = time.perf_counter()
+        if waiting is not None:
+            rows = waiting()
+        elif transfer is not None:
+            rows = await transfer()
+        secs.append(time.perf_counter() - began)
+    cpu = (_cpu_secs() - cpu) / task["times"]
+    return {"first": secs[0], "secs": statistics.median(secs[1:]), "rows": rows, "cpu": cpu}
+
+
+# --- Days, many at once ---
+
+
+class _Days(picows.WSListener):  # type: ignore[misc]
+    """Collects the binary messages of one answer after the other."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.answered: asyncio.Future[None] | None = None
+
+    def on_ws_frame(self, _: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if frame.msg_type == picows.WSMsgType.BINARY:
+            self.parts.append(frame.get_payload_as_bytes())
+        elif frame.msg_type == picows.WSMsgType.TEXT and frame.get_payload_as_bytes().startswith(_LAST):
+            assert self.answered is not None
+            self.answered.set_result(None)
+
+
+async def days_of_ours(task: dict[str, Any]) -> dict[str, Any]:
+    """Ask for random days on many connections, each for the next one when it has the last."""
+    starts = _random_days(task)
+    secs: list[float] = []
+
+    async def ask() -> None:
+        headers = {"Authorization": f"Bearer {task['token']}"}
+        transport, listener = await picows.ws_connect(_Days, task["url"], extra_headers=headers)
+        while starts:
+            start_ms = starts.pop()
+            listener.parts, listener.answered = [], asyncio.get_running_loop().create_future()
+            began = time.perf_counter()
+            transport.send(picows.WSMsgType.TEXT, question(task, start_ms, start_ms + _DAY_MS))
+            await listener.answered
+            rows = pa.ipc.open_stream(b"".join(listener.parts)).read_all().num_rows
+            secs.append(time.perf_counter() - began)
+            assert rows == _DAY_MS // 60_000
+        transport.disconnect()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(task["connections"])))
+    return _rates(secs, time.perf_counter() - began)
+
+
+async def days_of_flight(task: dict[str, Any]) -> dict[str, Any]:
+    starts = _random_days(task)
+    secs: list[float] = []
+
+    def ask() -> None:
+        client = flight.connect(f"grpc://127.0.0.1:{task['port']}")
+        while starts:
+            start_ms = starts.pop()
+            asked = {"start": start_ms, "end": start_ms + _DAY_MS, "from": "memory", "how": "table"}
+            began = time.perf_counter()
+            rows = client.do_get(flight.Ticket(orjson.dumps(asked))).read_all().num_rows
+            secs.append(time.perf_counter() - began)
+            assert rows == _DAY_MS // 60_000
+
+    threads = [threading.Thread(target=ask) for _ in range(task["connections"])]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return _rates(secs, time.perf_counter() - began)
+
+
+def _random_days(task: dict[str, Any]) -> list[int]:
+    days = (task["end"] - task["start"]) // _DAY_MS
+    chosen = np.random.default_rng(task["seed"]).integers(0, days, task["requests"])
+    return [task["start"] + int(day) * _DAY_MS for day in chosen]
+
+
+def _rates(secs: list[float], elapsed: float) -> dict[str, Any]:
+    ordered = sorted(secs)
+    return {
+        "per_sec": len(secs) / elapsed,
+        "p50": ordered[len(ordered) // 2],
+        "p99": ordered[int(len(ordered) * 0.99)],
+    }
+
+
+# --- The first rows ---
+
+
+async def first_chunk(task: dict[str, Any]) -> dict[str, Any]:
+    """Time from the question to the first rows; the rest is cancelled."""
+    headers = {"Authorization": f"Bearer {task['token']}"}
+    secs = []
+    async with websockets.connect(task["url"], additional_headers=headers, compression=None) as connection:
+        for _ in range(1 + task["times"]):
+            began = time.perf_counter()
+            await connection.send(question(task, task["start"], task["end"]).decode())
+            while (await connection.recv(decode=False)).startswith(b"{"):
+                pass
+            secs.append(time.perf_counter() - began)
+            await connection.send('{"type":"cancel_request","request_id":"r"}')
+            while not (await connection.recv(decode=False)).startswith(b'{"type":"request_cancelled"'):
+                pass
+    return {"first": secs[0], "secs": statistics.median(secs[1:])}
+
+
+async def silent(task: dict[str, Any]) -> dict[str, Any]:
+    """Ask for a range, and never read a byte of the answer."""
+    headers = {"Authorization": f"Bearer {task['token']}"}
+    async with websockets.connect(task["url"], additional_headers=headers, compression=None) as connection:
+        connection.transport.pause_reading()
+        await connection.send(question(task, task["start"], task["end"]).decode())
+        print("{}", flush=True)
+        await asyncio.sleep(3)  # by then the service has written what there is room for
+        os._exit(0)
+
+
+JOBS: Final = {
+    "bulk": bulk,
+    "days": days_of_ours,
+    "flight_days": days_of_flight,
+    "first_chunk": first_chunk,
+    "silent": silent,
+}
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    print(json.dumps(uvloop.run(JOBS[task["job"]](task))))
+
+
+if __name__ == "__main__":
+    main()

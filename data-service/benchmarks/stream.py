@@ -1,0 +1,459 @@
+"""How fast warm history streams, beside Arrow Flight, naive JSON and what the machine can do at all.
+
+Everything runs on loopback: peers, service and clients are processes of their own, each client a fresh one for each
+measurement. Within a round everybody is measured once, in an order of its own; ratios are taken inside a round, and
+their median over the rounds is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from _market import SERIES, START, days, minutes
+from _report import machine, table, write
+
+from cb_trade_data.auth.module import create_token
+from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts.arrow import ArrowLayout
+from cb_trade_data.storage.layouts.parquet import ParquetLayout
+from cb_trade_data.storage.series_facts import SeriesFacts
+
+_FOLDER: Final = Path(__file__).parent
+_BIN: Final = Path(sys.executable).parent
+_DAYS: Final = 3_653
+_TWO_YEARS: Final = days(0, 731)
+_QUARTER: Final = days(0, 92)
+_ROUNDS: Final = 5
+_TIMES: Final = 8
+_JSON_TIMES: Final = 3
+_REQUESTS: Final = {1: 400, 4: 1_200, 32: 2_400}
+_MEBIBYTE: Final = 1024 * 1024
+
+LAYOUTS: Final = {"arrow": ArrowLayout, "parquet": ParquetLayout}
+
+
+# --- Processes ---
+
+
+@dataclass
+class Process:
+    """A server under measurement."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    def memory_bytes(self) -> int:
+        """Return what it holds of its own now: mapped files belong to the operating system."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _started(command: list[str], environment: dict[str, str], log: Path) -> Process:
+    with log.open("w") as errors:
+        process = subprocess.Popen(  # noqa: S603 - our own programs
+            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=log.parent
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        sys.exit(f"{' '.join(command)} did not start:\n{log.read_text()}")
+    return Process(process, int(line.rsplit(":", 1)[-1]))
+
+
+class Rig:
+    """Ten years of minutes as files, and everybody who serves them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._secret = secrets.token_urlsafe(48)
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("CB_TRADE_")}
+        self.token = create_token(
+            self._secret, subject="bench", scopes=["data:read"], lifetime=timedelta(hours=2), now=datetime.now(UTC)
+        )
+
+    def fill(self) -> None:
+        rows = minutes(_DAYS)
+        for name, layout in LAYOUTS.items():
+            asyncio.run(self._store(LocalFileStorage(self._folder / name, layout()), rows))
+
+    async def _store(self, storage: LocalFileStorage, rows: Any) -> None:
+        await storage.save_bulk_entries(SERIES, rows)
+        await storage.write_facts(SERIES, SeriesFacts("BTCUSDT", START, START))
+        await storage.close()
+
+    @contextmanager
+    def service(self, layout: str, *, cache_bytes: int = 128 * _MEBIBYTE) -> Iterator[Process]:
+        """Run the service over the files of a layout. Its exchange is nowhere: storage settles all that is asked."""
+        environment = self._environment | {
+            "CB_TRADE_STORAGE__ROOT": str(self._folder / layout),
+            "CB_TRADE_STORAGE__LAYOUT": layout,
+            "CB_TRADE_STORAGE__CACHE_MAX_BYTES": str(cache_bytes),
+            "CB_TRADE_AUTH__SECRET": self._secret,
+            "CB_TRADE_LOG_LEVEL": "warning",
+            "CB_TRADE_EXCHANGES__BINANCE__BASE_URL": "http://127.0.0.1:9/h",
+        }
+        command = [str(_BIN / "cb-trade"), "serve", "--port", "0"]
+        process = _started(command, environment, self._folder / f"serve-{layout}-{cache_bytes}.log")
+        try:
+            yield process
+        finally:
+            process.end()
+
+    @contextmanager
+    def peer(self, kind: str, layout: str) -> Iterator[Process]:
+        command = [sys.executable, str(_FOLDER / "_stream_peers.py"), kind, str(self._folder / layout)]
+        process = _started(command, self._environment, self._folder / f"{kind}-{layout}.log")
+        try:
+            yield process
+        finally:
+            process.end()
+
+    def client(self, task: dict[str, Any]) -> subprocess.Popen[str]:
+        """Start a client; its last word is its result."""
+        command = [sys.executable, str(_FOLDER / "_stream_clients.py"), json.dumps(task)]
+        return subprocess.Popen(  # noqa: S603
+            command, env=self._environment, stdout=subprocess.PIPE, text=True
+        )
+
+    def measured(self, task: dict[str, Any]) -> dict[str, Any]:
+        return _result(self.client(task))
+
+
+def _result(client: subprocess.Popen[str]) -> dict[str, Any]:
+    output, _ = client.communicate(timeout=300)
+    if client.returncode:
+        sys.exit(f"a client failed: {output}")
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+def _range(wanted: TimeRange) -> dict[str, int]:
+    return {"start": to_ms(wanted.start), "end": to_ms(wanted.end)}
+
+
+# --- Rounds ---
+
+
+@dataclass
+class Rounds:
+    """What was measured, by who it was, a value for each round."""
+
+    results: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    def run(self, rig: Rig, tasks: dict[str, dict[str, Any]], rounds: int) -> None:
+        """Measure everybody once a round, in another order each time."""
+        for number in range(rounds):
+            for name in random.Random(number).sample(sorted(tasks), len(tasks)):  # noqa: S311
+                self.results[name].append(rig.measured(tasks[name]))
+
+    def median(self, name: str, what: str) -> float:
+        return statistics.median(each[what] for each in self.results[name])
+
+    def ratio(self, name: str, peers: list[str], what: str = "secs") -> float:
+        """Return how many times faster it was than the fastest of *peers*, round by round; the median."""
+        return statistics.median(
+            min(self.results[peer][number][what] for peer in peers) / each[what]
+            for number, each in enumerate(self.results[name])
+        )
+
+    def rate(self, name: str, peer: str) -> float:
+        """Return how many times more often it answered, round by round; the median."""
+        pairs = zip(self.results[name], self.results[peer], strict=True)
+        return statistics.median(one["per_sec"] / other["per_sec"] for one, other in pairs)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure, what it should be, and whether it is."""
+
+    what: str
+    value: float
+    bound: float
+    is_upper: bool = False
+    unit: str = ""
+
+    @property
+    def row(self) -> list[str]:
+        is_reached = self.value <= self.bound if self.is_upper else self.value >= self.bound
+        sign = "≤" if self.is_upper else "≥"
+        return [
+            self.what,
+            f"{self.value:.2f} {self.unit}".strip(),
+            f"{sign} {self.bound:g} {self.unit}".strip(),
+            "yes" if is_reached else "**no**",
+        ]
+
+
+FLIGHT_MEMORY: Final = ["Flight, from memory, table", "Flight, from memory, batches"]
+
+
+def _bulk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
+    with ExitStack() as running:
+        enter = running.enter_context
+        warm, apart = enter(rig.service("arrow")), enter(rig.service("arrow", cache_bytes=0))
+        kept, cold = enter(rig.service("parquet")), enter(rig.service("parquet", cache_bytes=0))
+        raw, flight = enter(rig.peer("raw", "arrow")), enter(rig.peer("flight", "arrow"))
+        parquet = enter(rig.peer("flight", "parquet"))
+        common = {"job": "bulk", "times": _TIMES, **_range(_TWO_YEARS)}
+
+        def ours(who: str, service: Process) -> dict[str, Any]:
+            return common | {"who": who, "url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+
+        def theirs(server: Process, source: str, how: str = "table") -> dict[str, Any]:
+            return common | {"who": "flight", "port": server.port, "from": source, "how": how}
+
+        tasks = {
+            "raw socket": common | {"who": "raw", "port": raw.port},
+            "Flight, from memory, table": theirs(flight, "memory"),
+            "Flight, from memory, batches": theirs(flight, "memory", "generator"),
+            "Flight, `arrow` files": theirs(flight, "files"),
+            "Flight, `parquet` files": theirs(parquet, "files"),
+            "SDK, from memory": ours("sdk", warm),
+            "SDK, `arrow` files": ours("sdk", apart),
+            "SDK, `parquet`, read before": ours("sdk", kept),
+            "SDK, `parquet` files": ours("sdk", cold),
+            "`websockets`, from memory": ours("stock", warm),
+        }
+        found = Rounds()
+        found.run(rig, tasks, rounds)
+    rows = [
+        [
+            name,
+            f"{found.median(name, 'secs') * 1000:.1f}",
+            f"{found.median(name, 'rows') / found.median(name, 'secs') / 1e6:.0f}",
+            f"{found.ratio(name, ['raw socket']):.2f}",
+            f"{found.ratio(name, FLIGHT_MEMORY):.2f}",
+            f"{found.median(name, 'cpu') * 1000:.1f}",
+        ]
+        for name in tasks
+    ]
+    text = table(["who, from where", "ms", "M rows/s", "x raw socket", "x Flight", "client CPU ms"], rows)
+    goals = [
+        Goal("SDK from memory, x Flight from memory", found.ratio("SDK, from memory", FLIGHT_MEMORY), 1.5),
+        Goal("SDK from memory, x raw socket", found.ratio("SDK, from memory", ["raw socket"]), 0.6),
+        Goal(
+            "SDK from `arrow` files, x Flight from them",
+            found.ratio("SDK, `arrow` files", ["Flight, `arrow` files"]),
+            1.5,
+        ),
+        Goal("`websockets` from memory, x Flight", found.ratio("`websockets`, from memory", FLIGHT_MEMORY), 0.9),
+        Goal(
+            "SDK from `parquet` files, x Flight from them",
+            found.ratio("SDK, `parquet` files", ["Flight, `parquet` files"]),
+            0.9,
+        ),
+        Goal(
+            "`parquet` read before, x from memory",
+            found.ratio("SDK, `parquet`, read before", ["SDK, from memory"]),
+            0.9,
+        ),
+    ]
+    return text, goals
+
+
+def _json(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
+    with rig.service("arrow") as service, rig.peer("naive", "arrow") as naive:
+        common = {"job": "bulk", "times": _JSON_TIMES, **_range(_QUARTER)}
+        ours = common | {"who": "stock", "url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+        tasks = {
+            "naive `send_json`": common | {"who": "naive", "port": naive.port},
+            "`json`": ours | {"format": "json"},
+            "`json_columns`": ours | {"format": "json_columns"},
+            "`arrow`": ours,
+        }
+        found = Rounds()
+        found.run(rig, tasks, rounds)
+    rows = [
+        [name, f"{found.median(name, 'secs') * 1000:.0f}", f"{found.ratio(name, ['naive `send_json`']):.1f}"]
+        for name in tasks
+    ]
+    goals = [
+        Goal("`json`, x naive", found.ratio("`json`", ["naive `send_json`"]), 5),
+        Goal("`json_columns`, x naive", found.ratio("`json_columns`", ["naive `send_json`"]), 7),
+    ]
+    return table(["a quarter of minutes as", "ms", "x naive"], rows), goals
+
+
+def _days(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
+    with rig.service("arrow") as service, rig.peer("flight", "arrow") as flight:
+        tasks = {}
+        for connections, requests in _REQUESTS.items():
+            common = {"connections": connections, "requests": requests, "seed": connections, **_range(_TWO_YEARS)}
+            ours = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+            tasks[f"ours, {connections}"] = common | ours | {"job": "days"}
+            tasks[f"Flight, {connections}"] = common | {"job": "flight_days", "port": flight.port}
+        found = Rounds()
+        found.run(rig, tasks, rounds)
+        beside, bulk_ratio = _beside_bulk(rig, service, flight, rounds)
+    rows = [
+        [
+            name,
+            f"{found.median(name, 'per_sec'):,.0f}",
+            f"{found.median(name, 'p50') * 1000:.2f}",
+            f"{found.median(name, 'p99') * 1000:.2f}",
+        ]
+        for name in tasks
+    ]
+    rows.append(["ours, 4, beside a bulk stream", "", f"{beside['p50'] * 1000:.2f}", f"{beside['p99'] * 1000:.2f}"])
+    goals = [
+        Goal("a day, 4 connections, x Flight's requests/s", found.rate("ours, 4", "Flight, 4"), 2.5),
+        Goal("a day, 32 connections, x Flight's requests/s", found.rate("ours, 32", "Flight, 32"), 3.5),
+        Goal("a day, 32 connections, p99", found.median("ours, 32", "p99") * 1000, 15, is_upper=True, unit="ms"),
+        Goal("a day beside a bulk stream, p99", beside["p99"] * 1000, 5, is_upper=True, unit="ms"),
+        Goal("that bulk stream, x Flight alone", bulk_ratio, 1.3),
+    ]
+    return table(["a day of minutes, connections", "requests/s", "p50 ms", "p99 ms"], rows), goals
+
+
+def _beside_bulk(rig: Rig, service: Process, flight: Process, rounds: int) -> tuple[dict[str, float], float]:
+    """Return how long days take while somebody streams years again and again, and how fast that is beside Flight."""
+    url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+    some = {"job": "days", "connections": 4, "requests": 400, "seed": 7, **_range(_TWO_YEARS)} | url
+    years = {"job": "bulk", "times": 40, **_range(_TWO_YEARS)}
+    theirs = years | {"who": "flight", "port": flight.port, "from": "memory", "how": "table", "times": _TIMES}
+    found: list[dict[str, Any]] = []
+    ratios: list[float] = []
+    for _ in range(rounds):
+        stream = rig.client(years | {"who": "sdk"} | url)
+        time.sleep(1.0)  # it is under way then
+        found.append(rig.measured(some))
+        ratios.append(rig.measured(theirs)["secs"] / _result(stream)["secs"])
+    return {what: statistics.median(each[what] for each in found) for what in ("p50", "p99")}, statistics.median(ratios)
+
+
+def _first_chunk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
+    ranges = {"a day": days(500, 1), "ten years": days(0, _DAYS)}
+    with ExitStack() as running:
+        services = {
+            "from memory": running.enter_context(rig.service("arrow")),
+            "`arrow` files": running.enter_context(rig.service("arrow", cache_bytes=0)),
+            "`parquet` files": running.enter_context(rig.service("parquet", cache_bytes=0)),
+        }
+        tasks = {
+            f"{source}, {length}": {"job": "first_chunk", "times": 30, **_range(wanted)}
+            | {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+            for source, service in services.items()
+            for length, wanted in ranges.items()
+        }
+        found = Rounds()
+        found.run(rig, tasks, rounds)
+    rows = [[name, f"{found.median(name, 'secs') * 1000:.2f}"] for name in tasks]
+    goals = [
+        Goal(
+            f"first chunk, {name}",
+            found.median(name, "secs") * 1000,
+            8 if "parquet" in name else 2,
+            is_upper=True,
+            unit="ms",
+        )
+        for name in tasks
+    ]
+    return table(["first chunk", "ms"], rows), goals
+
+
+def _memory(rig: Rig) -> tuple[str, list[Goal]]:
+    """Return what a stream of ten years, and a client that never reads, add to what the service holds."""
+    cache_bytes = 16 * _MEBIBYTE
+    rows, goals = [], []
+    for layout in LAYOUTS:
+        with rig.service(layout, cache_bytes=cache_bytes) as service:
+            url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+            rig.measured({"job": "bulk", "who": "stock", "times": 1, **_range(days(0, 60))} | url)
+            before = service.memory_bytes()
+            stream = rig.client({"job": "bulk", "who": "stock", "times": 1, **_range(days(0, _DAYS))} | url)
+            added = (_most(service, stream) - before - cache_bytes) / _MEBIBYTE
+            _result(stream)
+            rows.append([f"ten years, `{layout}`, above the cache's bound", f"{added:.1f}"])
+            goals.append(Goal(f"memory of a stream, `{layout}`", added, 25, is_upper=True, unit="MiB"))
+    with rig.service("arrow") as service:
+        url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+        rig.measured({"job": "bulk", "who": "stock", "times": 1, **_range(days(0, 60))} | url)
+        before = service.memory_bytes()
+        silent = rig.client({"job": "silent", **_range(days(0, 60))} | url)  # of what is kept already
+        added = (_most(service, silent) - before) / _MEBIBYTE
+        rows.append(["a client that never reads", f"{added:.1f}"])
+        goals.append(Goal("memory of a client that never reads", added, 5, is_upper=True, unit="MiB"))
+    return table(["added to the service's memory", "MiB"], rows), goals
+
+
+def _most(service: Process, client: subprocess.Popen[str]) -> int:
+    """Return how much the service held at most while *client* lived."""
+    most = 0
+    while client.poll() is None:
+        most = max(most, service.memory_bytes())
+        time.sleep(0.01)
+    return most
+
+
+# --- The run ---
+
+
+PARTS: Final = {"bulk": _bulk, "json": _json, "days": _days, "first-chunk": _first_chunk}
+
+
+def _run(names: list[str], rounds: int) -> str:
+    texts, goals = [], []
+    with tempfile.TemporaryDirectory(prefix="cb-trade-bench-") as folder:
+        rig = Rig(Path(folder))
+        print("storing ten years of minutes, twice", file=sys.stderr, flush=True)
+        rig.fill()
+        for name in names:
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+            text, found = _memory(rig) if name == "memory" else PARTS[name](rig, rounds)
+            texts.append(text)
+            goals += found
+    summary = table(["figure", "measured", "goal", "reached"], [goal.row for goal in goals])
+    return (
+        f"Two years of minutes, 1,052,640 rows or 50.5 MB; medians of {rounds} rounds; receipts and digests on.\n"
+        f"{machine('pyarrow', 'uvicorn', 'websockets', 'picows', 'uvloop')}.\n\n"
+        f"{summary}\n\n" + "\n\n".join(texts)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="platform.sh bench stream", description=__doc__)
+    names = [*PARTS, "memory"]
+    parser.add_argument("--only", action="append", choices=names, help="this part; may be repeated")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"how often (default {_ROUNDS})")
+    parser.add_argument(
+        "--no-write",
+        action="store_true",
+        help="leave docs/topics/performance.md as it is, into which the tables of a full run go",
+    )
+    arguments = parser.parse_args()
+    text = _run(arguments.only or names, arguments.rounds)
+    print(text)
+    if arguments.rounds == _ROUNDS and not arguments.only and not arguments.no_write:
+        write("stream", text)
+
+
+if __name__ == "__main__":
+    main()
