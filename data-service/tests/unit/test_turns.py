@@ -112,6 +112,35 @@ async def test_a_day_asked_for_in_the_middle_of_a_backfill_is_served_first(rig, 
     await urgent.leave()
 
 
+async def test_who_joins_a_flight_that_looks_ahead_is_urgent_when_it_has_the_lock(rig, monkeypatch):
+    """A turn that comes before would be missed."""
+    day = span("2024-03-02", "2024-03-03")
+    backfill = Asker(rig, BACKFILL)
+    await rig.source.grant(5)
+    await eventually(lambda: len(rig.source.waiting) == 2)  # of February, and ahead of it
+    asked, may_have_it = asyncio.Event(), asyncio.Event()
+    try_lock = rig.storage.try_lock
+
+    async def slow_lock(partition):
+        asked.set()
+        await may_have_it.wait()
+        return await try_lock(partition)
+
+    monkeypatch.setattr(rig.storage, "try_lock", slow_lock)
+    urgent = Asker(rig, day)
+    await asked.wait()
+    assert not rig.source.wants_at_most(1440)
+    may_have_it.set()
+    await eventually(lambda: rig.source.wants_at_most(1440))
+
+    await rig.source.grant()
+    await eventually(lambda: bool(urgent.rows))
+
+    assert rig.exchange.windows[5] == TimeRange(day.start, day.start + timedelta(minutes=LIMIT))
+    await backfill.leave()
+    await urgent.leave()
+
+
 async def test_one_page_of_a_flight_waits_at_a_time_and_what_it_brings_is_decided_when_its_turn_has_come(rig):
     asker = Asker(rig, span("2024-02-12", "2024-02-13"))
     await eventually(lambda: bool(rig.source.waiting))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
@@ -264,7 +265,7 @@ class Flight:
         if self._known.move_horizon(await self._source.now(self._exchange.id)):
             self._announce()
         call = _Call()
-        choose, urgency = partial(self._choose, call), lambda: self._order.urgency(call.window)
+        choose, urgency = partial(self._choose, call), partial(self._urgency, call)
         call.task = asyncio.create_task(self._source.fetch_page(self._partition.series, choose, urgency))
         call.task.add_done_callback(lambda _: self._announce())
         self._calls.append(call)
@@ -278,6 +279,12 @@ class Flight:
             self._missed_turn = True
         self._announce()
         return call.window
+
+    def _urgency(self, call: _Call) -> int:
+        """Return how urgent *call* is: without the lock no more than looking ahead is, for its turn would be missed."""
+        if self._may_fetch:
+            return self._order.urgency(call.window)
+        return min((want.remainder(self._grid) for want in self._order.wants if want.bars_before), default=sys.maxsize)
 
     def _waiting(self) -> list[_Call]:
         return [call for call in self._calls if call.window is None]
