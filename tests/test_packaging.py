@@ -44,7 +44,7 @@ def test_the_lock_holds_no_addresses():
 
 
 def conda_dependencies() -> list[str]:
-    """The entries of environment.yml's lists; read as text, since nothing else here needs a YAML parser."""
+    """The entries of environment.yml's lists, the nested ones as well."""
     return re.findall(r"^ +- (.+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
 
 

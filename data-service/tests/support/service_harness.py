@@ -18,6 +18,7 @@ import uvicorn
 import websockets
 from pydantic import HttpUrl
 from websockets.asyncio.client import ClientConnection
+from wire_contract import answer_problem, request_problem
 
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.auth.module import create_token
@@ -30,6 +31,16 @@ SECRET = "a secret for tests that is long enough"
 # A minute of patience with an exchange that is down takes 0.06 s.
 HURRIED = Stopwatch(speed=1000)
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+# With these, and no others, the service refuses what the contract's schemas refuse.
+SHAPE_CODES = {
+    "bad_json",
+    "bad_message",
+    "unknown_type",
+    "missing_field",
+    "unknown_field",
+    "invalid_value",
+    "message_too_large",
+}
 
 
 def at(text: str) -> datetime:
@@ -81,17 +92,33 @@ class Reply:
 
 
 class Client:
-    """Speaks the wire contract with nothing in between, so that what is tested is the service."""
+    """Speaks the wire contract with nothing in between, so that what is tested is the service.
+
+    Each message of the service is held against the contract; and for each message of the client that breaks it, which
+    tests of bad input send on purpose, the service owes a refusal.
+
+    Attributes:
+        refusals_due: What the contract has against messages that the service has not refused yet.
+    """
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        self.refusals_due: list[str] = []
 
     async def send(self, message: Any) -> None:
-        await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
+        sent = message if isinstance(message, str | bytes) else json.dumps(message)
+        if (problem := request_problem(sent)) is not None:
+            self.refusals_due.append(problem)
+        await self.connection.send(sent)
 
     async def receive(self) -> dict[str, Any]:
         """Return the next message, with the bytes that belong to it."""
         message = json.loads(await self.connection.recv(decode=True))
+        problem = answer_problem(message)
+        assert problem is None, problem
+        if message.get("code") in SHAPE_CODES:
+            assert self.refusals_due, f"refused, although the contract has nothing against it: {message['message']}"
+            self.refusals_due.pop(0)
         if "bytes" in message:
             message["binary"] = await self.connection.recv(decode=False)
             assert len(message["binary"]) == message["bytes"]
@@ -115,6 +142,7 @@ class Client:
             while True:
                 await self.receive()
         except websockets.ConnectionClosed as closed:
+            self.refusals_due.clear()  # what was not refused before is refused with this
             return closed.rcvd.code
 
     async def rest(self, reply: Reply | None = None) -> Reply:
@@ -183,7 +211,9 @@ class RunningService:
         # A client that leaves with much unread would wait for the server's farewell behind all that.
         options = {"compression": None, "max_size": None, "close_timeout": 1, **options}
         async with websockets.connect(self.socket_url, additional_headers=headers, **options) as connection:
-            yield Client(connection)
+            client = Client(connection)
+            yield client
+            assert client.refusals_due == []
 
 
 def _always_looked_at(storage: StorageSettings) -> StorageSettings:

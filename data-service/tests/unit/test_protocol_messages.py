@@ -1,0 +1,188 @@
+"""The service reads the requests of `docs/protocol-messages`, and answers them byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from golden_messages import CONVERSATIONS, files_of, is_request, message_of
+from unit_builders import series, span, table, utc
+
+from cb_trade_data.api.connection import Connection, ConnectionLimits
+from cb_trade_data.auth.interfaces import Principal
+from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
+from cb_trade_data.historical.interfaces import CurrentState
+from cb_trade_data.historical.planning import HistoryPlan
+from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.models.digest import AnswerDigest
+from cb_trade_data.models.frame import Stretch
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.coverage import Segment, State
+
+NOW = datetime.now(UTC)
+FIVE_MINUTES = series(timeframe="5m")
+TURN_OF_THE_YEAR = span("2023-12-31T23:50", "2024-01-01T00:10")
+BARS = table(
+    [
+        (1_704_066_600_000, 42270.0, 42285.5, 42261.02, 42283.58, 35.92724),
+        (1_704_066_900_000, 42283.58, 42298.62, 42280.0, 42280.0, 0.125),
+        (1_704_067_200_000, 42280.0, 42280.0, 42280.0, 42280.0, 0.0),
+        (1_704_067_500_000, 42281.25, 42310.0, 42275.75, 42309.99, 12.5),
+    ]
+)
+LAST_BAR = span("2024-01-01T00:05", "2024-01-01T00:10")
+EIGHT_HOURS = span("2017-08-17", "2017-08-17T08:00")
+
+
+class Answer(SimpleNamespace):
+    """In place of the main job's `Answer`: the rows are there, or never come (None)."""
+
+    def __init__(
+        self, wanted: TimeRange, rows: Any, coverage: list[Segment], estimated_rows: int = 4, **costs: int
+    ) -> None:
+        digest = AnswerDigest(FIVE_MINUTES)
+        if rows is not None:
+            digest.add(wanted, rows)
+        receipt = Receipt(**costs, digest=digest.text())
+        receipt.enter(coverage)
+        super().__init__(start=wanted.start, end=wanted.end, estimated_rows=estimated_rows, receipt=receipt, rows=rows)
+
+    async def stretches(self) -> AsyncIterator[Stretch]:
+        if self.rows is None:
+            await asyncio.Event().wait()
+        elif self.rows.num_rows:
+            yield Stretch(self.rows)
+
+
+class Manager:
+    """In place of the main job: gives what it was told to, and remembers what it was asked for."""
+
+    def __init__(self, outcome: Any) -> None:
+        self._outcome = outcome
+        self.asked: list[Any] = []
+
+    def series(self, exchange: str, symbol: str, kind: str, timeframe: str) -> Series:
+        return Series(exchange, symbol, Kind(kind), Timeframe.parse(timeframe))
+
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
+        return self._give("open", series, wanted, refresh)
+
+    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
+        return self._give("plan", series, wanted, refresh)
+
+    async def current(self, series: Series) -> Any:
+        return self._give("current", series)
+
+    def _give(self, *asked: Any) -> Any:
+        self.asked.append(asked)
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+class Socket:
+    """In place of a client that speaks as *conversation* has it: the next request when all before it was answered."""
+
+    def __init__(self, conversation: str) -> None:
+        files = files_of(conversation)
+        # What is wrong with a message that is no request does not matter: it is not on record.
+        self._due = [(0, "[]")] if not is_request(files[0]) else []
+        answers = 0
+        for file in files:
+            if is_request(file):
+                self._due.append((answers, message_of(file)))
+            else:
+                answers += 1
+        self._answers = answers
+        self._news = asyncio.Event()
+        self.sent: list[str | bytes] = []
+
+    async def receive(self) -> dict[str, Any]:
+        answers, request = self._due.pop(0) if self._due else (self._answers, None)
+        while len(self.sent) < answers:
+            self._news.clear()
+            await self._news.wait()
+        if request is None:
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.receive", "text": request}
+
+    async def send_text(self, text: str) -> None:
+        self.sent.append(text)
+        self._news.set()
+
+    async def send_bytes(self, data: memoryview) -> None:
+        self.sent.append(bytes(data))
+        self._news.set()
+
+
+def whole_answer() -> Answer:
+    held = [Segment(TURN_OF_THE_YEAR, State.HELD)]
+    return Answer(TURN_OF_THE_YEAR, BARS, held, rows_from_exchange=4, exchange_calls=1)
+
+
+def gaps() -> Answer:
+    coverage = [
+        Segment(span("2017-08-17", "2017-08-17T04:00"), State.UNLISTED),
+        Segment(span("2017-08-17T04:00", "2017-08-17T05:00"), State.EMPTY, utc("2024-01-05T12:00"), asks=2),
+        Segment(
+            span("2017-08-17T05:00", "2017-08-17T08:00"),
+            State.FAILED,
+            utc("2024-01-05T12:00:01.5"),
+            reason="binance is unavailable: HTTP 503",
+        ),
+    ]
+    return Answer(EIGHT_HOURS, BARS.slice(0, 0), coverage, exchange_calls=7)
+
+
+HISTORY = ("open", FIVE_MINUTES, TURN_OF_THE_YEAR, False)
+#: Of each conversation what the main job gives, and what it is asked for.
+INSIDE: dict[str, tuple[Any, list[Any]]] = {
+    "history_json": (whole_answer(), [HISTORY]),
+    "history_json_columns": (whole_answer(), [HISTORY]),
+    "history_arrow": (whole_answer(), [HISTORY]),
+    "resume": (
+        Answer(LAST_BAR, BARS.slice(3), [Segment(LAST_BAR, State.HELD)], 1, rows_from_storage=1),
+        [("open", FIVE_MINUTES, LAST_BAR, False)],
+    ),
+    "gaps": (gaps(), [("open", series(timeframe="1h"), EIGHT_HOURS, False)]),
+    "cancel": (Answer(TURN_OF_THE_YEAR, None, []), [HISTORY]),
+    "plan": (HistoryPlan(3, (LAST_BAR,), 1), [("plan", *HISTORY[1:])]),
+    "latest": (CurrentState(LAST_BAR.start, utc("2024-01-01T00:15")), [("current", FIVE_MINUTES)]),
+    "error": (
+        UnknownSymbolError("binance", "BTCUSDT"),
+        [("open", series("BTCUSDT", "5m"), TURN_OF_THE_YEAR, False)],
+    ),
+    "error_to_retry": (
+        ExchangeUnavailableError("binance", "HTTP 429", timedelta(seconds=30)),
+        [("current", FIVE_MINUTES)],
+    ),
+    "error_without_request": (None, []),
+}
+
+
+def with_recorded_duration(conversation: str, message: str | bytes) -> str | bytes:
+    """Return *message* with the duration that the conversation has on record: it is another one every time."""
+    if isinstance(message, bytes):
+        return message
+    recorded = re.search(r'"elapsed_ms":\d+', "".join(str(message_of(file)) for file in files_of(conversation)))
+    return message if recorded is None else re.sub(r'"elapsed_ms":\d+', recorded[0], message)
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+async def test_the_service_holds_a_recorded_conversation_byte_for_byte(conversation):
+    outcome, asked = INSIDE[conversation]
+    manager, socket = Manager(outcome), Socket(conversation)
+    principal = Principal("test", frozenset({"data:read"}), NOW + timedelta(hours=1))
+
+    await Connection(socket, principal, manager, ConnectionLimits()).serve(NOW)
+
+    answers = [message_of(file) for file in files_of(conversation) if not is_request(file)]
+    assert [with_recorded_duration(conversation, message) for message in socket.sent] == answers
+    assert manager.asked == asked
