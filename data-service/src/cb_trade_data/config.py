@@ -189,6 +189,9 @@ class Settings(HousekeepingSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8700, description="Port to listen on; 0 takes any free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    request_max_rows: int = Field(
+        50_000_000, ge=1, description="How many rows the range of one request may have room for: 95 years of minutes."
+    )
     auth: AuthSettings
     exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
 

@@ -150,6 +150,16 @@ class RangeInFutureError(RequestError):
         )
 
 
+class RangeTooLargeError(RequestError):
+    """The range has room for more rows than one request may have."""
+
+    code = ErrorCode.RANGE_TOO_LARGE
+
+    def __init__(self, rows: int, limit: int) -> None:
+        text = f"the range has room for {rows:,} rows, and one request may have {limit:,}: split it"
+        super().__init__(text, rows=rows, limit=limit)
+
+
 class UnknownPathError(RequestError):
     """Nothing is answered at that address."""
 

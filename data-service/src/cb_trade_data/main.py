@@ -75,7 +75,8 @@ def create_app(
     app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
     app.include_router(health_router(storage, source))
     app.include_router(v1_router(auth, manager, source))
-    app.include_router(websocket_router(auth, manager, limits or ConnectionLimits(), utc_now))
+    limits = limits or ConnectionLimits(request_rows=settings.request_max_rows)
+    app.include_router(websocket_router(auth, manager, limits, utc_now))
     return app
 
 

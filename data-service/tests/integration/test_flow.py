@@ -56,6 +56,19 @@ async def test_requests_beyond_the_limit_wait_and_beyond_the_queue_are_refused(s
     assert ended == {"0", "1", "2", "3"}
 
 
+async def test_a_range_with_more_rows_than_a_request_may_have_is_refused(simulator, tmp_path):
+    limits = ConnectionLimits(request_rows=1440)
+    async with running_service(tmp_path, simulator.base_url, limits) as service, service.client() as client:
+        refused = await client.ask(historical(at("2024-01-01"), at("2024-01-02T00:01")))
+        calls = simulator.calls.by_endpoint["klines"]
+        reply = await client.history(at("2024-01-01"), at("2024-01-02"))
+
+    assert (refused["code"], refused["retryable"]) == ("range_too_large", False)
+    assert refused["details"] == {"rows": 1441, "limit": 1440}
+    assert calls == 0
+    assert reply.last["rows"] == 1440
+
+
 async def test_memory_does_not_grow_with_the_range_beyond_what_may_be_kept(simulator, tmp_path):
     """The peak of Arrow memory while three years stream is that of a few months, cold and warm."""
     pool = pa.default_memory_pool()

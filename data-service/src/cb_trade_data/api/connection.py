@@ -23,6 +23,7 @@ from cb_trade_data.errors import (
     CbTradeError,
     ErrorCode,
     MessageError,
+    RangeTooLargeError,
     TooManyRequestsError,
 )
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
@@ -54,6 +55,7 @@ class ConnectionLimits:
     running_requests: int = 32
     open_requests: int = 256  # running or queued
     send_timeout_secs: float = 60.0
+    request_rows: int = 50_000_000  # that a range has room for
 
 
 class Connection:
@@ -192,6 +194,8 @@ class Connection:
             self._principal.require("data:refresh")
         series = self._series(message)
         answer = await self._manager.open(series, _range(message), refresh=message.refresh)
+        if answer.estimated_rows > self._limits.request_rows:
+            raise RangeTooLargeError(answer.estimated_rows, self._limits.request_rows)
         encoder = ENCODERS[message.format](request_id, series, message.chunk_rows)
         start = outgoing.historical_data_start(request_id, series, answer, message.format, encoder.typical_row_bytes)
         await self._send(start)
