@@ -49,14 +49,20 @@ class FreshCache(Generic[K, V]):
         Args:
             renew: Returns it, given the one that is kept: the same if there is none newer, or what it has read.
         """
-        kept = self._kept.get(key)
-        if kept is not None and asyncio.get_running_loop().time() < kept.trusted_until:
-            return kept.value
+        if (value := self.trusted(key)) is not None:
+            return value
         if key not in self._renewing:
             task = self._renewing[key] = asyncio.create_task(self._renew(key, renew))
             # Whoever waits is told how it went; perhaps nobody does any more.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._renewing[key])
+
+    def trusted(self, key: K) -> V | None:
+        """Return what is kept, if that was found to be the newest a moment ago."""
+        kept = self._kept.get(key)
+        if kept is None or asyncio.get_running_loop().time() >= kept.trusted_until:
+            return None
+        return kept.value
 
     def peek(self, key: K) -> V | None:
         """Return what is kept, the newest or not."""

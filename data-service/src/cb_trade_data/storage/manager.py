@@ -57,6 +57,8 @@ class StorageManagerImpl(IStorageManager):
 
     async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IStorageManager.read`."""
+        if (kept := self._partitions.trusted(partition)) is not None:
+            return kept
         with self._reads.noted(str(partition)):
             if wanted is not None and self._storage.has_rows_apart:
                 return await self._storage.read_partition(partition, wanted)
@@ -110,6 +112,8 @@ class StorageManagerImpl(IStorageManager):
 
     async def facts(self, series: Series) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
+        if (kept := self._facts.trusted(series)) is not None:
+            return kept
         with self._reads.noted(str(series)):
             return await self._facts.get(series, lambda _: self._storage.read_facts(series))
 
