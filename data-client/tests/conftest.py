@@ -14,6 +14,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
+from wire_contract import answer_problem, request_problem
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTE_MS = 60_000
@@ -57,6 +58,7 @@ class FakeService:
     stored_series: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 1000
+    breaks_contract: bool = False
     redirect_to: str | None = None
     edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
 
@@ -65,6 +67,7 @@ class FakeService:
     request_headers: list[Headers] = field(default_factory=list)
     request_paths: list[str] = field(default_factory=list)
     connection_ended: threading.Event = field(default_factory=threading.Event)
+    contract_problems: list[str | None] = field(default_factory=list)
 
     def check_token(self, connection: ServerConnection, request: Request) -> Response | None:
         self.request_headers.append(request.headers)
@@ -122,6 +125,7 @@ class FakeService:
             for text in socket:
                 request = json.loads(text)
                 self.requests.append(request)
+                self.contract_problems.append(request_problem(text))
                 answer = {
                     "request_historical": self.answer_history,
                     "request_current_timestamp": self.answer_latest,
@@ -135,6 +139,8 @@ class FakeService:
 
     def send(self, socket: ServerConnection, request: dict[str, Any], message_type: str, **fields: Any) -> None:
         message = {"type": message_type, "request_id": request["request_id"], **fields}
+        if not self.error and not self.breaks_contract:  # tests order errors that no service sends, too
+            self.contract_problems.append(answer_problem(message))
         for edited in self.edit(message):
             socket.send(edited if isinstance(edited, str | bytes) else json.dumps(edited))
 
@@ -206,17 +212,22 @@ class FakeService:
         )
 
     def answer_plan(self, socket: ServerConnection, request: dict[str, Any]) -> None:
-        missing = [{"start_time": request["start_time"], "end_time": start_ms() + 1440 * MINUTE_MS}]
+        missing = [{"start_time": start_ms(), "end_time": start_ms() + 1440 * MINUTE_MS}]
         self.send(socket, request, "plan_response", rows_in_storage=7, missing=missing, exchange_calls=2)
 
 
 @pytest.fixture
 def run_service() -> Iterator[Callable[..., FakeService]]:
-    """Start a `FakeService` with the given fields on a free port; it stops after the test."""
+    """Start a `FakeService` with the given fields on a free port; it stops after the test.
+
+    What it was sent, and what it sent before tests edited that, must keep the contract.
+    """
     stops: list[Callable[[], None]] = []
+    services: list[FakeService] = []
 
     def run(**fields: Any) -> FakeService:
         service = FakeService(**fields)
+        services.append(service)
         server = serve(service.handle, "127.0.0.1", 0, process_request=service.check_token, compression=None)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -227,6 +238,7 @@ def run_service() -> Iterator[Callable[..., FakeService]]:
     yield run
     for stop in reversed(stops):
         stop()
+    assert [problem for service in services for problem in service.contract_problems if problem] == []
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ async def test_no_rows_make_an_empty_table_of_the_same_schema(run_service, start
 async def test_a_null_price_stays_null(run_service, minute_bars, start, end):
     rows = minute_bars(3)
     rows[1]["volume"] = None
-    service = run_service(series=rows)
+    service = run_service(series=rows, breaks_contract=True)
 
     table = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
 

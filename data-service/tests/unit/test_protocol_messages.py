@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from golden_messages import CONVERSATIONS, files_of, is_request, message_of
+from scripted_client import settled
 from unit_builders import series, span, table, utc
 
 from cb_trade_data.api.connection import Connection, ConnectionLimits
@@ -27,6 +28,7 @@ from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
 
 NOW = datetime.now(UTC)
+PRINCIPAL = Principal("test", frozenset({"data:read"}), NOW + timedelta(hours=1))
 FIVE_MINUTES = series(timeframe="5m")
 TURN_OF_THE_YEAR = span("2023-12-31T23:50", "2024-01-01T00:10")
 BARS = table(
@@ -179,10 +181,37 @@ def with_recorded_duration(conversation: str, message: str | bytes) -> str | byt
 async def test_the_service_holds_a_recorded_conversation_byte_for_byte(conversation):
     outcome, asked = INSIDE[conversation]
     manager, socket = Manager(outcome), Socket(conversation)
-    principal = Principal("test", frozenset({"data:read"}), NOW + timedelta(hours=1))
 
-    await Connection(socket, principal, manager, ConnectionLimits()).serve(NOW)
+    await Connection(socket, PRINCIPAL, manager, ConnectionLimits()).serve(NOW)
 
     answers = [message_of(file) for file in files_of(conversation) if not is_request(file)]
     assert [with_recorded_duration(conversation, message) for message in socket.sent] == answers
     assert manager.asked == asked
+
+
+class SlowSocket(Socket):
+    """Asks for rows in `arrow`, takes the first chunk, and cancels before it takes the rows."""
+
+    def __init__(self) -> None:
+        super().__init__("history_arrow")
+        self._due.append((2, '{"type":"cancel_request","request_id":"r1"}'))
+        self._answers = 3
+        self.takes_rows = asyncio.Event()
+
+    async def send_bytes(self, data: memoryview) -> None:
+        await self.takes_rows.wait()
+        await super().send_bytes(data)
+
+
+async def test_rows_that_were_announced_come_before_the_word_that_their_request_was_cancelled():
+    """A client that was told of so many bytes takes the next message for them."""
+    socket = SlowSocket()
+    serving = asyncio.create_task(Connection(socket, PRINCIPAL, Manager(whole_answer()), ConnectionLimits()).serve(NOW))
+
+    await settled()
+    socket.takes_rows.set()
+    await serving
+
+    start_chunk_and_rows = [message_of(file) for file in files_of("history_arrow")[1:4]]
+    last_word = '{"type":"request_cancelled","request_id":"r1","was_running":true}'
+    assert socket.sent == [*start_chunk_and_rows, last_word]

@@ -141,9 +141,11 @@ class Connection:
         task.add_done_callback(self._tasks.discard)
 
     async def _cancel(self, request_id: str) -> None:
-        task = self._requests.pop(request_id, None)
+        async with self._sending:  # so that a chunk that is on its way is followed by its rows
+            task = self._requests.pop(request_id, None)
+            if task is not None:
+                task.cancel()
         if task is not None:
-            task.cancel()
             await asyncio.wait([task])
         await self._send(outgoing.request_cancelled(request_id, was_running=task is not None))
 

@@ -1,0 +1,138 @@
+"""The SDK writes the requests of `docs/protocol-messages`, and reads the answers."""
+
+from datetime import UTC, datetime
+
+import orjson
+import pyarrow as pa
+import pytest
+from golden_messages import answered, asked, rows_of
+
+from cb_trade_client import (
+    DataClient,
+    LatestBar,
+    PlanResult,
+    RequestError,
+    ServiceUnavailableError,
+    TimeSpan,
+)
+
+TOKEN = "good.token"
+SERIES = ("binance", "BTC/USDT", "5m")
+RANGE = ("2023-12-31T23:50:00Z", "2024-01-01T00:10:00Z")
+HISTORY_IN = {asked(name)["format"]: name for name in ("history_json", "history_json_columns", "history_arrow")}
+
+
+def replaying(conversation=None):
+    """Return an edit that puts a recorded answer in the place of the service's; by its format where it has no name."""
+    begun = set()
+
+    def edit(message):
+        if message["request_id"] in begun:
+            return []
+        begun.add(message["request_id"])
+        return [
+            with_request_id(each, message["request_id"])
+            for each in answered(conversation or HISTORY_IN[message["format"]])
+        ]
+
+    return edit
+
+
+def with_request_id(message, request_id):
+    if isinstance(message, bytes):
+        return message
+    facts = orjson.loads(message)
+    return facts if facts["request_id"] is None else facts | {"request_id": request_id}
+
+
+def at(text):
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def without_id(request):
+    return {name: value for name, value in request.items() if name != "request_id"}
+
+
+async def read(stream):
+    """Return the rows of a stream in the format `json`, and the stream."""
+    async with stream:
+        batches = [batch async for batch in stream]
+    table = pa.Table.from_batches(batches, stream.schema)
+    return table.set_column(0, "timestamp", table.column("timestamp").cast(pa.int64())).to_pylist(), stream
+
+
+async def test_history_is_asked_for_and_read_as_recorded(run_service):
+    service = run_service(edit=replaying())
+
+    rows, stream = await read(DataClient(service.url, token=TOKEN).stream(*SERIES, *RANGE, chunk_rows=3))
+
+    conversation = HISTORY_IN[service.requests[0]["format"]]
+    receipt = orjson.loads(answered(conversation)[-1])
+    assert without_id(service.requests[0]) == without_id(asked(conversation))
+    assert rows == rows_of("history_json")
+    assert (stream.started.end, stream.started.estimated_rows) == (at("2024-01-01T00:10"), 4)
+    assert (stream.completed.digest, stream.completed.chunks) == (receipt["digest"], 2)
+    assert [(each.start, each.end, each.state) for each in stream.completed.coverage] == [
+        (at("2023-12-31T23:50"), at("2024-01-01T00:10"), "held")
+    ]
+
+
+async def test_the_gaps_of_a_recorded_receipt_are_read(run_service):
+    service = run_service(edit=replaying("gaps"))
+
+    rows, stream = await read(DataClient(service.url, token=TOKEN).stream("binance", "BTC/USDT", "1h", *RANGE))
+
+    empty, failed = stream.completed.gaps
+    assert rows == []
+    assert [each.state for each in stream.completed.coverage] == ["unlisted", "empty", "failed"]
+    assert (empty.state, empty.asks, empty.asked_at) == ("empty", 2, at("2024-01-05T12:00"))
+    assert (failed.reason, failed.start) == ("binance is unavailable: HTTP 503", at("2017-08-17T05:00"))
+
+
+async def test_a_plan_is_asked_for_and_read_as_recorded(run_service):
+    service = run_service(edit=replaying("plan"))
+
+    plan = await DataClient(service.url, token=TOKEN).plan(*SERIES, *RANGE)
+
+    assert without_id(service.requests[0]) == without_id(asked("plan"))
+    assert plan == PlanResult(3, (TimeSpan(at("2024-01-01T00:05"), at("2024-01-01T00:10")),), 1)
+
+
+async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
+    service = run_service(edit=replaying("latest"))
+
+    latest = await DataClient(service.url, token=TOKEN).latest(*SERIES)
+
+    assert without_id(service.requests[0]) == without_id(asked("latest"))
+    assert latest == LatestBar(timestamp=at("2024-01-01T00:05"), closed_until=at("2024-01-01T00:15"))
+
+
+@pytest.mark.parametrize(
+    ("conversation", "expected", "facts"),
+    [
+        ("error", RequestError, ("unknown_symbol", False, None, {"exchange": "binance", "symbol": "BTCUSDT"})),
+        (
+            "error_to_retry",
+            ServiceUnavailableError,
+            ("exchange_unavailable", True, 30_000, {"exchange": "binance", "reason": "HTTP 429"}),
+        ),
+        ("error_without_request", RequestError, ("bad_message", False, None, {})),
+    ],
+)
+async def test_a_recorded_error_becomes_the_exception_of_its_code(run_service, conversation, expected, facts):
+    service = run_service(edit=replaying(conversation))
+
+    with pytest.raises(expected) as caught:
+        await DataClient(service.url, token=TOKEN).latest(*SERIES)
+
+    error = caught.value
+    assert (error.code, error.retryable, error.retry_after_ms, error.details) == facts
+
+
+async def test_a_recorded_cancel_ends_the_stream(run_service):
+    service = run_service(edit=replaying("cancel"))
+
+    with pytest.raises(ServiceUnavailableError) as caught:
+        await read(DataClient(service.url, token=TOKEN).stream(*SERIES, *RANGE))
+
+    assert caught.value.code == "request_cancelled"
