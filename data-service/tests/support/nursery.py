@@ -74,7 +74,9 @@ def running_nursery(*modules: str) -> Iterator[Nursery]:
     with ours:
         with theirs:
             arguments = [sys.executable, __file__, str(theirs.fileno()), *modules]
-            process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()])  # noqa: S603 - our own program
+            # It finds what the tests find, in all the folders that pytest was told of.
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], env=environment)  # noqa: S603 - our own program
         try:
             yield Nursery(ours)
         finally:
