@@ -1,13 +1,14 @@
-"""Answers that real exchanges gave, replayed whole through plugin, service and wire: exactly the recorded bars come.
+"""Answers that real exchanges gave, replayed through plugin, service and wire: exactly the recorded bars come.
 
-Every recorded answer with candles of a series that we serve. Those with trades, markets, funding rates and order books
-wait for the issues that bring these, as do Binance's coin-margined futures.
+What is asked for decides what is answered: where a question can say which rows it wants, it gets no others. Every
+recorded answer with candles of a series that we serve. Those with trades, markets, funding rates and order books wait
+for the issues that bring these, as do Binance's coin-margined futures.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,9 @@ from venues import Venue, ask, opens, pages_for, some, states
 
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_simulator import ExchangeSimulator, ManualClock
-from cb_trade_simulator.faults import BodyFault
+from cb_trade_simulator.faults.kinds import Asked
 from cb_trade_simulator.markets.catalogue import SPOT
+from cb_trade_simulator.venues.venue import Answer
 
 FOLDER = Path(__file__).parents[4] / "shared" / "data"
 BINANCE, KRAKEN = FOLDER / "binance_recorded_responses.json", FOLDER / "kraken_ohlc_response.json"
@@ -39,6 +41,16 @@ class Recording:
     timeframe: str
     body: Any
     rows: list[tuple[float, ...]]
+
+    async def answer(self, _venue_answer: Callable[[], Awaitable[Answer]], asked: Asked, /) -> Answer:
+        """Be the answer to a question, as a fault of the simulator: Binance's in part, Kraken's whole."""
+        body = self.body
+        if self.venue.name == "binance":
+            query = asked.question.query
+            assert query["interval"] == self.timeframe
+            first_ms, last_ms = int(query["startTime"]), int(query["endTime"])
+            body = [row for row in body if first_ms <= row[0] <= last_ms][: int(query["limit"])]
+        return Answer(json.dumps(body).encode())
 
     @property
     def start(self) -> datetime:
@@ -59,6 +71,7 @@ def recordings() -> Iterator[Any]:
         yield pytest.param(None, marks=pytest.mark.skip("what was recorded is no part of the project, and not at hand"))
         return
     routes = json.loads(BINANCE.read_text())["routes"]
+    hours: list[Recording] = []
     for path, settled in (("/api/v3/klines", ""), ("/fapi/v1/klines", ":USDT")):
         for number, answer in enumerate(routes[path]["GET"]):
             query = parse_qs(answer["queryString"])
@@ -66,6 +79,11 @@ def recordings() -> Iterator[Any]:
             rows = [(row[0], *map(float, row[1:6])) for row in answer["data"]]
             recording = Recording(some("binance")[0], symbol, timeframe, answer["data"], rows)
             yield pytest.param(recording, id=f"binance-{symbol}-{timeframe}-{number}")
+            if symbol == "BTC/USDT" and timeframe == "1h":
+                hours.append(recording)
+    first, second = hours[:2]  # which follow each other, with the outage in the second one
+    whole = replace(first, body=first.body + second.body, rows=first.rows + second.rows)
+    yield pytest.param(whole, id="binance-BTC/USDT-1h-two pages")
     body = json.loads(KRAKEN.read_text())
     rows = [(row[0] * 1000, *map(float, [*row[1:5], row[6]])) for row in body["result"]["XXBTZUSD"]]
     yield pytest.param(Recording(some("kraken")[0], "BTC/USD", "1m", body, rows), id="kraken-BTC/USD-1m")
@@ -78,7 +96,7 @@ async def test_a_recorded_answer_is_delivered_as_it_is_without_its_open_row(reco
     clock = ManualClock(last + (end - last) / 2)
     market = replace(SPOT[0], symbol=recording.symbol, listed=at("2017-01-01"))
     async with ExchangeSimulator(venue.name, clock=clock, markets=[market]).serve() as simulator:
-        simulator.inject(BodyFault(json.dumps(recording.body)), times=None)
+        simulator.inject(recording, times=None)
 
         async def asked(until: datetime) -> tuple[Reply, int]:
             """Return the answer of a service that has just begun, up to *until*, and the calls that it took."""
