@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
@@ -439,6 +440,30 @@ async def test_what_another_process_has_stored_is_seen_after_a_look_at_the_versi
 
     seen = await manager.read(PARTITION)
     assert (seen.version, seen.rows.num_rows) == (version, 3)
+
+
+async def test_who_knows_of_a_version_is_not_given_what_was_being_read_before(storage, other, monkeypatch):
+    await other.save_bulk_entries(SERIES, minute_bars([0]))
+    manager = trusting(storage)
+    read_partition, has_read, may_go_on = storage.read_partition, asyncio.Event(), asyncio.Event()
+
+    async def slow(partition):
+        stored = await read_partition(partition)
+        has_read.set()
+        await may_go_on.wait()
+        return stored
+
+    monkeypatch.setattr(storage, "read_partition", slow)
+    early = asyncio.create_task(manager.read(PARTITION))
+    await has_read.wait()
+    await other.save_bulk_entries(SERIES, minute_bars([7]))
+    version = await manager.version(PARTITION)
+    late = asyncio.create_task(manager.read(PARTITION))
+    may_go_on.set()
+
+    assert (await late).version == version
+    assert (await early).rows.num_rows == 1
+    assert (await manager.read(PARTITION)).version == version
 
 
 async def test_a_version_that_cannot_be_written_over_is_not_kept(storage, other):

@@ -75,7 +75,8 @@ class StorageManagerImpl(IStorageManager):
         with self._reads.noted(str(partition)):
             version = await self._storage.partition_version(partition)
         kept = self._partitions.peek(partition)
-        if kept is not None and kept.version != version:
+        if kept is None or kept.version != version:
+            # What is being read now may be of an older version.
             self._partitions.drop(partition)
         return version
 
