@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as flight
 import pyarrow.parquet as pq
+import uvicorn
+from fastapi import FastAPI, WebSocket
 
 _BATCH_ROWS: Final = 65_536  # at which Flight is fastest here
 _RAW_BATCH_ROWS: Final = 16_384
@@ -26,7 +28,7 @@ def _files(folder: Path, start_ms: int, end_ms: int) -> list[Path]:
     """Return the files of the months that the range touches, oldest first."""
     first, last = np.array([start_ms, end_ms - 1], "datetime64[ms]").astype("datetime64[M]")
     found = []
-    for path in folder.rglob("part.*"):
+    for path in folder.glob("ohlcv/**/part.*"):
         keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
         month = np.datetime64(f"{keys['year']}-{keys['month']}")
         if first <= month <= last:
@@ -99,9 +101,6 @@ def _serve_raw(folder: Path) -> None:
 
 def _serve_naive(folder: Path) -> None:
     """Send rows as FastAPI's users first do: `send_json` of lists of dicts, a thousand at a time."""
-    import uvicorn
-    from fastapi import FastAPI, WebSocket
-
     rows = pa.concat_tables(map(_read, _files(folder, 0, 2**42)))
     app = FastAPI()
 

@@ -27,6 +27,8 @@ _DATA_MAX_BYTES: Final = 1023 * 1024
 _DATA_BYTES: Final = 128 * 1024
 # Of the first chunk, so that it leaves at once.
 _FIRST_DATA_BYTES: Final = 32 * 1024
+# A day of minutes.
+_FIRST_FRAME_ROWS: Final = 1_440
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class JsonColumns(_JsonEncoder):
 
 
 class ArrowFrames(ChunkEncoder):
-    """`arrow`: frames, which together are one Arrow IPC stream; those that there are go out as they are."""
+    """`arrow`: frames, which together are one Arrow IPC stream; all that there are but the first go out as they are."""
 
     typical_row_bytes = 48
     rows_max = FRAME_ROWS
@@ -131,19 +133,25 @@ class ArrowFrames(ChunkEncoder):
         """See `ChunkEncoder.chunks`."""
         first = 0
         for frame in stretch.frames:
-            if self._asked_rows is not None and frame.rows > self._asked_rows:
-                continue
             yield from self._cut(stretch.rows.slice(first, frame.first - first))
-            yield self._chunk(stretch.rows.slice(frame.first, frame.rows), frame.message)
+            part = stretch.rows.slice(frame.first, frame.rows)
+            if frame.rows <= self._next_rows():
+                yield self._chunk(part, frame.message)
+            else:
+                yield from self._cut(part)
             first = frame.end
         yield from self._cut(stretch.rows.slice(first))
 
     def _cut(self, rows: pa.Table) -> Iterator[Chunk]:
         first = 0
         while first < rows.num_rows:
-            part = rows.slice(first, min(self._asked_rows or self.rows_max, self.rows_max))
+            part = rows.slice(first, self._next_rows())
             first += part.num_rows
             yield self._chunk(part, frame_of(part))
+
+    def _next_rows(self) -> int:
+        rows_max = self.rows_max if self._sequence else _FIRST_FRAME_ROWS
+        return min(self._asked_rows or rows_max, rows_max)
 
     def _chunk(self, rows: pa.Table, message: pa.Buffer) -> Chunk:
         binary: pa.Buffer | bytes = message
