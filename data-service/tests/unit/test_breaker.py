@@ -1,4 +1,4 @@
-"""Whether an exchange is called at all: five failures in a row stop everybody but one."""
+"""Whether something is called at all: five failures in a row stop everybody but one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from virtual_time import in_virtual_time, now_secs
 
 from cb_trade_data.errors import (
     ExchangeLimitError,
-    ExchangeNonsenseError,
     ExchangeRefusalError,
     ExchangeUnavailableError,
 )
@@ -21,7 +20,6 @@ from cb_trade_data.exchange_source.stopwatch import Stopwatch
 
 DOWN = ExchangeUnavailableError("binance", "503")
 LIMIT = ExchangeLimitError("binance", "429", timedelta(seconds=1))
-NONSENSE = ExchangeNonsenseError("binance", "no candles")
 REFUSAL = ExchangeRefusalError("binance", "no")
 
 
@@ -30,13 +28,15 @@ def breaker() -> Breaker:
     return Breaker("binance", Stopwatch(now_secs))
 
 
-async def call(
-    breaker: Breaker, error: BaseException | None = None, lasts_secs: float = 0.0, about: str | None = None
-) -> float:
+def to_blame(error: ExchangeUnavailableError) -> str | None:
+    return error.reason
+
+
+async def call(breaker: Breaker, error: BaseException | None = None, lasts_secs: float = 0.0) -> float:
     """Make one call that ends with *error*, or well; return when it began."""
     await breaker.passage()
     began = now_secs()
-    with breaker.watching(about):
+    with breaker.watching(to_blame):
         await asyncio.sleep(lasts_secs)
         if error is not None:
             raise error
@@ -234,76 +234,30 @@ async def test_an_outage_of_long_ago_says_nothing_about_now(breaker):
     assert breaker.state == "closed"
 
 
-# --- Nonsense --------------------------------------------------------------------------------------------------------
-
-
-async def nonsense(breaker: Breaker, *markets: str | None) -> None:
-    for about in markets:
-        with pytest.raises(ExchangeNonsenseError):
-            await call(breaker, NONSENSE, about=about)
-
-
 @in_virtual_time
-async def test_nonsense_about_one_market_is_one_failure_of_the_exchange(breaker):
-    await nonsense(breaker, *["BTC/USDT"] * 20)
-    assert breaker.state == "closed"
+async def test_what_it_is_not_to_blame_for_is_no_failure_and_no_success(breaker):
+    async def others_failure() -> None:
+        with pytest.raises(ExchangeUnavailableError), breaker.watching(lambda error: None):
+            raise DOWN
 
     await fail(breaker, 4)
-
-    assert breaker.state == "open"
-
-
-@in_virtual_time
-async def test_nonsense_about_five_markets_is_the_exchange_s(breaker):
-    await nonsense(breaker, "A/B", "A/B", "B/C", "C/D", "D/E")
+    for _ in range(9):
+        await others_failure()
     assert breaker.state == "closed"
 
-    await nonsense(breaker, "E/F")
-
-    assert breaker.state == "open"
-
-
-@in_virtual_time
-async def test_nonsense_that_is_about_no_market_is_the_exchange_s(breaker):
-    await nonsense(breaker, *[None] * 5)
-
-    assert breaker.state == "open"
-
-
-@in_virtual_time
-async def test_after_a_success_nonsense_counts_anew(breaker):
-    await nonsense(breaker, "A/B", "B/C", "C/D", "D/E")
-    await call(breaker, about="E/F")
-    await nonsense(breaker, "A/B", "B/C", "C/D", "D/E")
-    assert breaker.state == "closed"
-
-    await nonsense(breaker, "E/F")
-
-    assert breaker.state == "open"
-
-
-@in_virtual_time
-async def test_a_probe_that_meets_nonsense_keeps_it_open(breaker):
-    await nonsense(breaker, "A/B")
-    await fail(breaker, 4)
+    await fail(breaker, 1)
     await asyncio.sleep(16)
+    await others_failure()
 
-    await nonsense(breaker, "A/B")
-
-    assert not breaker.lets_through
+    assert (breaker.state, breaker.lets_through) == ("open", True)
 
 
 @in_virtual_time
-async def test_a_market_s_own_opens_by_nonsense_and_by_nothing_else():
-    breaker = Breaker("binance", Stopwatch(now_secs), "BTC/USDT")
-    await fail(breaker, 9)
-    assert breaker.state == "closed"
+async def test_the_reason_is_what_it_is_blamed_for(breaker):
+    with pytest.raises(ExchangeUnavailableError, match="503"), breaker.watching(lambda error: f"again {error.reason}"):
+        raise DOWN
 
-    await nonsense(breaker, *["BTC/USDT"] * 5)
-
-    assert breaker.state == "open"
-    assert await call(breaker) == pytest.approx(15, abs=0.01)
-    assert breaker.state == "closed"
+    assert breaker.reason == "again 503"
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------

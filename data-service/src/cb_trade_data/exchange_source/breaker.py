@@ -1,9 +1,9 @@
-"""The breaker: whether an exchange that failed again and again is called at all."""
+"""A breaker: whether what failed again and again is called at all."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
@@ -11,7 +11,6 @@ import structlog
 
 from cb_trade_data.errors import (
     ExchangeLimitError,
-    ExchangeNonsenseError,
     ExchangeRefusalError,
     ExchangeUnavailableError,
 )
@@ -28,6 +27,9 @@ _OPEN_MAX_SECS: Final = 60.0
 # What was seen longer ago than this says nothing about now.
 _FORGET_SECS: Final = 300.0
 
+# Tells how what a breaker is for has failed, by the error that a call ended with; None where it is not to blame.
+Blame = Callable[[ExchangeUnavailableError], str | None]
+
 
 class Breaker:
     """Lets calls through until five have failed with no success between them; then one at a time.
@@ -35,22 +37,16 @@ class Breaker:
     Open, it lets nobody through. After a while the next who comes is the probe, and all others wait for its outcome: a
     success closes the breaker, a failure keeps it open for longer. A probe that is cancelled says nothing, and the next
     one probes. That the exchange was asked too often is no failure, and a refusal is an answer.
-
-    Two kinds of these stand in the way of a call: that of its exchange, and that of the market that it asks about. An
-    answer that is nonsense may be the market's fault alone. It is a failure of the market, and one of the exchange only
-    the first time since a success, so that it takes five such markets to hold up the others. All else that fails is the
-    exchange's failure alone.
     """
 
     def __init__(self, exchange: str, stopwatch: Stopwatch, market: str | None = None) -> None:
-        """*market* is the symbol of the one market that it is for; None for the exchange as a whole."""
+        """*market* is the symbol of the one market that it is for, as the log tells it; None for the whole exchange."""
         self._exchange = exchange
         self._market = market
         self._stopwatch = stopwatch
         self._failures = 0  # with no success between them
         self._failing_since_secs = self._failed_at_secs = 0.0
         self._reason = ""
-        self._markets_of_nonsense: set[str] = set()  # with no success between them
         self._probe_at_secs: float | None = None  # None while closed
         self._open_secs = _OPEN_SECS
         self._is_probing = False
@@ -71,6 +67,11 @@ class Breaker:
         if self._probe_at_secs is None:
             return True
         return not self._is_probing and self._stopwatch.now_secs() >= self._probe_at_secs
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether anything failed since the last success."""
+        return self._failures > 0
 
     @property
     def is_conclusive(self) -> bool:
@@ -101,10 +102,10 @@ class Breaker:
             raise ExchangeUnavailableError(self._exchange, "the service is stopping")
 
     @contextmanager
-    def watching(self, about: str | None = None) -> Iterator[None]:
+    def watching(self, blame: Blame) -> Iterator[None]:
         """Learn from how the call inside ends. Only where it `lets_through`, with no await in between.
 
-        *about* is the symbol of the market that is asked about; None where it is the exchange itself.
+        *blame* is asked about each error that may be a failure.
         """
         is_probe = self._probe_at_secs is not None
         self._is_probing = self._is_probing or is_probe
@@ -116,8 +117,8 @@ class Breaker:
         except ExchangeLimitError:
             raise
         except ExchangeUnavailableError as error:
-            if self._is_to_blame(error, about):
-                self._on_failure(error.reason, is_probe=is_probe)
+            if (reason := blame(error)) is not None:
+                self._on_failure(reason, is_probe=is_probe)
             raise
         else:
             self._on_success()
@@ -130,17 +131,6 @@ class Breaker:
         """Send everybody home who waits, or comes later."""
         self._is_shut_down = True
         self._announce()
-
-    def _is_to_blame(self, error: ExchangeUnavailableError, about: str | None) -> bool:
-        """Tell whether this is a failure of what the breaker is for."""
-        is_nonsense = isinstance(error, ExchangeNonsenseError)
-        if self._market is not None:
-            return is_nonsense
-        if not is_nonsense or about is None or self._probe_at_secs is not None:
-            return True  # nonsense is no sign that an outage is over
-        is_first = about not in self._markets_of_nonsense
-        self._markets_of_nonsense.add(about)
-        return is_first
 
     def _on_success(self) -> None:
         if self._probe_at_secs is not None:
@@ -176,7 +166,6 @@ class Breaker:
 
     def _reset(self) -> None:
         self._failures = 0
-        self._markets_of_nonsense.clear()
         self._open_secs = _OPEN_SECS
         if self._probe_at_secs is not None:
             self._probe_at_secs = None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from functools import partial
 from typing import Final, TypeVar
 
 import stamina
 
 from cb_trade_data.errors import ExchangeLimitError, ExchangeRefusalError, ExchangeUnavailableError
-from cb_trade_data.exchange_source.breaker import Breaker
+from cb_trade_data.exchange_source.breakers import Breakers
 from cb_trade_data.exchange_source.budget import Budget, Place
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import ExchangeCondition
@@ -32,9 +31,7 @@ class PatientCaller:
     def __init__(self, facts: ExchangeFacts, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
         self._budget = Budget(facts, stopwatch)
-        self._exchange = facts.id
-        self._breaker = Breaker(facts.id, stopwatch)
-        self._market_breakers: dict[str, Breaker] = {}  # those that were asked about, by their symbols
+        self._breakers = Breakers(facts.id, stopwatch)
         self._problem: str | None = None  # why the last call failed for good
         self._is_closed = False
 
@@ -93,14 +90,14 @@ class PatientCaller:
     @property
     def is_at_rest(self) -> bool:
         """Whether a call would not go through now: it would wait for a probe, or for the end of a pause."""
-        return self._breaker.state != "closed" or self._budget.paused_secs > 0
+        return self._breakers.exchange.state != "closed" or self._budget.paused_secs > 0
 
     @property
     def condition(self) -> ExchangeCondition:
         """How the exchange is doing."""
-        breaker = self._breaker.state
+        breaker = self._breakers.exchange.state
         return ExchangeCondition(
-            status=self._problem or ("ok" if breaker == "closed" else self._breaker.reason),
+            status=self._problem or ("ok" if breaker == "closed" else self._breakers.exchange.reason),
             breaker=breaker,
             calls_per_sec=self._budget.rate,
             full_calls_per_sec=self._budget.full_rate,
@@ -112,19 +109,17 @@ class PatientCaller:
     def close(self) -> None:
         """End all waiting; whoever waits is told that the service is stopping."""
         self._is_closed = True
-        for breaker in (self._breaker, *self._market_breakers.values()):
-            breaker.shut_down()
+        self._breakers.shut_down()
         self._budget.close()
 
     async def _call_in_turn(
         self, begin: Callable[[], Awaitable[T] | None], urgency: Callable[[], int], about: str | None, cost: float
     ) -> T | None:
         while True:
-            for breaker in self._breakers(about):
-                await breaker.passage()
+            await self._breakers.passage(about)
             async with self._budget.place(urgency, cost) as place:
                 # One may have opened, or somebody begun to probe, since then.
-                if not all(breaker.lets_through for breaker in self._breakers(about)):
+                if not self._breakers.lets_through(about):
                     place.is_unused = True
                     continue
                 under_way = begin()
@@ -136,9 +131,7 @@ class PatientCaller:
     async def _watched(self, under_way: Awaitable[T], about: str | None, place: Place) -> T:
         """Return the answer to a call; budget and breakers learn from how it ends."""
         try:
-            with ExitStack() as watching:
-                for breaker in self._breakers(about):
-                    watching.enter_context(breaker.watching(about))
+            with self._breakers.watching(about):
                 answer = await under_way
         except ExchangeLimitError as error:
             self._budget.slow_down(place, error.retry_after)
@@ -150,20 +143,12 @@ class PatientCaller:
         self._budget.recover(place)
         return answer
 
-    def _breakers(self, about: str | None) -> list[Breaker]:
-        """Return the breakers in the way of a call."""
-        if about is None:
-            return [self._breaker]
-        if about not in self._market_breakers:
-            self._market_breakers[about] = Breaker(self._exchange, self._stopwatch, about)
-        return [self._breaker, self._market_breakers[about]]
-
     def _may_help(self, about: str | None, error: Exception) -> bool:
         """Tell whether another try may end otherwise."""
         return (
             isinstance(error, ExchangeUnavailableError)
             and not isinstance(error, ExchangeRefusalError)
             and not self._is_closed
-            and not any(breaker.is_conclusive for breaker in self._breakers(about))
+            and not self._breakers.is_conclusive(about)
             and not self._budget.is_paused_for_long
         )

@@ -1,0 +1,79 @@
+"""The breakers of one exchange, and whom of them a failure is put down to: the exchange, or one of its markets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from cb_trade_data.errors import ExchangeNonsenseError, ExchangeUnavailableError
+from cb_trade_data.exchange_source.breaker import Breaker
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
+
+
+class Breakers:
+    """Stand in the way of a call: that of its exchange, and that of the market that it asks about.
+
+    An answer that is nonsense may be the market's fault alone. It is a failure of the market, and one of the exchange
+    only the first time since a success, so that it takes five such markets to hold up the others. All else that fails
+    is the exchange's failure alone.
+
+    *about* is everywhere the symbol of the market that is asked about; None where it is the exchange itself.
+    """
+
+    def __init__(self, exchange: str, stopwatch: Stopwatch) -> None:
+        self._name = exchange
+        self._stopwatch = stopwatch
+        self.exchange = Breaker(exchange, stopwatch)
+        self._markets: dict[str, Breaker] = {}  # those that were asked about, by their symbols
+        self._markets_of_nonsense: set[str] = set()  # since the first failure with no success after it
+
+    async def passage(self, about: str | None) -> None:
+        """Return once a call may be made; the caller looks again when it is about to. Raises as `Breaker.passage`."""
+        for breaker in self._in_the_way(about):
+            await breaker.passage()
+
+    def lets_through(self, about: str | None) -> bool:
+        """Tell whether a call may be made now."""
+        return all(breaker.lets_through for breaker in self._in_the_way(about))
+
+    def is_conclusive(self, about: str | None) -> bool:
+        """Tell whether what is asked for has failed for good."""
+        return any(breaker.is_conclusive for breaker in self._in_the_way(about))
+
+    @contextmanager
+    def watching(self, about: str | None) -> Iterator[None]:
+        """Learn from how the call inside ends. Only where they let it through, with no await in between."""
+        with self.exchange.watching(partial(self._fault_of_exchange, about)):
+            if about is None:
+                yield
+            else:
+                with self._market(about).watching(_fault_of_market):
+                    yield
+
+    def shut_down(self) -> None:
+        """Send everybody home who waits, or comes later."""
+        for breaker in (self.exchange, *self._markets.values()):
+            breaker.shut_down()
+
+    def _in_the_way(self, about: str | None) -> list[Breaker]:
+        return [self.exchange] if about is None else [self.exchange, self._market(about)]
+
+    def _market(self, symbol: str) -> Breaker:
+        if symbol not in self._markets:
+            self._markets[symbol] = Breaker(self._name, self._stopwatch, symbol)
+        return self._markets[symbol]
+
+    def _fault_of_exchange(self, about: str | None, error: ExchangeUnavailableError) -> str | None:
+        if not self.exchange.has_failures:
+            self._markets_of_nonsense.clear()
+        if about is None or not isinstance(error, ExchangeNonsenseError):
+            return error.reason
+        is_first = about not in self._markets_of_nonsense
+        self._markets_of_nonsense.add(about)
+        # Nonsense is no sign that an outage is over.
+        return error.reason if is_first or self.exchange.state != "closed" else None
+
+
+def _fault_of_market(error: ExchangeUnavailableError) -> str | None:
+    return error.reason if isinstance(error, ExchangeNonsenseError) else None

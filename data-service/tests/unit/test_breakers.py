@@ -1,0 +1,122 @@
+"""Whose failure it is when an answer is nonsense: that of the market it is about, or the exchange's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from virtual_time import in_virtual_time, now_secs
+
+from cb_trade_data.errors import ExchangeNonsenseError, ExchangeUnavailableError
+from cb_trade_data.exchange_source.breakers import Breakers
+from cb_trade_data.exchange_source.stopwatch import Stopwatch
+
+DOWN = ExchangeUnavailableError("binance", "503")
+NONSENSE = ExchangeNonsenseError("binance", "no candles")
+
+
+@pytest.fixture
+def breakers() -> Breakers:
+    return Breakers("binance", Stopwatch(now_secs))
+
+
+async def call(breakers: Breakers, about: str | None, error: Exception | None = None) -> float:
+    """Make one call that ends with *error*, or well; return when it began."""
+    await breakers.passage(about)
+    began = now_secs()
+    with breakers.watching(about):
+        if error is not None:
+            raise error
+    return began
+
+
+async def fail(breakers: Breakers, times: int, about: str | None = None) -> None:
+    for _ in range(times):
+        with pytest.raises(ExchangeUnavailableError):
+            await call(breakers, about, DOWN)
+
+
+async def nonsense(breakers: Breakers, *markets: str | None) -> None:
+    for about in markets:
+        with pytest.raises(ExchangeNonsenseError):
+            await call(breakers, about, NONSENSE)
+
+
+@in_virtual_time
+async def test_nonsense_about_one_market_is_one_failure_of_the_exchange(breakers):
+    await nonsense(breakers, *["BTC/USDT"] * 5)
+    assert breakers.exchange.state == "closed"
+
+    await fail(breakers, 4)
+
+    assert breakers.exchange.state == "open"
+
+
+@in_virtual_time
+async def test_nonsense_about_five_markets_is_the_exchange_s(breakers):
+    await nonsense(breakers, "A/B", "A/B", "B/C", "C/D", "D/E")
+    assert breakers.exchange.state == "closed"
+
+    await nonsense(breakers, "E/F")
+
+    assert breakers.exchange.state == "open"
+
+
+@in_virtual_time
+async def test_nonsense_that_is_about_no_market_is_the_exchange_s(breakers):
+    await nonsense(breakers, *[None] * 5)
+
+    assert breakers.exchange.state == "open"
+
+
+@in_virtual_time
+async def test_after_a_success_nonsense_counts_anew(breakers):
+    await nonsense(breakers, "A/B", "B/C", "C/D", "D/E")
+    await call(breakers, "E/F")
+    await nonsense(breakers, "A/B", "B/C", "C/D", "D/E")
+    assert breakers.exchange.state == "closed"
+
+    await nonsense(breakers, "E/F")
+
+    assert breakers.exchange.state == "open"
+
+
+@in_virtual_time
+async def test_a_probe_that_meets_nonsense_keeps_it_open(breakers):
+    await nonsense(breakers, "A/B")
+    await fail(breakers, 4)
+    await asyncio.sleep(16)
+
+    await nonsense(breakers, "A/B")
+
+    assert not breakers.lets_through("A/B")
+
+
+@in_virtual_time
+async def test_a_market_s_own_opens_by_nonsense_about_it_and_stands_in_nobody_else_s_way(breakers):
+    await fail(breakers, 4, about="BTC/USDT")
+    await call(breakers, None)
+    await nonsense(breakers, *["BTC/USDT"] * 4)
+    assert breakers.lets_through("BTC/USDT")
+
+    await nonsense(breakers, "BTC/USDT")
+
+    assert not breakers.lets_through("BTC/USDT")
+    assert breakers.lets_through("ETH/USDT")
+    assert breakers.lets_through(None)
+    assert await call(breakers, "BTC/USDT") == pytest.approx(15, abs=0.01)
+    assert breakers.lets_through("BTC/USDT")
+
+
+@in_virtual_time
+async def test_shutting_down_sends_everybody_home(breakers):
+    await nonsense(breakers, *["BTC/USDT"] * 5)
+    waiting = asyncio.create_task(call(breakers, "BTC/USDT"))
+    await asyncio.sleep(1)
+
+    breakers.shut_down()
+
+    for each in (waiting, call(breakers, "ETH/USDT")):
+        with pytest.raises(ExchangeUnavailableError, match="stopping"):
+            await each
+    assert now_secs() == 1
