@@ -51,8 +51,8 @@ async def fail(breaker: Breaker, times: int) -> None:
 
 async def probe(breaker: Breaker, error: BaseException | None = None) -> float:
     """Wait for the time of the next probe, and make it."""
-    assert not breaker.lets_through
-    while not breaker.lets_through:  # noqa: ASYNC110 - nobody announces a time
+    assert not breaker.lets_through()
+    while not breaker.lets_through():  # noqa: ASYNC110 - nobody announces a time
         await asyncio.sleep(0.5)
     if error is None:
         return await call(breaker)
@@ -76,7 +76,7 @@ async def test_five_failures_with_no_success_between_them_open_it(breaker):
     await fail(breaker, 1)
 
     assert breaker.state == "open"
-    assert not breaker.lets_through
+    assert not breaker.lets_through()
 
 
 @in_virtual_time
@@ -158,10 +158,10 @@ async def test_a_probe_that_is_cancelled_says_nothing_and_the_next_one_probes(br
 async def test_a_probe_that_meets_a_limit_or_a_defect_leaves_it_to_the_next_one(breaker):
     await fail(breaker, 5)
     await probe(breaker, LIMIT)
-    assert (breaker.state, breaker.lets_through) == ("open", True)
+    assert (breaker.state, breaker.lets_through()) == ("open", True)
     with pytest.raises(ZeroDivisionError):
         await call(breaker, ZeroDivisionError())
-    assert (breaker.state, breaker.lets_through) == ("open", True)
+    assert (breaker.state, breaker.lets_through()) == ("open", True)
 
     await call(breaker)
 
@@ -249,7 +249,7 @@ async def test_what_it_is_not_to_blame_for_is_no_failure_and_no_success(breaker)
     await asyncio.sleep(16)
     await others_failure()
 
-    assert (breaker.state, breaker.lets_through) == ("open", True)
+    assert (breaker.state, breaker.lets_through()) == ("open", True)
 
 
 @in_virtual_time
@@ -258,6 +258,24 @@ async def test_the_reason_is_what_it_is_blamed_for(breaker):
         raise DOWN
 
     assert breaker.reason == "again 503"
+
+
+@in_virtual_time
+async def test_who_may_probe_later_only_does_so_where_nobody_else_comes(breaker):
+    async def later() -> float:
+        await breaker.passage(lambda: 5.0)
+        return now_secs()
+
+    await fail(breaker, 5)
+    assert await later() == pytest.approx(20, abs=0.01)
+    with suppress(ExchangeLimitError):
+        await call(breaker, LIMIT)
+    second = asyncio.create_task(later())
+    await asyncio.sleep(1)
+    assert (breaker.lets_through(), breaker.lets_through(5.0)) == (True, False)
+
+    assert await second == pytest.approx(25, abs=0.01)
+    assert breaker.lets_through(5.0)
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------

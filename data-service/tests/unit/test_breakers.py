@@ -82,14 +82,60 @@ async def test_after_a_success_nonsense_counts_anew(breakers):
 
 
 @in_virtual_time
-async def test_a_probe_that_meets_nonsense_keeps_it_open(breakers):
-    await nonsense(breakers, "A/B")
-    await fail(breakers, 4)
+async def test_a_probe_that_meets_nonsense_about_a_market_leaves_it_to_another_market(breakers):
+    await fail(breakers, 5)
     await asyncio.sleep(16)
 
     await nonsense(breakers, "A/B")
 
-    assert not breakers.lets_through("A/B")
+    assert breakers.exchange.state == "open"
+    assert (breakers.lets_through("A/B"), breakers.lets_through("B/C")) == (False, True)
+    await call(breakers, "B/C")
+    assert breakers.exchange.state == "closed"
+
+
+@in_virtual_time
+async def test_a_market_of_nonsense_probes_where_no_other_market_is_asked_about(breakers):
+    await nonsense(breakers, "A/B")
+    await fail(breakers, 4)
+
+    assert await call(breakers, "A/B") == pytest.approx(20, abs=0.01)
+
+
+@in_virtual_time
+async def test_where_five_markets_are_nonsense_a_probe_that_meets_it_has_failed(breakers):
+    await nonsense(breakers, "A/B", "B/C", "C/D", "D/E", "E/F")
+    await asyncio.sleep(20)
+
+    await nonsense(breakers, "E/F")
+
+    assert not breakers.lets_through("F/G")
+    await asyncio.sleep(22)
+    assert not breakers.lets_through("F/G")
+    await asyncio.sleep(1)
+    assert breakers.lets_through("F/G")
+
+
+@in_virtual_time
+async def test_nonsense_of_before_the_last_success_makes_nobody_probe_later(breakers):
+    await nonsense(breakers, "A/B")
+    await call(breakers, "A/B")
+    await fail(breakers, 5)
+
+    assert await call(breakers, "A/B") == pytest.approx(15, abs=0.01)
+
+
+@in_virtual_time
+async def test_where_nonsense_is_the_exchange_s_failure_its_reason_names_the_market(breakers):
+    await nonsense(breakers, "A/B", "B/C", "C/D", "D/E", "E/F")
+    waiting = asyncio.create_task(call(breakers, "F/G"))
+    others = [asyncio.create_task(call(breakers, "A/B", NONSENSE)) for _ in range(2)]
+    await asyncio.sleep(1)
+    waiting.cancel()
+
+    reasons = {error.reason for error in await asyncio.gather(*others, return_exceptions=True)}
+
+    assert reasons == {"no candles", "what it says of A/B makes no sense: no candles"}
 
 
 @in_virtual_time

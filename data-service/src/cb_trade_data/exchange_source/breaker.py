@@ -35,8 +35,9 @@ class Breaker:
     """Lets calls through until five have failed with no success between them; then one at a time.
 
     Open, it lets nobody through. After a while the next who comes is the probe, and all others wait for its outcome: a
-    success closes the breaker, a failure keeps it open for longer. A probe that is cancelled says nothing, and the next
-    one probes. That the exchange was asked too often is no failure, and a refusal is an answer.
+    success closes the breaker, a failure keeps it open for longer. A probe that is cancelled, or that fails by somebody
+    else's fault, says nothing, and the next one probes. That the exchange was asked too often is no failure, and a
+    refusal is an answer.
     """
 
     def __init__(self, exchange: str, stopwatch: Stopwatch, market: str | None = None) -> None:
@@ -62,13 +63,6 @@ class Breaker:
         return "half-open" if self._is_probing else "open"
 
     @property
-    def lets_through(self) -> bool:
-        """Whether a call may be made now."""
-        if self._probe_at_secs is None:
-            return True
-        return not self._is_probing and self._stopwatch.now_secs() >= self._probe_at_secs
-
-    @property
     def has_failures(self) -> bool:
         """Whether anything failed since the last success."""
         return self._failures > 0
@@ -84,19 +78,28 @@ class Breaker:
         """Why the last call failed."""
         return self._reason
 
-    async def passage(self) -> None:
+    def lets_through(self, later_secs: float = 0.0) -> bool:
+        """Tell whether a call may be made now; *later_secs* is by how much it is to probe later than others may."""
+        if self._probe_at_secs is None:
+            return True
+        return not self._is_probing and self._stopwatch.now_secs() >= self._probe_at_secs + later_secs
+
+    async def passage(self, later_secs: Callable[[], float] = float) -> None:
         """Return once a call may be made; the caller looks again when it is about to.
+
+        Args:
+            later_secs: Called whenever something has changed; see `lets_through`.
 
         Raises:
             ExchangeUnavailableError: A probe found out meanwhile that it is of no use, or that is known already.
         """
         self._forget_what_is_old()
         seen = self._failed_probes
-        while not self._is_shut_down and not self.lets_through:
+        while not self._is_shut_down and not self.lets_through(later_secs()):
             if self._failed_probes != seen or (self.is_conclusive and not self._is_probing):
                 raise ExchangeUnavailableError(self._exchange, self._reason)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._until_probe_real_secs()):
+                async with asyncio.timeout(self._until_probe_real_secs(later_secs())):
                     await self._changed.wait()
         if self._is_shut_down:
             raise ExchangeUnavailableError(self._exchange, "the service is stopping")
@@ -124,8 +127,7 @@ class Breaker:
             self._on_success()
         finally:
             if is_probe:
-                self._is_probing = False
-                self._announce()
+                self._on_end_of_probe()
 
     def shut_down(self) -> None:
         """Send everybody home who waits, or comes later."""
@@ -153,6 +155,13 @@ class Breaker:
             self._open_secs = min(self._open_secs * _OPEN_GROWTH, _OPEN_MAX_SECS)
             self._open(now_secs)
 
+    def _on_end_of_probe(self) -> None:
+        self._is_probing = False
+        if self._probe_at_secs is not None:
+            # Where it said nothing, the next one may probe from now on.
+            self._probe_at_secs = max(self._probe_at_secs, self._stopwatch.now_secs())
+        self._announce()
+
     def _open(self, now_secs: float) -> None:
         self._probe_at_secs = now_secs + self._open_secs
         _log.warning(
@@ -177,12 +186,12 @@ class Breaker:
             if age_secs > _FORGET_SECS:
                 self._reset()
 
-    def _until_probe_real_secs(self) -> float | None:
+    def _until_probe_real_secs(self, later_secs: float) -> float | None:
         """Return how long to wait for the time of the probe; None to wait for the outcome of the one under way."""
         if self._is_probing or self._probe_at_secs is None:
             return None
         # A millisecond more: a timer that comes early would make this a busy loop.
-        return self._stopwatch.real_secs(self._probe_at_secs - self._stopwatch.now_secs()) + 0.001
+        return self._stopwatch.real_secs(self._probe_at_secs + later_secs - self._stopwatch.now_secs()) + 0.001
 
     def _announce(self) -> None:
         """Wake everybody who waits for something to change."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Final
 
 from cb_trade_data.errors import ExchangeNonsenseError, ExchangeUnavailableError
 from cb_trade_data.exchange_source.breaker import Breaker
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
+
+_MARKETS_TO_BLAME_THE_EXCHANGE: Final = 5
+# A market of nonsense would spoil the probe for all: one of another market has this long to get its turn first.
+_LATER_SECS: Final = 5.0
 
 
 class Breakers:
     """Stand in the way of a call: that of its exchange, and that of the market that it asks about.
 
     An answer that is nonsense may be the market's fault alone. It is a failure of the market, and one of the exchange
-    only the first time since a success, so that it takes five such markets to hold up the others. All else that fails
-    is the exchange's failure alone.
+    only the first time since a success, so that it takes five such markets to hold up the others. While the exchange's
+    breaker is open it says nothing about the exchange until there are five of them, and somebody else finds out: of
+    another market, if one is asked about. All else that fails is the exchange's failure alone.
 
     *about* is everywhere the symbol of the market that is asked about; None where it is the exchange itself.
     """
@@ -30,16 +36,19 @@ class Breakers:
 
     async def passage(self, about: str | None) -> None:
         """Return once a call may be made; the caller looks again when it is about to. Raises as `Breaker.passage`."""
-        for breaker in self._in_the_way(about):
-            await breaker.passage()
+        await self.exchange.passage(lambda: self._later_secs(about))
+        if about is not None:
+            await self._market(about).passage()
 
     def lets_through(self, about: str | None) -> bool:
         """Tell whether a call may be made now."""
-        return all(breaker.lets_through for breaker in self._in_the_way(about))
+        if not self.exchange.lets_through(self._later_secs(about)):
+            return False
+        return about is None or self._market(about).lets_through()
 
     def is_conclusive(self, about: str | None) -> bool:
         """Tell whether what is asked for has failed for good."""
-        return any(breaker.is_conclusive for breaker in self._in_the_way(about))
+        return self.exchange.is_conclusive or (about is not None and self._market(about).is_conclusive)
 
     @contextmanager
     def watching(self, about: str | None) -> Iterator[None]:
@@ -56,9 +65,6 @@ class Breakers:
         for breaker in (self.exchange, *self._markets.values()):
             breaker.shut_down()
 
-    def _in_the_way(self, about: str | None) -> list[Breaker]:
-        return [self.exchange] if about is None else [self.exchange, self._market(about)]
-
     def _market(self, symbol: str) -> Breaker:
         if symbol not in self._markets:
             self._markets[symbol] = Breaker(self._name, self._stopwatch, symbol)
@@ -71,8 +77,16 @@ class Breakers:
             return error.reason
         is_first = about not in self._markets_of_nonsense
         self._markets_of_nonsense.add(about)
-        # Nonsense is no sign that an outage is over.
-        return error.reason if is_first or self.exchange.state != "closed" else None
+        if self.exchange.state == "closed":
+            is_to_blame = is_first
+        else:
+            is_to_blame = len(self._markets_of_nonsense) >= _MARKETS_TO_BLAME_THE_EXCHANGE
+        # Those who ask about other markets are told this, too.
+        return f"what it says of {about} makes no sense: {error.reason}" if is_to_blame else None
+
+    def _later_secs(self, about: str | None) -> float:
+        """Return by how much a call is to probe later than others may."""
+        return _LATER_SECS if about in self._markets_of_nonsense else 0.0
 
 
 def _fault_of_market(error: ExchangeUnavailableError) -> str | None:
