@@ -225,6 +225,7 @@ async def test_health_tells_each_component_and_asks_no_exchange(service, simulat
             "exchanges": {
                 facts.id: {
                     "breaker": "closed",
+                    "markets_held_up": 0,
                     "calls_per_sec": round(facts.pace.calls_per_sec, 3),
                     "full_calls_per_sec": round(facts.pace.calls_per_sec, 3),
                     "waiting": 0,

@@ -89,6 +89,7 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
         "state": "unused",
         "condition": {
             "breaker": "closed",
+            "markets_held_up": 0,
             "calls_per_sec": rate,
             "full_calls_per_sec": rate,
             "waiting": 0,

@@ -155,6 +155,50 @@ async def test_a_market_s_own_opens_by_nonsense_about_it_and_stands_in_nobody_el
 
 
 @in_virtual_time
+async def test_markets_are_held_up_while_their_own_is_open_and_no_longer(breakers):
+    for market in ("A/B", "B/C"):
+        await nonsense(breakers, *[market] * 5)
+    await nonsense(breakers, "C/D")
+    assert breakers.markets_held_up == 2
+
+    await call(breakers, "A/B")
+    assert breakers.markets_held_up == 1
+
+    await asyncio.sleep(400)
+    assert breakers.markets_held_up == 0, "nobody asks for it any more"
+
+
+@in_virtual_time
+async def test_what_is_remembered_of_a_market_goes_with_its_failures(breakers):
+    await nonsense(breakers, "A/B", "B/C")
+    await fail(breakers, 1, about="C/D")
+    await call(breakers, "A/B")
+    for number in range(1000):
+        await call(breakers, f"{number}/USDT")
+    assert set(breakers._markets) == {"B/C"}
+
+    await asyncio.sleep(400)
+    await call(breakers, "A/B")
+    assert not breakers._markets
+
+
+@in_virtual_time
+async def test_calls_under_way_count_whatever_ends_between_them(breakers):
+    async def long_call(secs: int) -> None:
+        with breakers.watching("A/B"):
+            await asyncio.sleep(secs)
+            raise NONSENSE
+
+    calls = [asyncio.create_task(long_call(secs)) for secs in range(1, 6)]
+    for _ in range(10):
+        await asyncio.sleep(0.5)
+        await call(breakers, "B/C")
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    assert not breakers.lets_through("A/B")
+
+
+@in_virtual_time
 async def test_shutting_down_sends_everybody_home(breakers):
     await nonsense(breakers, *["BTC/USDT"] * 5)
     waiting = asyncio.create_task(call(breakers, "BTC/USDT"))

@@ -15,6 +15,9 @@ class ConditionAnswer(BaseModel):
     breaker: Literal["closed", "open", "half-open"] = Field(
         description="`closed` while calls go through, `open` while none does, `half-open` while one finds out."
     )
+    markets_held_up: int = Field(
+        description="Markets for which the same is done, each by itself, because answers about them were nonsense."
+    )
     calls_per_sec: float = Field(description="What is allowed now: less after the exchange found it too much.")
     full_calls_per_sec: float = Field(description="What is allowed at most.")
     waiting: int = Field(description="Calls that wait for their turn.")
@@ -26,6 +29,7 @@ class ConditionAnswer(BaseModel):
         """Return the answer about one exchange."""
         return cls(
             breaker=condition.breaker,
+            markets_held_up=condition.markets_held_up,
             calls_per_sec=round(condition.calls_per_sec, 3),
             full_calls_per_sec=round(condition.full_calls_per_sec, 3),
             waiting=condition.waiting,

@@ -52,6 +52,7 @@ class Breaker:
         self._open_secs = _OPEN_SECS
         self._is_probing = False
         self._failed_probes = 0
+        self._under_way = 0
         self._is_shut_down = False
         self._changed = asyncio.Event()
 
@@ -64,8 +65,13 @@ class Breaker:
 
     @property
     def has_failures(self) -> bool:
-        """Whether anything failed since the last success."""
-        return self._failures > 0
+        """Whether anything failed since the last success, and not too long ago."""
+        return self._failures > 0 and not self._is_old()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a new one would do as well: it has no failures, and no call is under way that may become one."""
+        return not self.has_failures and self._under_way == 0
 
     @property
     def is_conclusive(self) -> bool:
@@ -112,6 +118,7 @@ class Breaker:
         """
         is_probe = self._probe_at_secs is not None
         self._is_probing = self._is_probing or is_probe
+        self._under_way += 1
         try:
             yield
         except ExchangeRefusalError:
@@ -126,6 +133,7 @@ class Breaker:
         else:
             self._on_success()
         finally:
+            self._under_way -= 1
             if is_probe:
                 self._on_end_of_probe()
 
@@ -181,10 +189,11 @@ class Breaker:
             self._announce()
 
     def _forget_what_is_old(self) -> None:
-        if self._failures and not self._is_probing:
-            age_secs = self._stopwatch.now_secs() - self._failed_at_secs
-            if age_secs > _FORGET_SECS:
-                self._reset()
+        if self._failures and self._is_old():
+            self._reset()
+
+    def _is_old(self) -> bool:
+        return not self._is_probing and self._stopwatch.now_secs() - self._failed_at_secs > _FORGET_SECS
 
     def _until_probe_real_secs(self, later_secs: float) -> float | None:
         """Return how long to wait for the time of the probe; None to wait for the outcome of the one under way."""

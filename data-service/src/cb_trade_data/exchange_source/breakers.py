@@ -31,24 +31,31 @@ class Breakers:
         self._name = exchange
         self._stopwatch = stopwatch
         self.exchange = Breaker(exchange, stopwatch)
-        self._markets: dict[str, Breaker] = {}  # those that were asked about, by their symbols
+        self._markets: dict[str, Breaker] = {}  # those that are not idle, by their symbols
         self._markets_of_nonsense: set[str] = set()  # since the first failure with no success after it
+
+    @property
+    def markets_held_up(self) -> int:
+        """How many markets are not called, or by a probe only, for the nonsense that was said of them."""
+        return sum(each.state != "closed" and each.has_failures for each in self._markets.values())
 
     async def passage(self, about: str | None) -> None:
         """Return once a call may be made; the caller looks again when it is about to. Raises as `Breaker.passage`."""
         await self.exchange.passage(lambda: self._later_secs(about))
-        if about is not None:
-            await self._market(about).passage()
+        if (market := self._market(about)) is not None:
+            await market.passage()
 
     def lets_through(self, about: str | None) -> bool:
         """Tell whether a call may be made now."""
         if not self.exchange.lets_through(self._later_secs(about)):
             return False
-        return about is None or self._market(about).lets_through()
+        market = self._market(about)
+        return market is None or market.lets_through()
 
     def is_conclusive(self, about: str | None) -> bool:
         """Tell whether what is asked for has failed for good."""
-        return self.exchange.is_conclusive or (about is not None and self._market(about).is_conclusive)
+        market = self._market(about)
+        return self.exchange.is_conclusive or (market is not None and market.is_conclusive)
 
     @contextmanager
     def watching(self, about: str | None) -> Iterator[None]:
@@ -56,19 +63,21 @@ class Breakers:
         with self.exchange.watching(partial(self._fault_of_exchange, about)):
             if about is None:
                 yield
-            else:
-                with self._market(about).watching(_fault_of_market):
+                return
+            market = self._markets.setdefault(about, Breaker(self._name, self._stopwatch, about))
+            try:
+                with market.watching(_fault_of_market):
                     yield
+            finally:
+                self._markets = {symbol: each for symbol, each in self._markets.items() if not each.is_idle}
 
     def shut_down(self) -> None:
         """Send everybody home who waits, or comes later."""
         for breaker in (self.exchange, *self._markets.values()):
             breaker.shut_down()
 
-    def _market(self, symbol: str) -> Breaker:
-        if symbol not in self._markets:
-            self._markets[symbol] = Breaker(self._name, self._stopwatch, symbol)
-        return self._markets[symbol]
+    def _market(self, about: str | None) -> Breaker | None:
+        return None if about is None else self._markets.get(about)
 
     def _fault_of_exchange(self, about: str | None, error: ExchangeUnavailableError) -> str | None:
         if not self.exchange.has_failures:

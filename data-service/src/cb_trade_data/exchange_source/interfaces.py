@@ -48,6 +48,7 @@ class ExchangeCondition:
     Attributes:
         status: `unused`, `ok`, or why its last call failed.
         breaker: `closed` while calls go through, `open` while none does, `half-open` while one finds out.
+        markets_held_up: Markets for which the same is done, each by itself, because answers about them were nonsense.
         calls_per_sec: What the budget allows now; less than `full_calls_per_sec` after the exchange found it too much.
         full_calls_per_sec: What it allows at most.
         waiting: Calls that wait for their turn.
@@ -57,6 +58,7 @@ class ExchangeCondition:
 
     status: str = "unused"
     breaker: Literal["closed", "open", "half-open"] = "closed"
+    markets_held_up: int = 0
     calls_per_sec: float = 0.0
     full_calls_per_sec: float = 0.0
     waiting: int = 0

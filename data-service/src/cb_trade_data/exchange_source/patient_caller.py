@@ -99,6 +99,7 @@ class PatientCaller:
         return ExchangeCondition(
             status=self._problem or ("ok" if breaker == "closed" else self._breakers.exchange.reason),
             breaker=breaker,
+            markets_held_up=self._breakers.markets_held_up,
             calls_per_sec=self._budget.rate,
             full_calls_per_sec=self._budget.full_rate,
             waiting=self._budget.waiting,

@@ -193,6 +193,7 @@ async def test_one_market_of_nonsense_holds_up_no_other(source, client):
         assert now_secs() == before
         await asyncio.sleep(1)
 
+    assert source.conditions()["binance"].markets_held_up == 1
     assert {(await failed(each)).reason for each in bad} == {"no candles"}
     assert source.conditions()["binance"].breaker == "closed"
 
