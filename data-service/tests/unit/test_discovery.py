@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 from importlib.metadata import Distribution, EntryPoint
 
 import pytest
 
 from cb_trade_data.errors import ErrorCode, InvalidSettingsError
 from cb_trade_data.exchange_source.discovery import GROUP, OWN, load_plugins, offered
-from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.facts import ExchangeFacts, Pace
 from cb_trade_data.exchange_source.plugin import ExchangeAccess, ExchangePlugin
 from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
 from cb_trade_data.exchange_source.plugins.exchanges import BINANCE, EXCHANGES
@@ -17,6 +19,16 @@ from cb_trade_data.exchange_source.plugins.exchanges import BINANCE, EXCHANGES
 HERE = "test_discovery_plugins"
 ROW = ExchangeFacts("mine", ("1m",), 100)
 PLUGIN = ExchangePlugin(ROW, lambda facts, access: NotImplemented)
+SECOND = timedelta(seconds=1)
+UNUSABLE = {
+    "PLACELESS": {"concurrent_calls": 0},
+    "STANDING": {"pace": Pace(0, SECOND)},
+    "TIMELESSLY_PACED": {"pace": Pace(2, timedelta(0))},
+    "BURSTLESS": {"pace": Pace(2, SECOND, burst=0)},
+    "FREE": {"perpetual_page_cost": -1.0},
+    "FREE_MARKETS": {"markets_cost": -1},
+    "PACED_BY_WORD": {"pace": "fast"},
+}
 
 
 class _Distribution(Distribution):
@@ -44,6 +56,8 @@ def _others_package(monkeypatch) -> None:
     module.ROW, module.PLUGIN, module.TEXT = ROW, PLUGIN, "a row"
     module.BINANCE = ExchangeFacts("binance", ("1m",), 5)
     module.PAGELESS = ExchangeFacts("mine", ("1m",), 0)
+    for row, wrong in UNUSABLE.items():
+        setattr(module, row, replace(ROW, **wrong))
     module.TIMELESS = ExchangeFacts("mine", ("1m", "7x"), 5)
     module.TYPELESS = ExchangeFacts("mine", ("1m",), "a thousand")
     module.FACTLESS = ExchangePlugin("mine", lambda facts, access: NotImplemented)
@@ -121,6 +135,12 @@ def test_a_package_that_does_not_offer_the_exchange_cannot_be_chosen(name, by):
         ("mine", f"{HERE}:FACTLESS", "is neither ExchangeFacts nor an ExchangePlugin with such, but ExchangePlugin"),
         ("yours", f"{HERE}:ROW", "calls itself 'mine' in its facts"),
         ("mine", f"{HERE}:PAGELESS", "has pages of 0 bars"),
+        ("mine", f"{HERE}:PLACELESS", "has 0 places for calls under way, and so could never be called"),
+        ("mine", f"{HERE}:STANDING", "has a pace of 0 calls in 1 s, of which 1 may come at once"),
+        ("mine", f"{HERE}:TIMELESSLY_PACED", "has a pace of 2 calls in 0 s, of which 1 may come at once"),
+        ("mine", f"{HERE}:BURSTLESS", "has a pace of 2 calls in 1 s, of which 0 may come at once"),
+        ("mine", f"{HERE}:FREE", "has calls that cost less than nothing"),
+        ("mine", f"{HERE}:FREE_MARKETS", "has calls that cost less than nothing"),
         ("mine", f"{HERE}:TIMELESS", "has a timeframe '7x', which is not one"),
         ("Mine", f"{HERE}:ROW", "has a name that is not made of up to 32 small letters, digits and underscores"),
     ],
@@ -131,10 +151,11 @@ def test_a_plugin_that_cannot_be_used_says_why_and_whose_it_is_and_what_to_do(na
     assert f"the exchange {name!r} of their-exchanges ({value}) {why}: repair that package, or remove it" in problems
 
 
-def test_facts_of_wrong_types_are_a_problem_like_any_other():
-    (problem,) = problems_of(offer("mine", f"{HERE}:TYPELESS"))
+@pytest.mark.parametrize("row", ["TYPELESS", "PACED_BY_WORD"])
+def test_facts_of_wrong_types_are_a_problem_like_any_other(row):
+    (problem,) = problems_of(offer("mine", f"{HERE}:{row}"))
 
-    assert problem.startswith(f"the exchange 'mine' of their-exchanges ({HERE}:TYPELESS) has facts of other types than")
+    assert problem.startswith(f"the exchange 'mine' of their-exchanges ({HERE}:{row}) has facts of other types than")
 
 
 def test_all_problems_are_told_at_once():

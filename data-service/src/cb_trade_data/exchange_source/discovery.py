@@ -108,7 +108,7 @@ def _loaded(entry_point: EntryPoint) -> ExchangePlugin:
         )
     try:
         problems = list(_wrong_with(value.facts, entry_point.name))
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:
         problems = [f"has facts of other types than they should be ({error})"]
     if problems:
         raise _UnfitError(*(f"{where} {problem}: {remedy}" for problem in problems))
@@ -146,6 +146,13 @@ def _wrong_with(facts: ExchangeFacts, name: str) -> Iterable[str]:
         yield f"calls itself {facts.id!r} in its facts"
     if facts.page_limit_bars < 1:
         yield f"has pages of {facts.page_limit_bars} bars"
+    if facts.concurrent_calls < 1:
+        yield f"has {facts.concurrent_calls} places for calls under way, and so could never be called"
+    pace, span_secs = facts.pace, facts.pace.per.total_seconds()
+    if pace.calls <= 0 or span_secs <= 0 or pace.burst < 1:
+        yield f"has a pace of {pace.calls} calls in {span_secs:g} s, of which {pace.burst} may come at once"
+    if facts.markets_cost < 0 or facts.perpetual_page_cost < 0:
+        yield "has calls that cost less than nothing"
     for timeframe in facts.timeframes:
         try:
             Timeframe.parse(timeframe)
