@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from unit_builders import span, utc
 
@@ -32,7 +34,7 @@ def want(order: PageOrder, wanted: TimeRange, *, bars_before: int = 0, bars_afte
 def test_where_nobody_wants_anything_no_page_is_next(order):
     assert order.next_window is None
     assert order.begin() is None
-    assert order.urgency(None) == 0
+    assert order.urgency(None) == sys.maxsize
 
 
 def test_of_a_want_that_nobody_has_looked_into_yet_no_page_is_next(order):
@@ -162,7 +164,19 @@ def test_a_page_is_as_urgent_as_the_most_urgent_request_that_wants_something_of_
     assert (order.urgency(of_both), order.urgency(of_one)) == (2, 24)
     order.leave(hasty)
     assert order.urgency(of_both) == 24
-    assert order.urgency(LATER_DAY) == 0  # nobody's
+
+
+def test_a_page_that_nobody_wants_any_more_comes_last(order):
+    leaving = want(order, DAY)
+    settled, left = order.begin(), order.begin()
+    order.settle([settled])
+
+    assert not order.is_wanted(settled)
+    assert order.urgency(settled) == sys.maxsize
+    assert order.is_wanted(left)
+    order.leave(leaving)
+    assert not order.is_wanted(left)
+    assert order.urgency(left) == sys.maxsize
 
 
 def test_a_page_that_one_under_way_may_show_to_be_wasted_waits_for_it():

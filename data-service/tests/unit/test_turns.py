@@ -29,30 +29,43 @@ LIMIT = 100
 
 
 class OneAtATime(DataSourceConnectorImpl):
-    """Grants a page its turn when the test says so, to the most urgent one that waits."""
+    """Grants a page its turn when the test says so, to the most urgent one that waits.
+
+    Attributes:
+        waiting: Those that wait for their turn, by how urgent they are.
+        failures_left: How many of the next tries fail; their pages wait for another turn.
+    """
 
     def __init__(self, exchange: FakeExchange, local_now: Callable[[], datetime]) -> None:
         registry = PluginRegistry()
         registry.register(exchange.facts, lambda: exchange)
         super().__init__(registry, local_now)
         self.waiting: dict[asyncio.Future[None], Callable[[], int]] = {}
+        self.failures_left = 0
         self.refusal: ExchangeUnavailableError | None = None
         self.refuses_windows = True
 
     async def fetch_page(
         self, series: Series, next_window: Callable[[], TimeRange | None], urgency: Callable[[], int]
     ) -> Page | None:
+        await self._turn(urgency)
+        while self.failures_left:
+            self.failures_left -= 1
+            next_window()
+            await self._turn(urgency)
+        if self.refusal is not None:
+            if self.refuses_windows:
+                next_window()
+            raise self.refusal
+        return await super().fetch_page(series, next_window, urgency)
+
+    async def _turn(self, urgency: Callable[[], int]) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting[turn] = urgency
         try:
             await turn
         finally:
             del self.waiting[turn]
-        if self.refusal is not None:
-            if self.refuses_windows:
-                next_window()
-            raise self.refusal
-        return await super().fetch_page(series, next_window, urgency)
 
     def wants_at_most(self, bars: int) -> bool:
         """Tell whether a page waits for a request that wants no more bars than that."""
@@ -94,6 +107,15 @@ async def rig(tmp_path):
     rig.connect(exchange, OneAtATime(exchange, rig.present))
     yield rig
     await rig.fetcher.close()
+
+
+@pytest.fixture
+async def listed(rig):
+    """It is known that there were bars: no page has to go alone."""
+    asker = Asker(rig, span("2024-02-10", "2024-02-10T00:01"))
+    await rig.source.grant()
+    await asyncio.wait([asker.task])
+    rig.exchange.windows.clear()
 
 
 @pytest.mark.parametrize("day", [span("2024-02-12", "2024-02-13"), span("2024-03-02", "2024-03-03")])
@@ -174,6 +196,88 @@ async def test_a_page_that_waits_for_one_who_left_goes_to_one_who_stayed(rig):
     await asyncio.wait([staying.task])
 
     assert rig.exchange.windows == [span("2024-02-14", "2024-02-14T00:30")]
+
+
+async def test_a_page_that_is_tried_again_brings_the_same(rig, listed):
+    """Also if somebody came meanwhile who lacks less."""
+    rig.source.failures_left = 1
+    first = Asker(rig, span("2024-02-12", "2024-02-12T01:00"))
+    await rig.source.grant()
+    second = Asker(rig, span("2024-02-14", "2024-02-14T00:30"))
+    await eventually(lambda: rig.source.wants_at_most(30))
+
+    await rig.source.grant(2)
+    await asyncio.wait([first.task, second.task])
+
+    assert rig.exchange.windows == [span("2024-02-14", "2024-02-14T00:30"), span("2024-02-12", "2024-02-12T01:00")]
+
+
+async def test_a_page_that_is_to_be_tried_again_is_given_up_when_who_wanted_it_leaves(rig, listed):
+    """Others stay with its flight, who want nothing of it."""
+    leaving = Asker(rig, span("2024-02-12", "2024-02-12T01:00"))
+    await eventually(lambda: rig.source.wants_at_most(60))
+    rig.source.failures_left = 1
+    staying = Asker(rig, span("2024-02-14", "2024-02-15"))
+    await rig.source.grant()
+    await eventually(lambda: len(rig.source.waiting) == 2)
+
+    await leaving.leave()
+    await eventually(lambda: len(rig.source.waiting) == 1)
+    await rig.source.grant(15)
+    await asyncio.wait([staying.task])
+
+    assert {window.start.day for window in rig.exchange.windows} == {14}
+
+
+async def test_no_other_try_is_made_for_who_left_while_its_flight_is_storing(rig, listed, monkeypatch):
+    leaving = Asker(rig, span("2024-02-12", "2024-02-12T01:00"))
+    await eventually(lambda: rig.source.wants_at_most(60))
+    rig.source.failures_left = 1
+    staying = Asker(rig, span("2024-02-14", "2024-02-14T03:00"))
+    await rig.source.grant()
+    await eventually(lambda: len(rig.source.waiting) == 2)
+    storing, may_store = asyncio.Event(), asyncio.Event()
+    commit = rig.storage.commit
+
+    async def slow_commit(*arguments):
+        storing.set()
+        await may_store.wait()
+        return await commit(*arguments)
+
+    monkeypatch.setattr(rig.storage, "commit", slow_commit)
+    served = Asker(rig, span("2024-02-12T12:00", "2024-02-12T12:30"))
+    await eventually(lambda: rig.source.wants_at_most(30))
+    await rig.source.grant()
+    await storing.wait()
+
+    await leaving.leave()
+    await rig.source.grant(2)  # a page of who stays, and the one that nobody wants
+    may_store.set()
+    await rig.source.grant()
+    await asyncio.wait([staying.task, served.task])
+
+    assert [window.start.hour for window in rig.exchange.windows] == [12, 0, 1]
+    assert {window.start.day for window in rig.exchange.windows[1:]} == {14}
+
+
+async def test_who_leaves_frees_the_place_of_its_page_though_others_stay_with_the_flight(rig, listed, monkeypatch):
+    async def no_answer(*_):
+        await asyncio.Event().wait()
+
+    leaving = Asker(rig, span("2024-02-12", "2024-02-12T01:00"))
+    await eventually(lambda: rig.source.wants_at_most(60))
+    staying = Asker(rig, span("2024-02-14", "2024-02-14T03:00"))
+    with monkeypatch.context() as silent:
+        silent.setattr(rig.exchange, "fetch_ohlcv", no_answer)
+        await rig.source.grant()
+        await eventually(lambda: rig.source.conditions()["fake"].under_way == 1)
+
+    await leaving.leave()
+    await eventually(lambda: rig.source.conditions()["fake"].under_way == 0)
+    await rig.source.grant(2)
+    await asyncio.wait([staying.task])
+
+    assert {window.start.day for window in rig.exchange.windows} == {14}
 
 
 @pytest.mark.parametrize("refuses_windows", [True, False])

@@ -165,7 +165,8 @@ class IDataSourceConnector(ABC):
         needed more, or nothing at all.
 
         Args:
-            next_window: Called once, when the turn has come; returns None where nothing is wanted any more.
+            next_window: Called when the turn has come, and again for each try after one that failed, with the same to
+                return; None, at any of them, where nothing is wanted any more.
             urgency: Called whenever a place is free; of all who wait, the smallest goes first. In bars still wanted.
 
         Returns:

@@ -128,11 +128,9 @@ class DataSourceConnectorImpl(IDataSourceConnector):
     ) -> Page | None:
         """See `IDataSourceConnector.fetch_page`."""
         running = await self._with_markets(series.exchange, series.symbol)
-        window: TimeRange | None = None
 
         def fetch() -> Awaitable[Page] | None:
-            nonlocal window
-            window = window or next_window()
+            window = next_window()
             return None if window is None else running.client.fetch_ohlcv(series, window)
 
         # The symbol of a perpetual names what it is settled in, behind a colon.

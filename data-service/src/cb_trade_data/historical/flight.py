@@ -193,10 +193,7 @@ class Flight:
     async def _fly(self) -> None:
         """Fetch and store until there is nothing more to do; the only loop that changes the flight's state."""
         while True:
-            if not self._order.wants:
-                self._give_up_calls(self._calls)
-            elif self._order.next_window is None:
-                self._give_up_calls(self._waiting())
+            self._give_up_calls([call for call in self._calls if not self._is_wanted(call)])
             if self._lock is not None and self._lock.is_lost:
                 await self._hand_over(self._lock)
             if self._lock_is_due() and not await self._take_lock():
@@ -273,6 +270,8 @@ class Flight:
 
     def _choose(self, call: _Call) -> TimeRange | None:
         """Decide what *call*, whose turn has come, is to bring; None where nothing is missing any more, or not yet."""
+        if call.window is not None:  # it is tried again
+            return call.window if self._is_wanted(call) else None
         if self._may_fetch:
             call.window = self._order.begin()
         else:
@@ -285,6 +284,12 @@ class Flight:
         if self._may_fetch:
             return self._order.urgency(call.window)
         return min((want.remainder(self._grid) for want in self._order.wants if want.bars_before), default=sys.maxsize)
+
+    def _is_wanted(self, call: _Call) -> bool:
+        """Tell whether anybody still wants something of what *call* brings, or would bring."""
+        if call.window is None:
+            return self._order.next_window is not None
+        return self._order.is_wanted(call.window)
 
     def _waiting(self) -> list[_Call]:
         return [call for call in self._calls if call.window is None]
@@ -412,6 +417,7 @@ class Flight:
         for call in list(calls):
             if call.task is not None:
                 call.task.cancel()
+                call.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody wants to know
             if call in self._calls:
                 self._calls.remove(call)
                 if call.window is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,10 @@ class PageOrder:
         """Return what is open inside *window* for anybody, oldest first."""
         return list(join(part for want in self.wants for part in want.open_in(window)))
 
+    def is_wanted(self, window: TimeRange) -> bool:
+        """Tell whether anything is open inside *window* for anybody."""
+        return any(want.open_in(window) for want in self.wants)
+
     # --- Which page is next ------------------------------------------------------------------------------------------
 
     @property
@@ -133,11 +138,11 @@ class PageOrder:
             window: The page; None for the one that is next.
 
         Returns:
-            0 where nobody wants it any more.
+            More than anybody can want where nobody wants it any more: then it comes last.
         """
         if window is None:
-            return 0 if self._next is None else self._next[1]
-        return min((want.remainder(self._grid) for want in self.wants if want.open_in(window)), default=0)
+            return sys.maxsize if self._next is None else self._next[1]
+        return min((want.remainder(self._grid) for want in self.wants if want.open_in(window)), default=sys.maxsize)
 
     def begin(self) -> TimeRange | None:
         """Return the page that is next, and take it for under way from now on."""

@@ -89,33 +89,29 @@ async def test_the_present_is_the_exchanges_once_its_clock_was_read(source):
 
 
 @in_virtual_time
-async def test_the_window_is_chosen_once_and_when_there_is_a_place_for_it():
+async def test_the_window_is_chosen_when_there_is_a_place_for_it():
     client = ScriptedClient(SLOW)
     source, asked = source_of(client), []
 
     def next_window() -> TimeRange:
         asked.append(now_secs())
-        return minutes(len(asked), 10)
+        return minutes(1, 10)
 
-    client.lasts_secs, client.failures_left = 5, 2
-    first = asyncio.create_task(source.fetch_page(SERIES, lambda: WINDOW, int))
-    await settled()
-    client.failures_left = 3
-    await asyncio.gather(first, source.fetch_page(SERIES, next_window, int))
+    client.lasts_secs = 5
+    await asyncio.gather(page(source), source.fetch_page(SERIES, next_window, int))
 
-    assert len(asked) == 1
-    assert asked[0] >= 5
-    assert set(client.windows) == {WINDOW, minutes(1, 10)}
+    assert asked == [5]
+    assert client.windows == [WINDOW, minutes(1, 10)]
 
 
 @in_virtual_time
-async def test_a_page_that_is_tried_again_keeps_its_window(source, client):
-    windows = iter([minutes(0, 5), minutes(5, 10)])
-    client.failures_left = 3
+async def test_a_page_that_nobody_wants_any_more_is_not_tried_again(source, client):
+    windows = iter([WINDOW, WINDOW, None])
+    client.failures_left = 9
 
-    await source.fetch_page(SERIES, lambda: next(windows), int)
+    assert await source.fetch_page(SERIES, lambda: next(windows), int) is None
 
-    assert client.windows == [minutes(0, 5)] * 4
+    assert client.windows == [WINDOW] * 2
 
 
 @in_virtual_time
