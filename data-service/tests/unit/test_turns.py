@@ -175,6 +175,33 @@ async def test_one_page_of_a_flight_waits_at_a_time_and_what_it_brings_is_decide
     assert rig.source.waiting == {}
 
 
+async def test_a_page_of_a_flight_that_has_taken_all_places_waits_for_the_first_that_is_free(rig, listed, monkeypatch):
+    """Else pages of others, who can wait, would have it."""
+    may_answer = asyncio.Event()
+    fetch = rig.exchange.fetch_ohlcv
+
+    async def slow_fetch(*arguments):
+        await may_answer.wait()
+        return await fetch(*arguments)
+
+    monkeypatch.setattr(rig.exchange, "fetch_ohlcv", slow_fetch)
+    asker = Asker(rig, span("2024-02-12", "2024-02-13"))
+    places = rig.exchange.facts.concurrent_calls
+    await rig.source.grant(places)
+    await eventually(lambda: rig.source.conditions()["fake"].under_way == places)
+
+    await eventually(lambda: len(rig.source.waiting) == 1)
+    urgent = Asker(rig, span("2024-02-14", "2024-02-14T00:30"))
+    await eventually(lambda: rig.source.wants_at_most(30))
+    await rig.source.grant()
+    may_answer.set()
+    await asyncio.wait([urgent.task])
+
+    await rig.source.grant(15 - places)
+    await asyncio.wait([asker.task])
+    assert len(rig.exchange.windows) == len(set(rig.exchange.windows)) == 15 + 1
+
+
 async def test_who_leaves_frees_the_place_it_waits_for(rig):
     asker = Asker(rig, span("2024-02-12", "2024-02-13"))
     await eventually(lambda: bool(rig.source.waiting))

@@ -255,8 +255,12 @@ class Flight:
             self._announce()
 
     async def _launch(self) -> None:
-        """Have a page wait for its turn, if there is one to fetch and none that waits already."""
-        if self._waiting() or len(self._calls) >= self._exchange.concurrent_calls or self._order.next_window is None:
+        """Have a page wait for its turn, if there is one to fetch and none that waits already.
+
+        Also while all the places are taken by pages of this flight: a place that one of them leaves is given away at
+        once, and who is not waiting then is passed by all who are.
+        """
+        if self._order.next_window is None or any(call.window is None for call in self._calls):
             return
         # Read the exchange's clock before anything that it judges.
         if self._known.move_horizon(await self._source.now(self._exchange.id)):
@@ -290,9 +294,6 @@ class Flight:
         if call.window is None:
             return self._order.next_window is not None
         return self._order.is_wanted(call.window)
-
-    def _waiting(self) -> list[_Call]:
-        return [call for call in self._calls if call.window is None]
 
     async def _next_event(self) -> None:
         """Wait until a page is in, waiters have come or gone, or it is time for a checkpoint; take in what came."""

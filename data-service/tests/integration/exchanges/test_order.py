@@ -15,7 +15,6 @@ from venues import Venue, some
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl
 from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
-from cb_trade_data.historical.page_order import PageOrder, Want
 from cb_trade_data.models.time_range import TimeRange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,23 +80,17 @@ class Turns:
     Attributes:
         urgencies: What tells, of each page that ever waited, how many bars are wanted by whom it is most urgent for.
         begun: Where each page starts, in the order in which their turns came.
-        joined: Where each part starts that a flight was asked for.
     """
 
     urgencies: list[Callable[[], int]] = field(default_factory=list)
     begun: list[datetime] = field(default_factory=list)
-    joined: list[datetime] = field(default_factory=list)
 
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
     """Watch the door to the exchanges: from outside nobody sees when a request, long accepted, begins to wait there."""
     turns = Turns()
-    fetch_page, join = DataSourceConnectorImpl.fetch_page, PageOrder.join
-
-    def noting(self: Any, want: Want) -> None:
-        join(self, want)
-        turns.joined.append(want.range.start)
+    fetch_page = DataSourceConnectorImpl.fetch_page
 
     async def watched(self: Any, series: Any, next_window: Callable[[], TimeRange | None], urgency: Any) -> Any:
         def noted() -> TimeRange | None:
@@ -110,7 +103,6 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
         return await fetch_page(self, series, noted, urgency)
 
     monkeypatch.setattr(DataSourceConnectorImpl, "fetch_page", watched)
-    monkeypatch.setattr(PageOrder, "join", noting)
     return turns
 
 
@@ -133,16 +125,12 @@ async def test_a_day_that_waits_is_asked_for_before_all_that_is_left_of_five_yea
         await patient.send(historical(*FIVE_YEARS, **asked, symbol="BTC/USDT"))
         await simulator.wait_for_calls("klines", 3 + places(venue))
         await hasty.send(historical(start, start + DAY, **asked, symbol=symbol))
-        # A month that has taken every place by itself waits for none: the first may go to a page of the next month.
-        others_first = 1 if start < at("2019-02-01") else 0
-        await eventually(lambda: start in turns.joined)
-        if not others_first:
-            await eventually(lambda: any(urgency() == DAY // MINUTE for urgency in turns.urgencies))
+        await eventually(lambda: any(urgency() == DAY // MINUTE for urgency in turns.urgencies))
         before = len(turns.begun)
         simulator.release("klines")
         simulator.hold("klines", after=3 + places(venue) + MORE_PAGES_MAX)
-        await eventually(lambda: len(turns.begun) > before + others_first)
-        assert start in turns.begun[before : before + 1 + others_first]
+        await eventually(lambda: len(turns.begun) > before)
+        assert turns.begun[before] == start
         assert (await hasty.receive())["type"] == "historical_data_start"
         chunk = await hasty.receive()
         simulator.release("klines")
