@@ -18,9 +18,12 @@ from unit_builders import span, utc
 from cb_trade_data.errors import ExchangeRefusalError, ExchangeUnavailableError
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
+from cb_trade_data.historical.reach import Reach
+from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import State
+from cb_trade_data.storage.series_facts import SeriesFacts
 
 NOW = utc("2026-06-01")
 BACKFILL = span("2024-02-10", "2026-01-01")
@@ -161,6 +164,51 @@ async def test_who_joins_a_flight_that_looks_ahead_is_urgent_when_it_has_the_loc
     assert rig.exchange.windows[5] == TimeRange(day.start, day.start + timedelta(minutes=LIMIT))
     await backfill.leave()
     await urgent.leave()
+
+
+async def test_who_joins_while_the_exchange_is_asked_for_the_time_is_not_overlooked(rig, listed, monkeypatch):
+    """Before a page begins to wait, that is asked; who joins a flight that looked ahead until then is in a hurry."""
+    asked, may_tell = asyncio.Event(), asyncio.Event()
+    now = rig.source.now
+
+    async def slow_now(exchange):
+        asked.set()
+        await may_tell.wait()
+        return await now(exchange)
+
+    monkeypatch.setattr(rig.source, "now", slow_now)
+    day = span("2024-02-12", "2024-02-13")
+    flight = rig.fetcher.flight(partition_at(SERIES, day.start), Reach(SeriesFacts("BTCUSDT")))
+    with flight.joined(day, refresh=False, now=NOW, bars_before=1):
+        await asked.wait()
+        with flight.joined(day, refresh=False, now=NOW):
+            may_tell.set()
+            await eventually(lambda: rig.source.wants_at_most(1440))
+
+
+async def test_where_nothing_can_be_had_any_more_by_the_time_no_page_begins_to_wait(tmp_path, monkeypatch):
+    """While the lock was taken, the exchange let go of all that is wanted."""
+    rig = HistoryRig(tmp_path, NOW)
+    exchange = FakeExchange([], LIMIT, Anchoring.NEWEST_ONLY, now=rig.present)
+    rig.connect(exchange, OneAtATime(exchange, rig.present))
+    begun: list[Series] = []
+    try_lock, fetch_page = rig.storage.try_lock, rig.source.fetch_page
+
+    async def slow_lock(partition):
+        rig.now += timedelta(days=1)
+        return await try_lock(partition)
+
+    def noted(series, *arguments):
+        begun.append(series)
+        return fetch_page(series, *arguments)
+
+    monkeypatch.setattr(rig.storage, "try_lock", slow_lock)
+    monkeypatch.setattr(rig.source, "fetch_page", noted)
+
+    rows, receipt = await rig.answer(TimeRange(NOW - timedelta(minutes=60), NOW - timedelta(minutes=30)))
+
+    assert (rows.num_rows, [gap.state for gap in receipt.gaps]) == (0, [State.UNAVAILABLE])
+    assert begun == []
 
 
 async def test_one_page_of_a_flight_waits_at_a_time_and_what_it_brings_is_decided_when_its_turn_has_come(rig):

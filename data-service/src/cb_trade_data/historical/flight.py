@@ -193,6 +193,7 @@ class Flight:
     async def _fly(self) -> None:
         """Fetch and store until there is nothing more to do; the only loop that changes the flight's state."""
         while True:
+            changed = self._changed  # before anything is awaited: what happens meanwhile is an event, too
             self._give_up_calls([call for call in self._calls if not self._is_wanted(call)])
             if self._lock is not None and self._lock.is_lost:
                 await self._hand_over(self._lock)
@@ -204,7 +205,7 @@ class Flight:
             if self._commit_is_due():
                 await self._commit()
             elif self._calls:
-                await self._next_event()
+                await self._next_event(changed)
             elif not self._known.is_stored and not self._is_last_try:
                 self._is_last_try = True
                 await self._commit()
@@ -260,12 +261,14 @@ class Flight:
         Also while all the places are taken by pages of this flight: a place that one of them leaves is given away at
         once, and who is not waiting then is passed by all who are.
         """
-        if self._order.next_window is None or any(call.window is None for call in self._calls):
+        call = _Call()
+        if any(each.window is None for each in self._calls) or not self._is_wanted(call):
             return
         # Read the exchange's clock before anything that it judges.
         if self._known.move_horizon(await self._source.now(self._exchange.id)):
             self._announce()
-        call = _Call()
+            if not self._is_wanted(call):
+                return
         choose, urgency = partial(self._choose, call), partial(self._urgency, call)
         call.task = asyncio.create_task(self._source.fetch_page(self._partition.series, choose, urgency))
         call.task.add_done_callback(lambda _: self._announce())
@@ -295,9 +298,8 @@ class Flight:
             return self._order.next_window is not None
         return self._order.is_wanted(call.window)
 
-    async def _next_event(self) -> None:
+    async def _next_event(self, changed: asyncio.Event) -> None:
         """Wait until a page is in, waiters have come or gone, or it is time for a checkpoint; take in what came."""
-        changed = self._changed
         if not self._order.wants:
             return
         if not any(call.is_done for call in self._calls):
