@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 from answers import tables
 from fake_exchange import Anchoring, FakeExchange, rows_at
@@ -33,6 +34,7 @@ FEW_PAGES = span("2024-01-31T23:30", "2024-02-01T00:10")
 MINUTES = [THREE_MONTHS.start + timedelta(minutes=number) for number in range(30 * 24 * 60)]
 #: Around the borders only: few bars of three partitions.
 OPENS = [each for each in MINUTES if each.day in (1, 29, 31) and each in THREE_MONTHS]
+FEW_PAGES_OPENS = [each for each in OPENS if each in FEW_PAGES]
 
 
 class Holding(FakeExchange):
@@ -47,6 +49,29 @@ class Holding(FakeExchange):
         if window.end == FEBRUARY.start:
             await self.gate.wait()
         return page
+
+
+class SlowLook:
+    """Looks into a partition, which lasts until it may end."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+        self.was_ended = False
+
+    def at(self, rig: HistoryRig) -> HistoryRig:
+        coverage = rig.storage.coverage
+
+        async def look(partition: Partition) -> Coverage:
+            self.begun.set()
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                self.was_ended = True
+                raise
+            return await coverage(partition)
+
+        rig.storage.coverage = look
+        return rig
 
 
 @pytest.fixture
@@ -67,7 +92,7 @@ async def test_the_next_partition_is_asked_for_while_pages_of_the_first_one_are_
     exchange.gate.set()
     rows, _ = await answer
 
-    assert_same_rows(rows, rows_at(each for each in OPENS if each in FEW_PAGES))
+    assert_same_rows(rows, rows_at(FEW_PAGES_OPENS))
 
 
 async def test_nothing_is_asked_ahead_of_the_first_rows_nor_further_ahead_than_the_next_partition(rig):
@@ -162,6 +187,48 @@ async def test_a_next_partition_that_cannot_be_looked_into_spoils_nothing_of_the
 
     assert_same_rows(rows, rows_at(OPENS))
     assert receipt.exchange_calls == 3
+
+
+async def test_a_failure_of_ours_to_look_into_the_next_partition_is_heard(rig, monkeypatch):
+    async def broken(partition: Partition) -> Coverage:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rig.storage, "coverage", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        await rig.answer(THREE_MONTHS)
+
+
+async def test_rows_that_are_there_wait_for_no_look_into_the_next_partition(tmp_path):
+    exchange, slow_look = Holding(), SlowLook()
+    rig = slow_look.at(HistoryRig(tmp_path, NOW).connect(exchange))
+    answer = await rig.manager.open(SERIES, FEW_PAGES, refresh=False)
+
+    async with aclosing(tables(answer)) as batches:
+        got = [await anext(batches)]
+        exchange.gate.set()
+        got.append(await anext(batches))
+        assert {each.month for each in FEW_PAGES_OPENS[: sum(rows.num_rows for rows in got)]} == {1}
+        assert slow_look.begun.is_set()
+        slow_look.may_end.set()
+        got += [rows async for rows in batches]
+
+    assert_same_rows(pa.concat_tables(got), rows_at(FEW_PAGES_OPENS))
+
+
+async def test_who_leaves_before_it_is_known_what_the_next_partition_lacks_has_nothing_of_it_fetched(tmp_path):
+    exchange, slow_look = Holding(), SlowLook()
+    rig = slow_look.at(HistoryRig(tmp_path, NOW).connect(exchange))
+    answer = asyncio.create_task(rig.answer(FEW_PAGES))
+    await slow_look.begun.wait()
+
+    answer.cancel()
+    await asyncio.wait([answer])
+    slow_look.may_end.set()
+    await rig.fetcher.close()
+
+    assert slow_look.was_ended
+    assert months_asked(rig) == {1}
 
 
 async def test_who_leaves_is_no_longer_waited_for_ahead_either(tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
@@ -37,16 +39,27 @@ class _Wait:
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """What is being read of a partition before its turn has come, for a part of it."""
+class _Ahead:
+    """What is done about a part of a partition before its turn has come.
+
+    Attributes:
+        task: Comes to what is stored, where that is read; to a wait, where something is missing that is fetched.
+    """
 
     part: TimeRange
-    stored: asyncio.Task[StoredPartition]
+    task: asyncio.Task[StoredPartition | _Wait | None]
 
     def give_up(self) -> None:
         """End it; nobody wants to know how it went."""
-        self.stored.cancel()
-        self.stored.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self.task.cancel()
+        self.task.add_done_callback(self._leave)
+
+    @staticmethod
+    def _leave(task: asyncio.Task[StoredPartition | _Wait | None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            return
+        if isinstance(found := task.result(), _Wait):
+            found.leaving.close()
 
 
 class Answer:
@@ -83,8 +96,7 @@ class Answer:
         self._storage = storage
         self._fetcher = fetcher
         self._now = now
-        self._ahead: _Wait | None = None  # the next partition's
-        self._reading: _Reading | None = None  # the next partition's, too; never both
+        self._ahead: _Ahead | None = None  # the next partition's
         self.start = start
         self.end = end
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
@@ -106,9 +118,7 @@ class Answer:
             self.receipt.digest = self._digest.text()
         finally:
             if self._ahead is not None:
-                self._ahead.leaving.close()
-            if self._reading is not None:
-                self._reading.give_up()
+                self._ahead.give_up()
 
     async def _parts(self) -> AsyncGenerator[Stretch, None]:
         rest = self._bars
@@ -136,41 +146,65 @@ class Answer:
     async def _deliver(
         self, partition: Partition, part: TimeRange, rest: TimeRange | None
     ) -> AsyncGenerator[Stretch, None]:
-        wait, self._ahead = self._ahead, None
-        if wait is not None and wait.part != part:  # it was passed over since
-            wait.leaving.close()
-            wait = None
-        if wait is None:
-            stored = await self._read(partition, part)
-            if not self._lacks(part, stored.coverage):
-                stretch = stored.stretch(part)
+        found = await self._found_ahead(part)
+        if found is None:
+            found = await self._storage.read_if_possible(partition, part)
+        if isinstance(found, StoredPartition):
+            if not self._lacks(part, found.coverage):
+                stretch = found.stretch(part)
                 self.receipt.rows_from_storage += stretch.rows.num_rows
-                self._enter(part, stored.coverage)
+                self._enter(part, found.coverage)
                 if stretch.rows.num_rows:
-                    self._digest.add(part, stretch.rows, stored.digests)
-                    self._read_ahead(rest)
+                    self._digest.add(part, stretch.rows, found.digests)
+                    self._begin_ahead(rest, self._read_ahead)
                     yield stretch
                 return
-            wait = self._join(partition, part, rest)
-        async with aclosing(self._follow(wait, rest)) as stretches:
+            found = self._join(partition, part, rest)
+        async with aclosing(self._follow(found, rest)) as stretches:
             async for stretch in stretches:
                 yield stretch
 
-    async def _read(self, partition: Partition, part: TimeRange) -> StoredPartition:
-        """Return what is stored of a partition, or nothing where storage cannot be read."""
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            if reading.part == part:
-                return await reading.stored
-            reading.give_up()  # it was passed over since
+    def _begin_ahead(
+        self,
+        rest: TimeRange | None,
+        begin: Callable[[TimeRange], Coroutine[Any, Any, StoredPartition | _Wait | None]],
+    ) -> None:
+        """Begin with the first partition of *rest* beside what is sent, which it never holds up."""
+        if rest is not None and self._reach.facts.absence_at(rest.start) is None:
+            _, part, _ = self._first_of(rest)
+            self._ahead = _Ahead(part, asyncio.create_task(begin(rest)))
+
+    async def _found_ahead(self, part: TimeRange) -> StoredPartition | _Wait | None:
+        """Return what came of beginning with *part* ahead of its turn; None where nothing did."""
+        ahead = self._ahead
+        if ahead is None:
+            return None
+        if ahead.part != part:  # it was passed over since
+            ahead.give_up()
+            self._ahead = None
+            return None
+        found = await ahead.task
+        self._ahead = None  # not before: who is cancelled while waiting gives it up
+        return found
+
+    async def _read_ahead(self, rest: TimeRange) -> StoredPartition:
+        """Read what is stored of the first partition of *rest*."""
+        partition, part, _ = self._first_of(rest)
         return await self._storage.read_if_possible(partition, part)
 
-    def _read_ahead(self, rest: TimeRange | None) -> None:
-        """Read what is stored of the next partition while this one is sent."""
-        if rest is not None and self._reach.facts.absence_at(rest.start) is None:
-            partition, part, _ = self._first_of(rest)
-            reading = asyncio.create_task(self._storage.read_if_possible(partition, part))
-            self._reading = _Reading(part, reading)
+    async def _fetch_ahead(self, before: TimeRange, rest: TimeRange) -> _Wait | None:
+        """Have what is missing of the first partition of *rest* fetched; until it is its turn, it goes after *before*.
+
+        What storage settles is left to be read when its turn has come.
+        """
+        partition, part, after = self._first_of(rest)
+        try:
+            coverage = await self._storage.coverage(partition)
+        except CbTradeError:
+            return None  # When it is its turn, it shows whether that is still so.
+        if not self._lacks(part, coverage):
+            return None
+        return self._join(partition, part, after, bars_before=self._series.grid.bars_in(before))
 
     def _lacks(self, part: TimeRange, coverage: Coverage) -> bool:
         """Tell whether the exchange must be asked about anything of *part*."""
@@ -207,29 +241,13 @@ class Answer:
                     if rows.num_rows:
                         self._digest.add(span, rows)
                         yield Stretch(rows)
+                        # Not before the first row: where the listing is not known yet, its pages might be wasted.
                         if not has_looked_ahead:
                             has_looked_ahead = True
-                            await self._look_ahead(wait.part, rest)
+                            self._begin_ahead(rest, partial(self._fetch_ahead, wait.part))
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls
-
-    async def _look_ahead(self, part: TimeRange, rest: TimeRange | None) -> None:
-        """Have what is missing of the partition after *part* fetched as well; until it is its turn, it goes last.
-
-        Not before the first row: where the listing is not known yet, its pages might be wasted. What storage settles is
-        left to be read when its turn has come.
-        """
-        if rest is None or self._reach.facts.absence_at(rest.start) is not None:
-            return
-        partition, next_part, after = self._first_of(rest)
-        try:
-            coverage = await self._storage.coverage(partition)
-        except CbTradeError:
-            return  # When it is its turn, it shows whether that is still so.
-        if self._lacks(next_part, coverage):
-            bars_before = self._series.grid.bars_in(part)
-            self._ahead = self._join(partition, next_part, after, bars_before=bars_before)
 
     def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
         listed = self._reach.facts.listed_part(part)
