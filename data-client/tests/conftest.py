@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import pyarrow as pa
 import pytest
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -18,6 +19,8 @@ from wire_contract import answer_problem, request_problem
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTE_MS = 60_000
+COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+SCHEMA = pa.schema([(name, pa.float64() if name != "timestamp" else pa.timestamp("ms", tz="UTC")) for name in COLUMNS])
 GOOD_TOKEN = "good.token"
 
 
@@ -38,6 +41,13 @@ def bars(count: int) -> list[dict[str, Any]]:
         }
         for number in range(count)
     ]
+
+
+def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    """Return rows as one batch of Arrow."""
+    return pa.RecordBatch.from_arrays(
+        [pa.array([row[field.name] for row in rows], field.type) for field in SCHEMA], schema=SCHEMA
+    )
 
 
 @dataclass
@@ -61,6 +71,7 @@ class FakeService:
     breaks_contract: bool = False
     redirect_to: str | None = None
     edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
+    edit_binary: Callable[[bytes], list[bytes | str]] = lambda binary: [binary]
 
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -163,6 +174,7 @@ class FakeService:
                 return
             if sequence == self.lose_chunk:
                 continue
+            data, binary = self.data_of(chunk, request["format"], is_first=sequence == 0)
             self.send(
                 socket,
                 request,
@@ -171,8 +183,10 @@ class FakeService:
                 rows=len(chunk),
                 start_time=chunk[0]["timestamp"],
                 end_time=chunk[-1]["timestamp"] + MINUTE_MS,
-                data=chunk,
+                **data,
             )
+            for edited in self.edit_binary(binary) if binary is not None else []:
+                socket.send(edited)
         self.send(
             socket,
             request,
@@ -187,6 +201,18 @@ class FakeService:
             exchange_calls=-(-len(rows) // 1000),
             elapsed_ms=12,
         )
+
+    def data_of(
+        self, rows: list[dict[str, Any]], wire_format: str, *, is_first: bool
+    ) -> tuple[dict[str, Any], bytes | None]:
+        if wire_format == "json":
+            return {"data": rows}, None
+        if wire_format == "json_columns":
+            return {"data": {name: [row[name] for row in rows] for name in rows[0]}}, None
+        binary = batch_of(rows).serialize().to_pybytes()
+        if is_first:
+            binary = SCHEMA.serialize().to_pybytes() + binary
+        return {"bytes": len(binary)}, binary
 
     def interrupt(self, socket: ServerConnection, request: dict[str, Any], sequence: int) -> bool:
         if self.error and sequence == self.error_after_chunks:

@@ -7,17 +7,23 @@ import pyarrow as pa
 import pytest
 
 from cb_trade_client import DataClient, RequestError, gaps_of
+from cb_trade_client.requests import FORMATS
 from cb_trade_client.schemas import OHLCV
 
 TOKEN = "good.token"
 
 
-async def test_the_table_holds_every_row_in_time_order_with_its_values(run_service, minute_bars, start, end):
+@pytest.mark.parametrize("wire_format", FORMATS)
+async def test_the_table_holds_every_row_in_time_order_with_its_values(
+    run_service, minute_bars, start, end, wire_format
+):
     rows = minute_bars(250)
     service = run_service(series=rows)
 
     async with DataClient(service.url, token=TOKEN) as client:
-        table = await client.history("binance", "BTC/USDT", "1m", start, end)
+        table = await client.history("binance", "BTC/USDT", "1m", start, end, format=wire_format)
+
+    assert service.requests[0]["format"] == wire_format
 
     assert table.schema.equals(OHLCV)
     assert table.column("timestamp").cast(pa.int64()).to_pylist() == [row["timestamp"] for row in rows]
@@ -35,12 +41,14 @@ async def test_no_rows_make_an_empty_table_of_the_same_schema(run_service, start
     assert gaps_of(table) == ()
 
 
-async def test_a_null_price_stays_null(run_service, minute_bars, start, end):
+@pytest.mark.parametrize("wire_format", FORMATS)
+async def test_a_null_price_stays_null(run_service, minute_bars, start, end, wire_format):
     rows = minute_bars(3)
     rows[1]["volume"] = None
     service = run_service(series=rows, breaks_contract=True)
 
-    table = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
+    client = DataClient(service.url, token=TOKEN)
+    table = await client.history("binance", "BTC/USDT", "1m", start, end, format=wire_format)
 
     assert table.column("volume").to_pylist() == [0.0, None, 0.2]
 
@@ -75,7 +83,7 @@ async def test_the_request_says_what_was_asked_in_the_contracts_words(run_servic
         "timeframe": "5m",
         "start_time": "2024-01-01T00:00:00Z",
         "end_time": "2024-01-02T00:00:00Z",
-        "format": "json",
+        "format": "arrow",
         "chunk_rows": 10,
         "refresh": True,
     }
@@ -118,6 +126,7 @@ async def test_the_token_is_never_logged_even_at_debug_level(run_service, start,
         ({"end": "2023-01-01T00:00:00Z"}, "empty_range"),
         ({"end": "2024-01-01T00:00:00Z"}, "empty_range"),
         ({"chunk_rows": 0}, "invalid_value"),
+        ({"format": "parquet"}, "invalid_value"),
         ({"kind": "trades"}, "unsupported_kind"),
     ],
 )

@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from cb_trade_client.answers import LatestBar, PlanResult
 from cb_trade_client.connection import Connection
-from cb_trade_client.decoders.json_rows import JsonRowsDecoder
 from cb_trade_client.errors import ProtocolError
 from cb_trade_client.fields import Message, read_objects, read_optional_instant, read_optional_text
 from cb_trade_client.instants import Instant, to_text
 from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
-from cb_trade_client.pending_request import LATEST, PLAN, PendingRequest
+from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
+from cb_trade_client.message_types import LATEST, PLAN
+from cb_trade_client.pending_request import PendingRequest
 from cb_trade_client.questions import Questions
 from cb_trade_client.requests import Query, Request, coverage_query, history_request, latest_request, plan_request
 from cb_trade_client.schemas import schema_of
@@ -66,6 +67,7 @@ class DataClient:
         start: Instant,
         end: Instant,
         *,
+        format: str = "arrow",  # noqa: A002 - the wire's own word
         chunk_rows: int | None = None,
         refresh: bool = False,
         kind: str = "ohlcv",
@@ -78,11 +80,11 @@ class DataClient:
             exchange: The exchange's CCXT id, such as `binance`.
             symbol: The CCXT unified symbol, such as `BTC/USDT`.
             timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars.
+            format: How the rows travel: `arrow`, by far the fastest, `json_columns` or `json`. They arrive the same.
             chunk_rows: Upper bound of the rows in one batch; None leaves it to the service.
             refresh: Fetch the range from the exchange again even if it is stored. Needs the scope `data:refresh`.
             kind: What to stream. This SDK decodes `ohlcv`.
         """
-        decoder = JsonRowsDecoder(schema_of(kind))
         request = history_request(
             exchange,
             symbol,
@@ -90,13 +92,11 @@ class DataClient:
             start,
             end,
             kind=kind,
-            wire_format=decoder.format,
+            wire_format=format,
             chunk_rows=chunk_rows,
             refresh=refresh,
         )
-        stream = HistoryStream(request, decoder, self._connect)
-        self._streams.add(stream)
-        return stream
+        return self._stream(request, PieceByPiece())
 
     async def history(
         self,
@@ -106,6 +106,7 @@ class DataClient:
         start: Instant,
         end: Instant,
         *,
+        format: str = "arrow",  # noqa: A002
         chunk_rows: int | None = None,
         refresh: bool = False,
         kind: str = "ohlcv",
@@ -115,7 +116,18 @@ class DataClient:
         No rows make an empty table of the same schema. What is missing from the range is kept in the table's metadata:
         `gaps_of(table)` reads it. Use `stream` for long ranges and for the full receipt.
         """
-        stream = self.stream(exchange, symbol, timeframe, start, end, chunk_rows=chunk_rows, refresh=refresh, kind=kind)
+        request = history_request(
+            exchange,
+            symbol,
+            timeframe,
+            start,
+            end,
+            kind=kind,
+            wire_format=format,
+            chunk_rows=chunk_rows,
+            refresh=refresh,
+        )
+        stream = self._stream(request, OneBlock())
         async with stream:
             batches = [batch async for batch in stream]
         return with_gaps(pa.Table.from_batches(batches, stream.schema), stream.completed.gaps)
@@ -200,10 +212,15 @@ class DataClient:
                 _check_progress(page.start, next_start)
                 query["start_time"] = to_text(next_start)
 
+    def _stream(self, request: Request, landing: Landing) -> HistoryStream:
+        stream = HistoryStream(request, schema_of(request["kind"]), landing, self._connect)
+        self._streams.add(stream)
+        return stream
+
     async def _ask(self, request: Request, answer_type: str) -> Message:
         async with aclosing(await self._connect()) as connection:
-            pending = await PendingRequest.send(connection, request)
-            return await pending.next_answer(answer_type)
+            pending = PendingRequest.send(connection, request, PieceByPiece())
+            return (await pending.next_answer(answer_type)).message
 
     async def _connect(self) -> Connection:
         # One connection per request: simple, and a bulk stream cannot hold up a small question.

@@ -10,6 +10,9 @@ from cb_trade_client.instants import Instant, to_text, to_utc
 Request = dict[str, Any]
 """One message to the service; its `request_id` names the answers."""
 
+FORMATS = ("arrow", "json_columns", "json")
+"""How rows can travel, the fastest first."""
+
 Query = dict[str, Any]
 """One question over HTTP; what is None is left out."""
 
@@ -28,6 +31,8 @@ def history_request(
 ) -> Request:
     """Return a `request_historical`: send the rows from *start* (inclusive) to *end* (exclusive)."""
     request = _ranged("request_historical", exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
+    if wire_format not in FORMATS:
+        raise RequestError(f"format {wire_format!r} is not one of {', '.join(FORMATS)}", details={"field": "format"})
     request["format"] = wire_format
     if chunk_rows is not None:
         if chunk_rows < 1:

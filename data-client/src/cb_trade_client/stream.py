@@ -1,17 +1,16 @@
 """History as it arrives: one batch after the other, while the service is still fetching the rest."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 
-from cb_trade_client.answers import ChunkHeader, HistoryCompleted, HistoryStarted
-from cb_trade_client.connection import Connection
-from cb_trade_client.decoders import ChunkDecoder
-from cb_trade_client.delivery import Delivery
+from cb_trade_client.answers import HistoryCompleted, HistoryStarted
+from cb_trade_client.decoders.choice import decoder_of
 from cb_trade_client.errors import CbTradeError
-from cb_trade_client.pending_request import CHUNK, COMPLETE, START, PendingRequest
+from cb_trade_client.landing import Landing
+from cb_trade_client.part import OpenConnection, Part
 from cb_trade_client.requests import Request
 
 
@@ -33,24 +32,21 @@ class HistoryStream:
     Every error a stream raises carries `resume_from`, the point to ask again from.
     """
 
-    def __init__(
-        self, request: Request, decoder: ChunkDecoder, open_connection: Callable[[], Awaitable[Connection]]
-    ) -> None:
+    def __init__(self, request: Request, schema: pa.Schema, landing: Landing, open_connection: OpenConnection) -> None:
         self._request = request
-        self._decoder = decoder
+        self._schema = schema
+        self._landing = landing
         self._open_connection = open_connection
-        self._connection: Connection | None = None
-        self._pending: PendingRequest | None = None
+        self._part: Part | None = None
         self._started: HistoryStarted | None = None
         self._completed: HistoryCompleted | None = None
-        self._delivery: Delivery | None = None
         self._is_used = False
         self._is_read = False
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of every batch."""
-        return self._decoder.schema
+        return self._schema
 
     @property
     def started(self) -> HistoryStarted:
@@ -70,14 +66,9 @@ class HistoryStream:
         if self._is_used:
             raise RuntimeError("a stream can be read once; ask for a new one")
         self._is_used = True
-        self._connection = await self._open_connection()
-        try:
-            self._pending = await PendingRequest.send(self._connection, self._request)
-            self._started = HistoryStarted.from_message(await self._pending.next_answer(START))
-            self._delivery = Delivery(self._started)
-        except BaseException:
-            await self.aclose()
-            raise
+        decoder = decoder_of(self._request["format"], self._schema)
+        self._part = await Part.open(self._open_connection, self._request, decoder, self._landing)
+        self._started = self._part.started
         return self
 
     async def __aexit__(
@@ -99,23 +90,18 @@ class HistoryStream:
 
     async def aclose(self) -> None:
         """End the request and its connection; the service stops work that nobody else waits for. Idempotent."""
-        connection, self._connection, self._pending = self._connection, None, None
-        if connection is not None:
-            await connection.aclose()
+        part, self._part = self._part, None
+        if part is not None:
+            await part.aclose()
 
     async def _next_batch(self) -> pa.RecordBatch | None:
-        if self._pending is None or self._delivery is None:
+        if self._part is None:
             raise RuntimeError("the stream is closed")
+        part = self._part
         try:
-            message = await self._pending.next_answer(CHUNK, COMPLETE)
-            if message["type"] == COMPLETE:
-                completed = HistoryCompleted.from_message(message)
-                self._delivery.settle(completed)
-                self._completed = completed
-                return None
-            batch = self._decoder.decode(message)
-            self._delivery.add(ChunkHeader.from_message(message), batch)
+            batch = await part.next_batch()
         except CbTradeError as error:
-            error.resume_from = self._delivery.until
+            error.resume_from = part.until
             raise
+        self._completed = part.completed
         return batch

@@ -1,0 +1,46 @@
+"""Format `arrow`: the binary messages of an answer, one after the other, are one Arrow IPC stream."""
+
+import pyarrow as pa
+
+from cb_trade_client.errors import ProtocolError
+from cb_trade_client.fields import Message
+
+
+class ArrowStreamDecoder:
+    """Decodes the part of the stream that belongs to a chunk, without copying it; the first one begins with the schema.
+
+    https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._knows_schema = False
+
+    def decode(self, chunk: Message, binary: memoryview | None) -> pa.RecordBatch:
+        """See `ChunkDecoder.decode`."""
+        if binary is None:
+            raise ProtocolError(f"chunk {chunk.get('sequence')} came without its bytes")
+        try:
+            return self._batch(pa.BufferReader(pa.py_buffer(binary)), len(binary))
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise ProtocolError(f"chunk {chunk.get('sequence')} holds no Arrow rows: {error}") from error
+
+    def _batch(self, reader: pa.BufferReader, size_bytes: int) -> pa.RecordBatch:
+        if not self._knows_schema:
+            self._check_schema(pa.ipc.read_schema(reader))
+        batches = []
+        while reader.tell() < size_bytes:
+            batch = pa.ipc.read_record_batch(pa.ipc.read_message(reader), self.schema)
+            batch.validate()
+            batches.append(batch)
+        return batches[0] if len(batches) == 1 else pa.concat_batches(batches) if batches else self._nothing()
+
+    def _check_schema(self, schema: pa.Schema) -> None:
+        if not schema.equals(self.schema):
+            raise ProtocolError(
+                f"the service sent columns {schema.names} of types {schema.types}, which are not those asked for"
+            )
+        self._knows_schema = True
+
+    def _nothing(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([], schema=self.schema)
