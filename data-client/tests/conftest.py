@@ -64,6 +64,8 @@ class FakeService:
     close_after_chunks: tuple[int, int, str] | None = None
     drop_after_chunks: int | None = None
     hold_after_chunks: int | None = None
+    drops_before_the_receipt: bool = False
+    drop_answers: int = 0
     exchanges: list[dict[str, Any]] = field(default_factory=list)
     stored_series: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
@@ -187,6 +189,9 @@ class FakeService:
             )
             for edited in self.edit_binary(binary) if binary is not None else []:
                 socket.send(edited)
+        if self.drops_before_the_receipt:
+            socket.close_socket()
+            return
         self.send(
             socket,
             request,
@@ -201,6 +206,8 @@ class FakeService:
             exchange_calls=-(-len(rows) // 1000),
             elapsed_ms=12,
         )
+
+    batch_of = staticmethod(batch_of)
 
     def data_of(
         self, rows: list[dict[str, Any]], wire_format: str, *, is_first: bool
@@ -228,6 +235,10 @@ class FakeService:
         return sequence == self.hold_after_chunks
 
     def answer_latest(self, socket: ServerConnection, request: dict[str, Any]) -> None:
+        if self.drop_answers:
+            self.drop_answers -= 1
+            socket.close_socket()
+            return
         self.send(
             socket,
             request,
@@ -254,7 +265,9 @@ def run_service() -> Iterator[Callable[..., FakeService]]:
     def run(**fields: Any) -> FakeService:
         service = FakeService(**fields)
         services.append(service)
-        server = serve(service.handle, "127.0.0.1", 0, process_request=service.check_token, compression=None)
+        server = serve(
+            service.handle, "127.0.0.1", 0, process_request=service.check_token, compression=None, close_timeout=1
+        )
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         stops.extend([thread.join, server.shutdown])

@@ -12,6 +12,7 @@ from cb_trade_client import gaps_of
 from cb_trade_client.main import build_app
 
 TOKEN = "good.token"
+OUT_OF_ORDER = {"code": "internal_error", "message": "something broke"}
 SERIES = ("binance", "BTC/USDT", "1m")
 JANUARY_FIRST = ("--start", "2024-01-01", "--end", "2024-01-02")
 HEADER = "timestamp,open,high,low,close,volume"
@@ -100,7 +101,7 @@ def test_fetch_into_csv_writes_the_same_as_stdout(cb_trade, run_service, minute_
 @pytest.mark.parametrize("name", ["bars.csv", "bars.parquet"])
 def test_a_failed_fetch_leaves_the_older_file_and_no_half_one(cb_trade, run_service, minute_bars, tmp_path, name):
     (tmp_path / name).write_text("older")
-    service = run_service(series=minute_bars(250), chunk_rows=100, drop_after_chunks=2)
+    service = run_service(series=minute_bars(250), chunk_rows=100, error=OUT_OF_ORDER, error_after_chunks=2)
 
     result = cb_trade("fetch", *SERIES, *JANUARY_FIRST, "-o", name, service=service)
 
@@ -109,14 +110,14 @@ def test_a_failed_fetch_leaves_the_older_file_and_no_half_one(cb_trade, run_serv
 
 
 def test_an_interrupted_csv_tells_where_to_go_on(cb_trade, run_service, minute_bars):
-    service = run_service(series=minute_bars(250), chunk_rows=100, drop_after_chunks=2)
+    service = run_service(series=minute_bars(250), chunk_rows=100, error=OUT_OF_ORDER, error_after_chunks=2)
 
     result = cb_trade("fetch", *SERIES, *JANUARY_FIRST, service=service)
 
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1 + 200
     assert "go on with --start 2024-01-01T03:20:00Z" in result.stderr
-    assert "[connection_lost]" in result.stderr
+    assert "[internal_error]" in result.stderr
 
 
 def test_fetch_draws_a_chart_on_stderr(cb_trade, run_service, minute_bars):

@@ -23,9 +23,9 @@ async def test_messages_that_were_cut_into_frames_are_put_together(run_service, 
     rows = minute_bars(250)
     service = run_service(series=rows, edit_binary=in_pieces)
 
-    table = await DataClient(service.url, token=TOKEN).history("x", "BTC/USDT", "1m", start, end)
+    history = await DataClient(service.url, token=TOKEN).history("x", "BTC/USDT", "1m", start, end)
 
-    assert table.column("close").to_pylist() == [row["close"] for row in rows]
+    assert history.to_arrow().column("close").to_pylist() == [row["close"] for row in rows]
 
 
 async def test_what_waits_to_be_read_is_bounded(run_service, minute_bars, start, end, monkeypatch):
@@ -47,8 +47,8 @@ async def test_what_waits_to_be_read_is_bounded(run_service, minute_bars, start,
         await asyncio.wait_for(paused.wait(), WAIT_SECS)
         assert sum([batch.num_rows async for batch in history]) == 1440
 
-    # What was in the library's buffer when reading paused still came.
-    assert max(held) < 10_000 + 2 * connection_module._READ_BUFFER_BYTES
+    # 72 MB came. What was in the library's buffer when reading paused still did, and that may grow to the kernel's.
+    assert max(held) < 16_000_000
 
 
 async def test_a_service_that_falls_silent_is_given_up(run_service, minute_bars, start, end, monkeypatch):
@@ -57,7 +57,7 @@ async def test_a_service_that_falls_silent_is_given_up(run_service, minute_bars,
     service = run_service(series=minute_bars(250), hold_after_chunks=1)
 
     with pytest.raises(ConnectionLostError, match="nothing heard"):
-        await DataClient(service.url, token=TOKEN).history("x", "BTC/USDT", "1m", start, end)
+        await DataClient(service.url, token=TOKEN, retries=0).history("x", "BTC/USDT", "1m", start, end)
 
 
 async def test_a_service_that_hangs_up_at_the_handshake_is_unavailable():

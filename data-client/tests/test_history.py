@@ -21,11 +21,13 @@ async def test_the_table_holds_every_row_in_time_order_with_its_values(
     service = run_service(series=rows)
 
     async with DataClient(service.url, token=TOKEN) as client:
-        table = await client.history("binance", "BTC/USDT", "1m", start, end, format=wire_format)
+        history = await client.history("binance", "BTC/USDT", "1m", start, end, format=wire_format)
 
+    table = history.to_arrow()
     assert service.requests[0]["format"] == wire_format
 
     assert table.schema.equals(OHLCV)
+    assert len(history) == 250
     assert table.column("timestamp").cast(pa.int64()).to_pylist() == [row["timestamp"] for row in rows]
     for name in ("open", "high", "low", "close", "volume"):
         assert table.column(name).to_pylist() == [row[name] for row in rows]
@@ -34,9 +36,10 @@ async def test_the_table_holds_every_row_in_time_order_with_its_values(
 async def test_no_rows_make_an_empty_table_of_the_same_schema(run_service, start, end):
     service = run_service(series=[])
 
-    table = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
+    history = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
 
-    assert table.num_rows == 0
+    table = history.to_arrow()
+    assert len(history) == table.num_rows == 0
     assert table.schema.equals(OHLCV)
     assert gaps_of(table) == ()
 
@@ -48,9 +51,9 @@ async def test_a_null_price_stays_null(run_service, minute_bars, start, end, wir
     service = run_service(series=rows, breaks_contract=True)
 
     client = DataClient(service.url, token=TOKEN)
-    table = await client.history("binance", "BTC/USDT", "1m", start, end, format=wire_format)
+    history = await client.history("binance", "BTC/USDT", "1m", start, end, format=wire_format)
 
-    assert table.column("volume").to_pylist() == [0.0, None, 0.2]
+    assert history.to_arrow().column("volume").to_pylist() == [0.0, None, 0.2]
 
 
 async def test_gaps_travel_in_the_tables_metadata(run_service, minute_bars, start, end):
@@ -58,9 +61,12 @@ async def test_gaps_travel_in_the_tables_metadata(run_service, minute_bars, star
     gap = {"start_time": first_ms, "end_time": first_ms + 120_000, "state": "failed", "reason": "timed out"}
     service = run_service(series=minute_bars(5), gaps=[gap])
 
-    table = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
+    client = DataClient(service.url, token=TOKEN)
+    history = await client.history("binance", "BTC/USDT", "1m", start, end, on_gap="ignore")
 
-    (found,) = gaps_of(table)
+    table = history.to_arrow()
+    (found,) = history.gaps
+    assert gaps_of(table) == (found,)
     assert (found.start, found.end) == (start, start + timedelta(minutes=2))
     assert (found.state, found.reason) == ("failed", "timed out")
     assert json.loads(table.schema.metadata[b"cb_trade.gaps"]) == [gap]

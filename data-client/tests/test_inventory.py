@@ -188,7 +188,7 @@ async def test_a_refusal_keeps_the_services_code(run_service, error, expected):
     with pytest.raises(CbTradeError) as caught:
         await DataClient(run_service(error=error).url, token=TOKEN).exchanges()
 
-    assert type(caught.value) is expected
+    assert isinstance(caught.value, expected)
     assert (caught.value.code, caught.value.message) == (error["code"], "no")
     assert (caught.value.retryable, caught.value.details) == (error.get("retryable", False), error.get("details", {}))
 

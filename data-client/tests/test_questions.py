@@ -1,19 +1,35 @@
-"""The small questions: `latest` and `plan`."""
+"""The small questions: `latest`, `plan` and `wait_until`, all on one connection."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from cb_trade_client import DataClient, LatestBar, PlanResult, ProtocolError, TimeSpan
+from cb_trade_client import ConnectionLostError, DataClient, LatestBar, PlanResult, ProtocolError, TimeSpan
+from cb_trade_client.waiting import WAIT_MAX_SECS, WAIT_MIN_SECS, secs_until_next_question
 
 TOKEN = "good.token"
 
 
-async def test_latest_tells_the_newest_stored_bar_and_how_far_bars_have_closed(run_service, minute_bars, start):
-    service = run_service(series=minute_bars(10))
+@pytest.fixture
+async def ask(run_service):
+    """Make a client of a service with some fields; it is closed after the test."""
+    clients = []
 
-    async with DataClient(service.url, token=TOKEN) as client:
-        answer = await client.latest("binance", "BTC/USDT", "1m")
+    def connect(retries=5, **fields):
+        service = run_service(**fields)
+        clients.append(DataClient(service.url, token=TOKEN, retries=retries))
+        return service, clients[-1]
+
+    yield connect
+    for client in clients:
+        await client.aclose()
+
+
+async def test_latest_tells_the_newest_stored_bar_and_how_far_bars_have_closed(ask, minute_bars, start):
+    service, client = ask(series=minute_bars(10))
+
+    answer = await client.latest("binance", "BTC/USDT", "1m")
 
     assert answer == LatestBar(timestamp=start + timedelta(minutes=9), closed_until=start + timedelta(days=1))
     request = service.requests[0]
@@ -26,18 +42,16 @@ async def test_latest_tells_the_newest_stored_bar_and_how_far_bars_have_closed(r
     }
 
 
-async def test_latest_has_no_timestamp_when_nothing_is_stored(run_service):
-    service = run_service(series=[])
+async def test_latest_has_no_timestamp_when_nothing_is_stored(ask):
+    _, client = ask(series=[])
 
-    answer = await DataClient(service.url, token=TOKEN).latest("binance", "BTC/USDT", "1m")
-
-    assert answer.timestamp is None
+    assert (await client.latest("binance", "BTC/USDT", "1m")).timestamp is None
 
 
-async def test_plan_tells_what_would_be_read_and_fetched(run_service, start, end):
-    service = run_service()
+async def test_plan_tells_what_would_be_read_and_fetched(ask, start, end):
+    service, client = ask()
 
-    answer = await DataClient(service.url, token=TOKEN).plan("binance", "BTC/USDT", "1m", start, end)
+    answer = await client.plan("binance", "BTC/USDT", "1m", start, end)
 
     assert answer == PlanResult(rows_in_storage=7, missing=(TimeSpan(start, end),), exchange_calls=2)
     request = service.requests[0]
@@ -53,16 +67,70 @@ async def test_plan_tells_what_would_be_read_and_fetched(run_service, start, end
     }
 
 
-async def test_a_question_ends_its_connection(run_service):
-    service = run_service()
+async def test_questions_share_one_connection_and_each_gets_its_own_answer(ask, start, end):
+    service, client = ask()
 
-    await DataClient(service.url, token=TOKEN).latest("binance", "BTC/USDT", "1m")
+    *reaches, plan = await asyncio.gather(
+        *(client.latest("binance", "BTC/USDT", "1m") for _ in range(5)),
+        client.plan("binance", "BTC/USDT", "1m", start, end),
+    )
 
-    assert service.connection_ended.wait(5)
+    assert {reach.closed_until for reach in reaches} == {end}
+    assert plan.rows_in_storage == 7
+    assert service.request_paths == ["/ws/data"]
 
 
-async def test_an_answer_without_closed_until_is_a_protocol_error(run_service):
-    service = run_service(edit=lambda message: [{**message, "closed_until": None}])
+async def test_closing_the_client_ends_the_shared_connection(ask):
+    service, client = ask()
+    await client.latest("binance", "BTC/USDT", "1m")
+
+    await client.aclose()
+
+    assert await asyncio.to_thread(service.connection_ended.wait, 5)
+
+
+async def test_after_a_drop_the_connection_is_opened_again_and_the_question_repeated(ask):
+    service, client = ask(drop_answers=1)
+
+    assert (await client.latest("binance", "BTC/USDT", "1m")).timestamp is None
+    assert len(service.request_paths) == 2
+
+
+async def test_without_retries_a_drop_is_told(ask):
+    _, client = ask(retries=0, drop_answers=1)
+
+    with pytest.raises(ConnectionLostError):
+        await client.latest("binance", "BTC/USDT", "1m")
+    assert (await client.latest("binance", "BTC/USDT", "1m")).timestamp is None
+
+
+async def test_an_answer_without_closed_until_is_a_protocol_error(ask):
+    _, client = ask(edit=lambda message: [{**message, "closed_until": None}])
 
     with pytest.raises(ProtocolError, match="closed_until"):
-        await DataClient(service.url, token=TOKEN).latest("binance", "BTC/USDT", "1m")
+        await client.latest("binance", "BTC/USDT", "1m")
+
+
+async def test_wait_until_asks_until_the_bar_has_closed(ask, end, monkeypatch):
+    closed_until = iter([end - timedelta(minutes=2), end - timedelta(minutes=1), end])
+    service, client = ask(edit=lambda message: [{**message, "closed_until": next(closed_until).isoformat()}])
+    monkeypatch.setattr("cb_trade_client.client.secs_until_next_question", lambda target, now: 0)
+
+    reach = await client.wait_until("binance", "BTC/USDT", "1m", end)
+
+    assert reach.closed_until == end
+    assert len(service.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("lead", "least_secs", "most_secs"),
+    [
+        (timedelta(seconds=-100), WAIT_MIN_SECS, 1.25 * WAIT_MIN_SECS),
+        (timedelta(seconds=20), 20, 21),
+        (timedelta(days=2), WAIT_MAX_SECS, WAIT_MAX_SECS + 1),
+    ],
+)
+def test_the_next_question_comes_when_the_bar_can_have_closed_within_bounds(start, lead, least_secs, most_secs):
+    waits = [secs_until_next_question(start + lead, start) for _ in range(100)]
+
+    assert least_secs <= min(waits) < max(waits) <= most_secs

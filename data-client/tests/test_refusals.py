@@ -20,11 +20,12 @@ TOKEN = "good.token"
 
 
 async def ask(url, token=TOKEN):
-    await DataClient(url, token=token).latest("binance", "BTC/USDT", "1m")
+    async with DataClient(url, token=token) as client:
+        await client.latest("binance", "BTC/USDT", "1m")
 
 
 async def fetch_all(service, start, end):
-    await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
+    await DataClient(service.url, token=TOKEN, retries=0).history("binance", "BTC/USDT", "1m", start, end)
 
 
 @pytest.mark.parametrize(
@@ -47,22 +48,28 @@ async def fetch_all(service, start, end):
         ("range_too_large", RequestError),
         ("unknown_path", RequestError),
         ("method_not_allowed", RequestError),
+        ("token_missing", AuthenticationError),
+        ("token_invalid", AuthenticationError),
+        ("token_expired", AuthenticationError),
         ("forbidden", ForbiddenError),
         ("too_many_requests", ServiceUnavailableError),
         ("quota_exceeded", ServiceUnavailableError),
         ("exchange_unavailable", ServiceUnavailableError),
         ("storage_unavailable", ServiceUnavailableError),
+        ("corrupt_object", InternalServiceError),
+        ("newer_format", InternalServiceError),
         ("internal_error", InternalServiceError),
         ("a_code_of_tomorrow", CbTradeError),
     ],
 )
-async def test_each_code_of_the_contract_has_its_class(run_service, start, end, code, expected):
+async def test_each_code_of_the_contract_has_a_class_of_its_group(run_service, start, end, code, expected):
     service = run_service(error={"code": code, "message": "no", "retryable": False, "details": {"symbol": "X"}})
 
     with pytest.raises(CbTradeError) as caught:
         await fetch_all(service, start, end)
 
-    assert type(caught.value) is expected
+    assert isinstance(caught.value, expected)
+    assert type(caught.value).default_code == code or code == "a_code_of_tomorrow"
     assert caught.value.code == code
     assert caught.value.details == {"symbol": "X"}
     assert str(caught.value) == f"no [{code}]"

@@ -17,8 +17,9 @@ TOKEN = "good.token"
 ENDED_WITHIN_SECS = 5
 
 
-def minutes_stream(service, start, end, **options):
-    return DataClient(service.url, token=TOKEN).stream("binance", "BTC/USDT", "1m", start, end, **options)
+def minutes_stream(service, start, end, retries=0, **options):
+    client = DataClient(service.url, token=TOKEN, retries=retries)
+    return client.stream("binance", "BTC/USDT", "1m", start, end, **options)
 
 
 async def collect(stream, batches):

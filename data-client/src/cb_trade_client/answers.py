@@ -130,17 +130,22 @@ class ChunkHeader:
 class HistoryCompleted:
     """The receipt of a whole answer.
 
+    After a lost connection, what was delivered before it has no receipt of its own. Then `coverage` and `gaps` of that
+    part are what `/v1/coverage` tells of it, and what only a receipt tells is None.
+
     Attributes:
         rows: All rows sent.
         chunks: All chunks sent.
         coverage: What is known about the whole range, oldest first.
         coverage_truncated: Whether `coverage` was cut because it had too many segments.
         gaps: The parts of the range that could not be settled, oldest first; empty means nothing is missing.
-        rows_from_storage: Rows the service already held.
-        rows_from_exchange: Rows it fetched for this answer.
-        exchange_calls: Calls to the exchange this answer cost.
-        elapsed_ms: Time the service took, in milliseconds.
-        digest: Fingerprint of the delivered values; None when the service does not compute one.
+        rows_from_storage: Rows the service already held; None after a resume.
+        rows_from_exchange: Rows it fetched for this answer; None after a resume.
+        exchange_calls: Calls to the exchange this answer cost; None after a resume.
+        elapsed_ms: Time the service took, in milliseconds; None after a resume.
+        digest: Fingerprint of the delivered values. After a resume it is the SDK's own, over all that was delivered,
+            and None unless `verify` was asked for. None, too, when the service does not compute one.
+        resumes: How often the answer was taken up again after a lost connection.
     """
 
     rows: int
@@ -148,11 +153,12 @@ class HistoryCompleted:
     coverage: tuple[CoverageSegment, ...]
     coverage_truncated: bool
     gaps: tuple[CoverageSegment, ...]
-    rows_from_storage: int
-    rows_from_exchange: int
-    exchange_calls: int
-    elapsed_ms: float
+    rows_from_storage: int | None
+    rows_from_exchange: int | None
+    exchange_calls: int | None
+    elapsed_ms: float | None
     digest: str | None
+    resumes: int = 0
 
     @classmethod
     def from_message(cls, message: Message) -> Self:

@@ -1,50 +1,70 @@
 """The SDK's front door: ask the service for history, what it knows of it, or what a request would cost."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from datetime import datetime
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+from inspect import isawaitable
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
 import pyarrow as pa
 
-from cb_trade_client.answers import LatestBar, PlanResult
+from cb_trade_client.answers import CoverageSegment, LatestBar, PlanResult
 from cb_trade_client.connection import Connection
 from cb_trade_client.errors import ProtocolError
-from cb_trade_client.fields import Message, read_objects, read_optional_instant, read_optional_text
-from cb_trade_client.instants import Instant, to_text
+from cb_trade_client.fields import read_objects, read_optional_instant, read_optional_text
+from cb_trade_client.gap_policy import GapPolicy
+from cb_trade_client.history import History
+from cb_trade_client.instants import Instant, to_text, to_utc
 from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
 from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
 from cb_trade_client.message_types import LATEST, PLAN
-from cb_trade_client.pending_request import PendingRequest
+from cb_trade_client.progress import OnProgress
 from cb_trade_client.questions import Questions
 from cb_trade_client.requests import Query, Request, coverage_query, history_request, latest_request, plan_request
-from cb_trade_client.schemas import schema_of
+from cb_trade_client.retrying import DEFAULT_RETRIES
 from cb_trade_client.service_url import DEFAULT_URL
-from cb_trade_client.stream import HistoryStream
-from cb_trade_client.table_metadata import with_gaps
+from cb_trade_client.shared_connection import SharedConnection
+from cb_trade_client.stream import HistoryStream, StreamOptions
+from cb_trade_client.waiting import secs_until_next_question
 
 _SERIES_PER_PAGE = 100
+
+Token = str | Callable[[], str | Awaitable[str]]
+"""A token, or a function that returns a good one; it is called for every connection that is opened."""
 
 
 class DataClient:
     """A client of one data service, for any number of requests, also at the same time.
 
         async with DataClient(token=token) as client:
-            table = await client.history("binance", "BTC/USDT", "1h", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z")
+            history = await client.history("binance", "BTC/USDT", "1h", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z")
 
     Ranges include `start` and exclude `end`. Both are aware datetimes or ISO 8601 text with a zone; a naive time is
     refused, since it could mean any zone. An `end` after the newest closed bar is fine and clipped by the service.
+
+    Each stream has a connection of its own, so that a small question never waits behind one; `latest` and `plan` share
+    one more. Leaving the block closes them all.
 
     Every method raises `CbTradeError`s (see `errors`): RequestError for what cannot be asked, AuthenticationError and
     ForbiddenError for the token, ServiceUnavailableError and ConnectionLostError for what may work again later.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, token: str) -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, token: Token, retries: int = DEFAULT_RETRIES) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            url: `ws://` or `wss://` address of the service's socket.
+            token: With a function, a token that expires during a stream is replaced by a new one.
+            retries: How often something is tried again after a lost connection, without any progress in between, before
+                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once.
+        """
         self._url = url
-        self._token = token.strip()
+        self._token = token
+        self._retries = retries
         self._streams: WeakSet[HistoryStream] = WeakSet()
+        self._shared = SharedConnection(self._connect)
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,9 +75,10 @@ class DataClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End all streams that are still open."""
+        """End all streams that are still open, and all connections."""
         for stream in tuple(self._streams):
             await stream.aclose()
+        await self._shared.aclose()
 
     def stream(
         self,
@@ -71,6 +92,9 @@ class DataClient:
         chunk_rows: int | None = None,
         refresh: bool = False,
         kind: str = "ohlcv",
+        verify: bool = False,
+        on_gap: GapPolicy = "warn",
+        on_progress: OnProgress | None = None,
     ) -> HistoryStream:
         """Return the rows from *start* (inclusive) to *end* (exclusive) as a stream of batches in time order.
 
@@ -84,6 +108,13 @@ class DataClient:
             chunk_rows: Upper bound of the rows in one batch; None leaves it to the service.
             refresh: Fetch the range from the exchange again even if it is stored. Needs the scope `data:refresh`.
             kind: What to stream. This SDK decodes `ohlcv`.
+            verify: Compute the digest of what arrives and compare it with the service's; ProtocolError
+                (`digest_mismatch`) when they differ. Off by default for what it costs: SHA-256 is slower than the whole
+                way from the service's memory to yours, while order, number and range of the rows are always checked,
+                and TCP and TLS look after the bytes. Turn it on where proof is worth a second per gigabyte.
+            on_gap: What to do at the end when the range has gaps: `raise` a GapError, `warn` with a GapWarning, or
+                `ignore` them. `completed.gaps` has them in any case.
+            on_progress: Told how far the answer has come.
         """
         request = history_request(
             exchange,
@@ -96,7 +127,7 @@ class DataClient:
             chunk_rows=chunk_rows,
             refresh=refresh,
         )
-        return self._stream(request, PieceByPiece())
+        return self._stream(request, PieceByPiece(), verify, on_gap, on_progress)
 
     async def history(
         self,
@@ -110,11 +141,13 @@ class DataClient:
         chunk_rows: int | None = None,
         refresh: bool = False,
         kind: str = "ohlcv",
-    ) -> pa.Table:
-        """Return the rows from *start* (inclusive) to *end* (exclusive) as one table; arguments as for `stream`.
+        verify: bool = False,
+        on_gap: GapPolicy = "warn",
+        on_progress: OnProgress | None = None,
+    ) -> History:
+        """Return the rows from *start* (inclusive) to *end* (exclusive) in one piece; arguments as for `stream`.
 
-        No rows make an empty table of the same schema. What is missing from the range is kept in the table's metadata:
-        `gaps_of(table)` reads it. Use `stream` for long ranges and for the full receipt.
+        No rows make an empty table of the same schema. Use `stream` for what does not fit into memory: 48 bytes a bar.
         """
         request = history_request(
             exchange,
@@ -127,14 +160,26 @@ class DataClient:
             chunk_rows=chunk_rows,
             refresh=refresh,
         )
-        stream = self._stream(request, OneBlock())
-        async with stream:
+        async with self._stream(request, OneBlock(), verify, on_gap, on_progress) as stream:
             batches = [batch async for batch in stream]
-        return with_gaps(pa.Table.from_batches(batches, stream.schema), stream.completed.gaps)
+        return History(pa.Table.from_batches(batches, stream.schema), stream.started, stream.completed)
 
     async def latest(self, exchange: str, symbol: str, timeframe: str) -> LatestBar:
         """Return how far a series is stored and how far its bars have closed."""
-        return LatestBar.from_message(await self._ask(latest_request(exchange, symbol, timeframe), LATEST))
+        request = latest_request(exchange, symbol, timeframe)
+        return LatestBar.from_message(await self._shared.ask(request, LATEST, self._retries))
+
+    async def wait_until(self, exchange: str, symbol: str, timeframe: str, timestamp: Instant) -> LatestBar:
+        """Return as soon as all bars that end at *timestamp* or before have closed on the exchange.
+
+        The service is asked when that can be so by this machine's clock, then about once a second; before that at least
+        once a minute. Bound it with `asyncio.timeout` where it must not wait for ever.
+        """
+        target = to_utc(timestamp, "timestamp")
+        # Nothing but asking tells that a bar has closed.
+        while (reach := await self.latest(exchange, symbol, timeframe)).closed_until < target:  # noqa: ASYNC110
+            await asyncio.sleep(secs_until_next_question(target, datetime.now(UTC)))
+        return reach
 
     async def plan(
         self,
@@ -149,11 +194,11 @@ class DataClient:
     ) -> PlanResult:
         """Return what the same `history` request would read and fetch, without calling the exchange."""
         request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
-        return PlanResult.from_message(await self._ask(request, PLAN))
+        return PlanResult.from_message(await self._shared.ask(request, PLAN, self._retries))
 
     async def exchanges(self) -> tuple[ExchangeInfo, ...]:
         """Return the exchanges that can be asked for, with the state each was last seen in."""
-        async with Questions(self._url, self._token) as questions:
+        async with Questions(self._url, await self._new_token()) as questions:
             answer = await questions.ask("exchanges", {})
         return tuple(map(ExchangeInfo.from_message, read_objects(answer, "exchanges")))
 
@@ -161,7 +206,7 @@ class DataClient:
         """Return the series that are stored, of one exchange and one symbol or of all (None), sorted as text."""
         found: list[StoredSeries] = []
         query: Query = {"exchange": exchange, "symbol": symbol, "limit": _SERIES_PER_PAGE}
-        async with Questions(self._url, self._token) as questions:
+        async with Questions(self._url, await self._new_token()) as questions:
             while True:
                 answer = await questions.ask("series", query)
                 found += map(StoredSeries.from_message, read_objects(answer, "series"))
@@ -201,7 +246,7 @@ class DataClient:
     ) -> AsyncGenerator[CoverageReport, None]:
         """Yield what `coverage` returns in pieces that follow each other, as they come. To be closed if left early."""
         query = coverage_query(exchange, symbol, timeframe, start, end, kind=kind)
-        async with Questions(self._url, self._token) as questions:
+        async with Questions(self._url, await self._new_token()) as questions:
             while True:
                 answer = await questions.ask("coverage", query)
                 page = CoverageReport.from_message(answer)
@@ -212,19 +257,26 @@ class DataClient:
                 _check_progress(page.start, next_start)
                 query["start_time"] = to_text(next_start)
 
-    def _stream(self, request: Request, landing: Landing) -> HistoryStream:
-        stream = HistoryStream(request, schema_of(request["kind"]), landing, self._connect)
+    def _stream(
+        self, request: Request, landing: Landing, verify: bool, on_gap: GapPolicy, on_progress: OnProgress | None
+    ) -> HistoryStream:
+        options = StreamOptions(verify, on_gap, self._retries, on_progress, can_renew_token=callable(self._token))
+        stream = HistoryStream(request, landing, self._connect, self._coverage_of, options)
         self._streams.add(stream)
         return stream
 
-    async def _ask(self, request: Request, answer_type: str) -> Message:
-        async with aclosing(await self._connect()) as connection:
-            pending = PendingRequest.send(connection, request, PieceByPiece())
-            return (await pending.next_answer(answer_type)).message
+    async def _coverage_of(self, request: Request, start: datetime, end: datetime) -> tuple[CoverageSegment, ...]:
+        named = (request["exchange"], request["symbol"], request.get("timeframe"))
+        return (await self.coverage(*named, start, end, kind=request["kind"])).segments
 
     async def _connect(self) -> Connection:
-        # One connection per request: simple, and a bulk stream cannot hold up a small question.
-        return await Connection.open(self._url, self._token)
+        return await Connection.open(self._url, await self._new_token())
+
+    async def _new_token(self) -> str:
+        if isinstance(self._token, str):
+            return self._token.strip()
+        token = self._token()
+        return (await token if isawaitable(token) else token).strip()
 
 
 def _check_progress(before: datetime | str | None, after: datetime | str) -> None:

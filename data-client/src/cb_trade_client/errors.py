@@ -2,19 +2,26 @@
 
     CbTradeError                    everything below
     ├── RequestError                fix the request: retrying the same one cannot help
+    │   └── UnknownSymbolError …    one for each code that means so
     ├── AuthenticationError         get a (new) token
     ├── ForbiddenError              get a token with a wider scope
     ├── ServiceUnavailableError     wait, then ask again
+    │   └── QuotaExceededError …    one for each code that means so
     ├── ConnectionLostError         connect again and go on from `resume_from`
     ├── InternalServiceError        tell the people who run the service
+    │   └── CorruptObjectError …    one for each code that means so
+    ├── GapError                    the answer is whole, but the range has gaps and `on_gap="raise"` was asked for
     └── ProtocolError               tell the people who wrote the service or this SDK
 
 `code` is the stable word to match on: the service's own where it sent one, otherwise one named at the class below.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from cb_trade_client.answers import CoverageSegment
 
 
 class CbTradeError(Exception):
@@ -89,7 +96,24 @@ class InternalServiceError(CbTradeError):
     default_code = "internal_error"
 
 
+class GapError(CbTradeError):
+    """The range has gaps, and they were asked to be an error (`gaps_found`). Everything that there is was delivered.
+
+    Attributes:
+        gaps: The gaps, oldest first, as in `HistoryCompleted.gaps`.
+    """
+
+    default_code = "gaps_found"
+
+    def __init__(self, message: str, gaps: "Sequence[CoverageSegment]") -> None:
+        super().__init__(message)
+        self.gaps = tuple(gaps)
+
+
 class ProtocolError(CbTradeError):
-    """What arrived breaks the wire contract, so it must not be mistaken for data (`protocol_violation`)."""
+    """What arrived breaks the wire contract, so it must not be mistaken for data.
+
+    Codes: `protocol_violation`, `missing_chunk`, `message_too_large`, `digest_mismatch`, `digest_missing`.
+    """
 
     default_code = "protocol_violation"

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cb_trade_client.errors import RequestError
+from cb_trade_client.service_errors import InvalidValueError
 
 Instant = datetime | str
 """An aware datetime, or ISO 8601 text with a zone (`2024-01-01T00:00:00Z`)."""
@@ -22,7 +22,7 @@ def to_utc(value: Instant, field: str) -> datetime:
         field: The argument's name, for the error.
 
     Raises:
-        RequestError: *value* has no zone, so it could mean any of a day's worth of instants, or is no time at all.
+        InvalidValueError: *value* has no zone, so it could mean any of a day's worth of instants, or is no time at all.
     """
     moment = _parse(value, field) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
@@ -60,6 +60,6 @@ def _parse(text: str, field: str) -> datetime:
         raise _refuse(field, text, "is not an ISO 8601 time such as 2024-01-01T00:00:00Z") from error
 
 
-def _refuse(field: str, value: object, why: str) -> RequestError:
+def _refuse(field: str, value: object, why: str) -> InvalidValueError:
     shown = value if isinstance(value, str) else repr(value)
-    return RequestError(f"{field} {shown} {why}", details={"field": field})
+    return InvalidValueError(f"{field} {shown} {why}", details={"field": field})

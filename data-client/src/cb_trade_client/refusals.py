@@ -1,7 +1,5 @@
 """How the service says no — in an answer, at the handshake, by closing — turned into our errors, in one place."""
 
-from collections.abc import Mapping
-
 import orjson
 
 from cb_trade_client.errors import (
@@ -9,47 +7,16 @@ from cb_trade_client.errors import (
     CbTradeError,
     ConnectionLostError,
     ForbiddenError,
-    InternalServiceError,
     ProtocolError,
     RequestError,
     ServiceUnavailableError,
 )
 from cb_trade_client.fields import Message
+from cb_trade_client.service_errors import TokenInvalidError, TokenMissingError, class_of_code
 
 HOW_TO_GET_ONE = "create one with: cb-trade token create"
 HOW_TO_WIDEN_IT = f"{HOW_TO_GET_ONE}, with the scope this needs"
 HOW_TO_START_IT = "start the service with ./platform.sh start or cb-trade serve, or check the URL"
-
-_CLASS_OF_CODE: Mapping[str, type[CbTradeError]] = {
-    **dict.fromkeys(
-        [
-            "bad_json",
-            "bad_message",
-            "unknown_type",
-            "missing_field",
-            "unknown_field",
-            "invalid_value",
-            "duplicate_request_id",
-            "message_too_large",
-            "unknown_exchange",
-            "unknown_symbol",
-            "unknown_timeframe",
-            "unsupported_kind",
-            "empty_range",
-            "range_in_future",
-            "range_too_large",
-            "unknown_path",
-            "method_not_allowed",
-        ],
-        RequestError,
-    ),
-    **dict.fromkeys(
-        ["too_many_requests", "quota_exceeded", "exchange_unavailable", "storage_unavailable"],
-        ServiceUnavailableError,
-    ),
-    "forbidden": ForbiddenError,
-    "internal_error": InternalServiceError,
-}
 
 _RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
@@ -57,9 +24,9 @@ _RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 def check_token(token: str) -> None:
     """Raise AuthenticationError for what cannot be a token, before it is sent anywhere."""
     if not token:
-        raise AuthenticationError(f"no token given; {HOW_TO_GET_ONE}", code="token_missing")
+        raise TokenMissingError(f"no token given; {HOW_TO_GET_ONE}")
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise AuthenticationError(f"the token holds characters no JWT has; {HOW_TO_GET_ONE}", code="token_invalid")
+        raise TokenInvalidError(f"the token holds characters no JWT has; {HOW_TO_GET_ONE}")
 
 
 def error_of_no_answer(url: str, error: Exception, timeout_secs: float) -> CbTradeError:
@@ -78,7 +45,7 @@ def error_from_answer(answer: Message) -> CbTradeError:
     code = str(answer.get("code") or "internal_error")
     retryable = answer.get("retryable") is True
     newer = ServiceUnavailableError if retryable else CbTradeError
-    return _CLASS_OF_CODE.get(code, newer)(
+    return class_of_code(code, newer)(
         str(answer.get("message") or "the service gave no reason"),
         code=code,
         retryable=retryable,
@@ -128,7 +95,7 @@ def error_from_close(close_code: int, reason: str) -> CbTradeError:
     code = reason if reason.isidentifier() else None
     match close_code:
         case 4401:
-            return AuthenticationError(f"the token is not or no longer valid{because}; {HOW_TO_GET_ONE}", code=code)
+            return _authentication_error(f"the token is not or no longer valid{because}; {HOW_TO_GET_ONE}", code)
         case 4403:
             return ForbiddenError(f"the token does not allow this{because}; {HOW_TO_WIDEN_IT}", code=code)
         case 4408:
@@ -151,7 +118,7 @@ def _error_of_status(url: str, status: int, said: Message, retry_after: str | No
     """Return the error for a status that says enough by itself, or None."""
     code, reason = _code(said), _reason(said)
     if status == 401:
-        return AuthenticationError(f"the service refused the token{reason}; {HOW_TO_GET_ONE}", code=code)
+        return _authentication_error(f"the service refused the token{reason}; {HOW_TO_GET_ONE}", code)
     if status == 403:
         return ForbiddenError(f"the token does not allow this{reason}; {HOW_TO_WIDEN_IT}", code=code)
     if status in _RETRYABLE_STATUSES:
@@ -162,6 +129,11 @@ def _error_of_status(url: str, status: int, said: Message, retry_after: str | No
             retry_after_ms=int(retry_after) * 1000 if retry_after and retry_after.isdecimal() else None,
         )
     return None
+
+
+def _authentication_error(message: str, code: str | None) -> CbTradeError:
+    known = class_of_code(code, AuthenticationError)
+    return (known if issubclass(known, AuthenticationError) else AuthenticationError)(message, code=code)
 
 
 def _code(said: Message) -> str | None:

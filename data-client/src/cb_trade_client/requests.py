@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from cb_trade_client.errors import RequestError
 from cb_trade_client.instants import Instant, to_text, to_utc
+from cb_trade_client.service_errors import EmptyRangeError, InvalidValueError
 
 Request = dict[str, Any]
 """One message to the service; its `request_id` names the answers."""
@@ -32,13 +32,20 @@ def history_request(
     """Return a `request_historical`: send the rows from *start* (inclusive) to *end* (exclusive)."""
     request = _ranged("request_historical", exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
     if wire_format not in FORMATS:
-        raise RequestError(f"format {wire_format!r} is not one of {', '.join(FORMATS)}", details={"field": "format"})
+        raise InvalidValueError(
+            f"format {wire_format!r} is not one of {', '.join(FORMATS)}", details={"field": "format"}
+        )
     request["format"] = wire_format
     if chunk_rows is not None:
         if chunk_rows < 1:
-            raise RequestError(f"chunk_rows {chunk_rows} must be at least 1", details={"field": "chunk_rows"})
+            raise InvalidValueError(f"chunk_rows {chunk_rows} must be at least 1", details={"field": "chunk_rows"})
         request["chunk_rows"] = chunk_rows
     return request
+
+
+def resumed(request: Request, start: datetime, end: datetime) -> Request:
+    """Return the same history request for another range, under an id of its own."""
+    return request | {"request_id": uuid4().hex, "start_time": to_text(start), "end_time": to_text(end)}
 
 
 def plan_request(
@@ -86,7 +93,7 @@ def coverage_query(
 
 def _check_order(first: datetime, last: datetime) -> None:
     if first >= last:
-        raise RequestError(f"end {to_text(last)} must be after start {to_text(first)}", code="empty_range")
+        raise EmptyRangeError(f"end {to_text(last)} must be after start {to_text(first)}")
 
 
 def _ranged(

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from cb_trade_client.errors import RequestError
+from cb_trade_client.service_errors import UnsupportedKindError
 
 OHLCV = pa.schema(
     [
@@ -22,9 +22,9 @@ def schema_of(kind: str) -> pa.Schema:
     """Return the schema of *kind*.
 
     Raises:
-        RequestError: This SDK cannot decode that kind (`unsupported_kind`).
+        UnsupportedKindError: This SDK cannot decode that kind.
     """
     if kind not in _SCHEMAS:
         known = ", ".join(_SCHEMAS)
-        raise RequestError(f"this SDK cannot decode {kind!r}; it knows {known}", code="unsupported_kind")
+        raise UnsupportedKindError(f"this SDK cannot decode {kind!r}; it knows {known}")
     return _SCHEMAS[kind]

@@ -1,24 +1,51 @@
 """History as it arrives: one batch after the other, while the service is still fetching the rest."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 
-from cb_trade_client.answers import HistoryCompleted, HistoryStarted
+from cb_trade_client.answers import CoverageSegment, HistoryCompleted, HistoryStarted
 from cb_trade_client.decoders.choice import decoder_of
-from cb_trade_client.errors import CbTradeError
+from cb_trade_client.digest import AnswerDigest, check_digest
+from cb_trade_client.errors import AuthenticationError, CbTradeError
+from cb_trade_client.gap_policy import GapPolicy, apply_gap_policy
 from cb_trade_client.landing import Landing
 from cb_trade_client.part import OpenConnection, Part
-from cb_trade_client.requests import Request
+from cb_trade_client.progress import OnProgress, Progress
+from cb_trade_client.requests import Request, resumed
+from cb_trade_client.retrying import is_lost_connection, with_retries
+from cb_trade_client.schemas import schema_of
+
+# Below this, a thread takes longer to wake than the hashing.
+_HASHED_AT_ONCE_BYTES = 64 * 1024
+_GAP_STATES = frozenset({"failed", "unavailable", "empty", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How an answer is received; see `DataClient.stream`.
+
+    Attributes:
+        can_renew_token: Whether a connection that is opened again comes with a new token.
+    """
+
+    verify: bool
+    on_gap: GapPolicy
+    retries: int
+    on_progress: OnProgress | None
+    can_renew_token: bool
 
 
 class HistoryStream:
     """The answer to one history request, to be read once.
 
     Iterate over it for `pyarrow.RecordBatch`es in time order. `async with` sends the request before the first batch
-    (so that `started` is there for a progress bar) and ends it for certain, however the block is left:
+    (so that `started` is there) and ends it for certain, however the block is left:
 
         async with client.stream("binance", "BTC/USDT", "1m", start, end) as history:
             print(history.started.estimated_rows)
@@ -27,21 +54,38 @@ class HistoryStream:
             print(history.completed.gaps)
 
     Without it, `async for batch in client.stream(…)` does the same; after a `break` the request ends as soon as Python
-    drops the iterator. The service sends no faster than batches are taken, so memory stays flat.
+    drops the iterator. The service sends no faster than batches are taken, so memory stays flat. A lost connection is
+    opened again, and the answer goes on where it broke off: no row is skipped and none comes twice.
 
     Every error a stream raises carries `resume_from`, the point to ask again from.
     """
 
-    def __init__(self, request: Request, schema: pa.Schema, landing: Landing, open_connection: OpenConnection) -> None:
+    def __init__(
+        self,
+        request: Request,
+        landing: Landing,
+        open_connection: OpenConnection,
+        ask_coverage: Callable[[Request, datetime, datetime], Awaitable[tuple[CoverageSegment, ...]]],
+        options: StreamOptions,
+    ) -> None:
         self._request = request
-        self._schema = schema
+        self._schema = schema_of(request["kind"])
         self._landing = landing
         self._open_connection = open_connection
+        self._ask_coverage = ask_coverage
+        self._options = options
+
         self._part: Part | None = None
+        self._part_start: datetime | None = None  # None: it is the first one
+        self._part_digest = self._digest = AnswerDigest(request.get("timeframe")) if options.verify else None
+        self._resumes = 0
+        self._until: datetime | None = None
+        self._rows = self._chunks = self._size_bytes = 0
         self._started: HistoryStarted | None = None
         self._completed: HistoryCompleted | None = None
         self._is_used = False
         self._is_read = False
+        self._is_closed = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -66,9 +110,12 @@ class HistoryStream:
         if self._is_used:
             raise RuntimeError("a stream can be read once; ask for a new one")
         self._is_used = True
-        decoder = decoder_of(self._request["format"], self._schema)
-        self._part = await Part.open(self._open_connection, self._request, decoder, self._landing)
-        self._started = self._part.started
+        try:
+            await with_retries(self._open_part, self._options.retries, self._can_resume)
+        except BaseException:
+            await self.aclose()
+            raise
+        self._tell_progress()
         return self
 
     async def __aexit__(
@@ -90,18 +137,119 @@ class HistoryStream:
 
     async def aclose(self) -> None:
         """End the request and its connection; the service stops work that nobody else waits for. Idempotent."""
+        self._is_closed = True
+        await self._close_part()
+
+    async def _next_batch(self) -> pa.RecordBatch | None:
+        try:
+            batch = await with_retries(self._read, self._options.retries, self._can_resume)
+            if batch is None:
+                apply_gap_policy(self._options.on_gap, self._name(), self.completed.gaps)
+        except CbTradeError as error:
+            error.resume_from = self._until
+            raise
+        return batch
+
+    async def _read(self) -> pa.RecordBatch | None:
+        """Return the next batch, of a new part where the last one broke off; None after the last one."""
+        if self._is_closed:
+            raise RuntimeError("the stream is closed")
+        if self._part is None:
+            if self._until is not None and self._until >= self.started.end:
+                # All rows came, only their receipt did not.
+                self._completed = await self._merged(None, self._until)
+                return None
+            await self._open_part()
+        try:
+            return await self._read_part()
+        except CbTradeError:
+            if not self._is_closed:
+                await self._close_part()
+            raise
+
+    async def _read_part(self) -> pa.RecordBatch | None:
+        part = self._part
+        if part is None:
+            raise RuntimeError("the stream is closed")
+        before_bytes = part.size_bytes
+        batch = await part.next_batch()
+        if batch is None:
+            await self._complete(part)
+            return None
+        for digest in self._digests():
+            if batch.nbytes < _HASHED_AT_ONCE_BYTES:
+                digest.add(batch)
+            else:
+                await asyncio.to_thread(digest.add, batch)
+        self._until = part.until
+        self._rows += batch.num_rows
+        self._chunks += 1
+        self._size_bytes += part.size_bytes - before_bytes
+        self._tell_progress()
+        return batch
+
+    def _digests(self) -> list[AnswerDigest]:
+        # After a resume two: over everything, and over what the receipt will speak of.
+        both = (self._digest, self._part_digest) if self._digest is not self._part_digest else (self._digest,)
+        return [each for each in both if each is not None]
+
+    async def _open_part(self) -> None:
+        request = self._request
+        if self._started is not None:
+            self._resumes += 1
+            self._part_start = self._until
+            # Its end, not the one asked for: bars that have closed since then belong to another answer.
+            request = resumed(request, self._until or self._started.start, self._started.end)
+            if self._part_start is not None and self._options.verify:
+                self._part_digest = AnswerDigest(request.get("timeframe"))
+        decoder = decoder_of(request["format"], self._schema)
+        self._part = await Part.open(self._open_connection, request, decoder, self._landing)
+        if self._started is None:
+            self._started = self._part.started
+
+    async def _close_part(self) -> None:
         part, self._part = self._part, None
         if part is not None:
             await part.aclose()
 
-    async def _next_batch(self) -> pa.RecordBatch | None:
-        if self._part is None:
-            raise RuntimeError("the stream is closed")
-        part = self._part
-        try:
-            batch = await part.next_batch()
-        except CbTradeError as error:
-            error.resume_from = part.until
-            raise
-        self._completed = part.completed
-        return batch
+    async def _complete(self, part: Part) -> None:
+        receipt = part.completed
+        if receipt is None:
+            raise RuntimeError("a part that ended has a receipt")
+        if self._part_digest is not None:
+            check_digest(receipt.digest, self._part_digest)
+        if self._part_start is None:
+            self._completed = replace(receipt, resumes=self._resumes)
+        else:
+            self._completed = await self._merged(receipt, self._part_start)
+
+    async def _merged(self, receipt: HistoryCompleted | None, start: datetime) -> HistoryCompleted:
+        """Return one receipt for everything: *receipt* speaks from *start* on, the service's coverage before that."""
+        earlier = await self._ask_coverage(self._request, self.started.start, start)
+        return HistoryCompleted(
+            rows=self._rows,
+            chunks=self._chunks,
+            coverage=(*earlier, *(receipt.coverage if receipt else ())),
+            coverage_truncated=receipt is not None and receipt.coverage_truncated,
+            gaps=(*(each for each in earlier if each.state in _GAP_STATES), *(receipt.gaps if receipt else ())),
+            rows_from_storage=None,
+            rows_from_exchange=None,
+            exchange_calls=None,
+            elapsed_ms=None,
+            digest=None if self._digest is None else self._digest.text(),
+            resumes=self._resumes,
+        )
+
+    def _can_resume(self, error: CbTradeError) -> bool:
+        if self._is_closed:
+            return False
+        has_expired = isinstance(error, AuthenticationError) and self._started is not None
+        return is_lost_connection(error) or (has_expired and self._options.can_renew_token)
+
+    def _tell_progress(self) -> None:
+        if self._options.on_progress is not None:
+            self._options.on_progress(Progress(self._rows, self._size_bytes, self.started.estimated_rows))
+
+    def _name(self) -> str:
+        started = self.started
+        return " ".join(filter(None, (started.exchange, started.symbol, started.timeframe)))

@@ -38,7 +38,8 @@ def coverage(
     async def work() -> None:
         now = datetime.now(UTC)
         until = now if end is None and start is not None else end
-        report = await DataClient(url, token=token).coverage(exchange, symbol, timeframe, start, until)
+        async with DataClient(url, token=token) as client:
+            report = await client.coverage(exchange, symbol, timeframe, start, until)
         if as_json:
             outcome.show_json(report)
         else:

@@ -19,7 +19,8 @@ def exchanges(as_json: AsJson = False, url: Url = DEFAULT_URL, token: Token = ""
     from cb_trade_client.tables import Column, StandardOutput
 
     async def work() -> None:
-        found = await DataClient(url, token=token).exchanges()
+        async with DataClient(url, token=token) as client:
+            found = await client.exchanges()
         if as_json:
             outcome.show_json(found)
             return

@@ -69,41 +69,45 @@ def fetch(
     Example: cb-trade fetch binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01 -o january.parquet
     """
     from cb_trade_client.client import DataClient
+    from cb_trade_client.progress_bar import progress_bar
 
     async def work() -> None:
         until = end or datetime.now(UTC)
-        stream = DataClient(url, token=token).stream(exchange, symbol, timeframe, start, until, refresh=refresh)
-        await _fetch(stream, output, label=f"{exchange} {symbol} {timeframe}", chart=chart, quiet=quiet)
+        label = f"{exchange} {symbol} {timeframe}"
+        begun = perf_counter()
+        # A bar and rows on the same terminal would overwrite each other.
+        is_bar_visible = not quiet and (output is not None or not sys.stdout.isatty())
+        async with DataClient(url, token=token) as client:
+            with progress_bar(label, visible=is_bar_visible) as show:
+                stream = client.stream(
+                    exchange, symbol, timeframe, start, until, refresh=refresh, on_gap="ignore", on_progress=show
+                )
+                prices = await _write(stream, output, keep_prices=chart)
+        if chart:
+            _show_chart(prices, stream.schema, label)
+        if not quiet:
+            _say_summary(stream.completed, perf_counter() - begun, output)
+        _say_gaps(stream.completed)
 
     outcome.run(work())
 
 
-async def _fetch(stream: "HistoryStream", output: Path | None, *, label: str, chart: bool, quiet: bool) -> None:
-    from cb_trade_client.progress import progress_bar
-
-    begun = perf_counter()
+async def _write(stream: "HistoryStream", output: Path | None, *, keep_prices: bool) -> "list[pa.RecordBatch]":
+    """Write all rows and return what a chart needs of them, if it is to be kept."""
     prices: list[pa.RecordBatch] = []
-    # A bar and rows on the same terminal would overwrite each other.
-    is_bar_visible = not quiet and (output is not None or not sys.stdout.isatty())
     try:
         with open_output(output, stream.schema) as writer:
             async with stream:
-                with progress_bar(label, stream.started.estimated_rows, visible=is_bar_visible) as advance:
-                    async for batch in stream:
-                        writer.write(batch)
-                        advance(batch.num_rows)
-                        if chart:
-                            prices.append(batch.select(["timestamp", "close"]))
+                async for batch in stream:
+                    writer.write(batch)
+                    if keep_prices:
+                        prices.append(batch.select(["timestamp", "close"]))
             writer.finish(stream.completed.gaps)
     except CbTradeError as error:
         if error.resume_from and output is None:
             say(f"incomplete; go on with --start {to_text(error.resume_from)}", "warning")
         raise
-    if chart:
-        _show_chart(prices, stream.schema, label)
-    if not quiet:
-        _say_summary(stream.completed, perf_counter() - begun, output)
-    _say_gaps(stream.completed)
+    return prices
 
 
 def _show_chart(prices: "list[pa.RecordBatch]", schema: "pa.Schema", label: str) -> None:
@@ -120,8 +124,14 @@ def _show_chart(prices: "list[pa.RecordBatch]", schema: "pa.Schema", label: str)
 
 def _say_summary(completed: "HistoryCompleted", seconds: float, output: Path | None) -> None:
     into = f" into {output}" if output else ""
-    say(
-        f"{completed.rows:,} rows{into} in {seconds:.2f} s: {completed.rows_from_storage:,} from storage, "
+    say(f"{completed.rows:,} rows{into} in {seconds:.2f} s: {_sources(completed)}")
+
+
+def _sources(completed: "HistoryCompleted") -> str:
+    if completed.rows_from_storage is None:
+        return f"after {completed.resumes:,} lost connections, so that nobody knows where they came from"
+    return (
+        f"{completed.rows_from_storage:,} from storage, "
         f"{completed.rows_from_exchange:,} from the exchange in {completed.exchange_calls:,} calls"
     )
 

@@ -22,7 +22,8 @@ def latest(
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
-        reach = await DataClient(url, token=token).latest(exchange, symbol, timeframe)
+        async with DataClient(url, token=token) as client:
+            reach = await client.latest(exchange, symbol, timeframe)
         typer.echo(f"newest stored bar  {to_text(reach.timestamp) if reach.timestamp else 'none'}")
         typer.echo(f"closed until       {to_text(reach.closed_until)}")
 

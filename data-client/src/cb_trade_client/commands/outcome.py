@@ -22,6 +22,10 @@ from cb_trade_client.terminal import say
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command's work to its end and turn what it raises into a line on stderr and an exit code."""
+    # Imported here, as by all commands: what `cb-trade --help` need not wait for.
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks([])  # which would print log lines between ours
     try:
         asyncio.run(work)
     except CbTradeError as error:
@@ -40,7 +44,6 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 def show_json(value: object) -> None:
     """Write *value*, made of the SDK's dataclasses, to stdout as one JSON document with ISO 8601 times."""
-    # Imported here, as by all commands: what `cb-trade --help` need not wait for.
     import orjson
 
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())

@@ -28,8 +28,8 @@ def plan(
 
     async def work() -> None:
         until = end or datetime.now(UTC)
-        client = DataClient(url, token=token)
-        result = await client.plan(exchange, symbol, timeframe, start, until, refresh=refresh)
+        async with DataClient(url, token=token) as client:
+            result = await client.plan(exchange, symbol, timeframe, start, until, refresh=refresh)
         typer.echo(f"rows in storage  {result.rows_in_storage:,}")
         typer.echo(f"exchange calls   {result.exchange_calls:,}")
         for span in result.missing:

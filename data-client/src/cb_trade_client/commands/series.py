@@ -29,7 +29,8 @@ def series(
     from cb_trade_client.tables import Column, StandardOutput
 
     async def work() -> None:
-        found = await DataClient(url, token=token).series(exchange)
+        async with DataClient(url, token=token) as client:
+            found = await client.series(exchange)
         if as_json:
             outcome.show_json(found)
             return

@@ -36,7 +36,8 @@ class ArrowStreamDecoder:
         return batches[0] if len(batches) == 1 else pa.concat_batches(batches) if batches else self._nothing()
 
     def _check_schema(self, schema: pa.Schema) -> None:
-        if not schema.equals(self.schema):
+        # Whether a column may hold nulls is left to the service.
+        if (schema.names, schema.types) != (self.schema.names, self.schema.types):
             raise ProtocolError(
                 f"the service sent columns {schema.names} of types {schema.types}, which are not those asked for"
             )

@@ -1,0 +1,103 @@
+"""The digest of what was delivered, computed here: that the service tells the same proves that every value arrived.
+
+Version 1: SHA-256 over the digests of its units in time order. A unit is a UTC day where bars last less than an hour,
+else a UTC year; one without rows has no digest. The digest of a unit is the SHA-256 of its rows, column by column in
+the order of the schema: times as milliseconds since the epoch in little-endian int64, numbers as little-endian float64,
+with one NaN for all, also for null, and 0.0 for -0.0.
+"""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cb_trade_client.errors import ProtocolError
+
+_VERSION = "v1"
+_DAY_MS = 86_400_000
+_HOUR_SECS = 3_600
+_SECS = {"s": 1, "m": 60}
+
+_Columns = list[npt.NDArray[np.int64 | np.float64]]
+
+
+class AnswerDigest:
+    """Takes in the rows of an answer as they arrive, in time order; holds on to those of one unit at most."""
+
+    def __init__(self, timeframe: str | None) -> None:
+        self._has_daily_units = timeframe is None or _is_below_an_hour(timeframe)
+        self._units = sha256()
+        self._open: list[_Columns] = []  # of the unit that may go on
+        self._open_unit: int | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of *batch*, which follow those added before."""
+        if not batch.num_rows:
+            return
+        times, *numbers = batch.columns
+        times_ms = times.cast(pa.int64()).to_numpy()
+        columns: _Columns = [times_ms.astype("<i8", copy=False), *map(_canonical, numbers)]
+        for unit, first, last in self._units_of(times_ms):
+            if unit != self._open_unit:
+                self._close()
+            self._open.append([column[first:last] for column in columns])
+            self._open_unit = unit
+
+    def text(self) -> str:
+        """Return the digest of all that was added; nothing can be added afterwards."""
+        self._close()
+        return f"{_VERSION}:{self._units.hexdigest()}"
+
+    def _close(self) -> None:
+        if self._open:
+            unit = sha256()
+            for column in zip(*self._open, strict=True):
+                for piece in column:
+                    unit.update(piece.data)
+            self._units.update(unit.digest())
+        self._open, self._open_unit = [], None
+
+    def _units_of(self, times: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+        """Yield each unit that has rows, with the number of its first row and of the one after its last."""
+        units = times // _DAY_MS if self._has_daily_units else _years(times)
+        borders = [0, *(np.flatnonzero(units[1:] != units[:-1]) + 1).tolist(), len(units)]
+        for first, last in pairwise(borders):
+            yield int(units[first]), first, last
+
+
+def check_digest(told: str | None, computed: AnswerDigest) -> None:
+    """Compare what the service says about an answer with what arrived.
+
+    Raises:
+        ProtocolError: They differ (`digest_mismatch`), or the service says nothing that could be compared
+            (`digest_missing`).
+    """
+    arrived = computed.text()
+    if told is None or not told.startswith(f"{_VERSION}:"):
+        raise ProtocolError(f"the service tells no digest of version {_VERSION}", code="digest_missing")
+    if told != arrived:
+        raise ProtocolError(
+            "the rows that arrived are not those that the service sent",
+            code="digest_mismatch",
+            details={"told": told, "arrived": arrived},
+        )
+
+
+def _canonical(column: pa.Array) -> npt.NDArray[np.float64]:
+    numbers: npt.NDArray[np.float64] = column.to_numpy(zero_copy_only=False) + 0.0  # which makes 0.0 of -0.0
+    is_nan = np.isnan(numbers)
+    if is_nan.any():
+        numbers[is_nan] = np.nan
+    return numbers.astype("<f8", copy=False)
+
+
+def _years(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return times.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64)
+
+
+def _is_below_an_hour(timeframe: str) -> bool:
+    number, unit = timeframe[:-1], timeframe[-1:]
+    return unit in _SECS and number.isdecimal() and int(number) * _SECS[unit] < _HOUR_SECS

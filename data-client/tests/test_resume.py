@@ -1,0 +1,195 @@
+"""Streams that go on after their connection is lost: nothing skipped, nothing twice, and nothing claimed unseen."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pytest
+import stamina
+
+from cb_trade_client import AuthenticationError, ConnectionLostError, DataClient, ServiceUnavailableError
+from cb_trade_client.digest import AnswerDigest
+
+TOKEN = "good.token"
+MINUTE_MS = 60_000
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting():
+    with stamina.set_testing(True, attempts=1000, cap=True):
+        yield
+
+
+def with_digest(service, start, end):
+    """Let the service tell the digest of what each answer should hold."""
+
+    def edit(message):
+        if message.get("type") == "historical_data_complete":
+            first = service.requests[-1]["start_time"]
+            rows = [row for row in service.series if row["timestamp"] >= to_ms(first)]
+            digest = AnswerDigest("1m")
+            if rows:
+                digest.add(service.batch_of(rows))
+            message["digest"] = digest.text()
+        return [message]
+
+    service.edit = edit
+
+
+def to_ms(text):
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def held(start, minutes):
+    first = int(start.timestamp()) * 1000
+    return [{"start_time": first, "end_time": first + minutes * MINUTE_MS, "state": "held", "bars": minutes}]
+
+
+async def test_a_stream_goes_on_where_its_connection_was_lost(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(450), drop_after_chunks=2, segments=held(start, 450))
+
+    async with DataClient(service.url, token=TOKEN) as client:
+        history = await client.history("binance", "BTC/USDT", "1m", start, end)
+
+    assert history.to_arrow().column("open").to_pylist() == [100.0 + number for number in range(450)]
+    asked = [request["start_time"] for request in service.requests if request.get("type") == "request_historical"]
+    assert asked == ["2024-01-01T00:00:00Z", "2024-01-01T03:20:00Z", "2024-01-01T06:40:00Z"]
+    assert {request.get("end_time") for request in service.requests[1:3]} == {"2024-01-01T07:30:00Z"}
+
+
+async def test_the_merged_receipt_tells_only_what_somebody_knows(run_service, minute_bars, start, end):
+    first = int(start.timestamp()) * 1000
+    failed = {"start_time": first, "end_time": first + 10 * MINUTE_MS, "state": "failed", "reason": "down", "bars": 10}
+    rest = {"start_time": first + 10 * MINUTE_MS, "end_time": first + 200 * MINUTE_MS, "state": "held", "bars": 190}
+    service = run_service(series=minute_bars(250), drop_after_chunks=2, segments=[failed, rest])
+
+    client = DataClient(service.url, token=TOKEN)
+    receipt = (await client.history("binance", "BTC/USDT", "1m", start, end, on_gap="ignore")).receipt
+
+    assert (receipt.rows, receipt.chunks, receipt.resumes) == (250, 3, 1)
+    assert [(gap.state, gap.reason) for gap in receipt.gaps] == [("failed", "down")]
+    assert [segment.state for segment in receipt.coverage] == ["failed", "held", "held"]
+    assert receipt.coverage[-1].end == start + timedelta(minutes=250)
+    assert (receipt.rows_from_storage, receipt.rows_from_exchange, receipt.exchange_calls) == (None, None, None)
+    assert (receipt.elapsed_ms, receipt.digest) == (None, None)
+
+
+async def test_when_only_the_receipt_was_lost_no_row_is_asked_for_again(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(200), segments=held(start, 200))
+    service.drops_before_the_receipt = True
+
+    history = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
+
+    assert len(history) == 200
+    assert [segment.state for segment in history.coverage] == ["held"]
+    assert len([request for request in service.requests if request.get("type") == "request_historical"]) == 1
+
+
+async def test_a_restart_is_a_lost_connection(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(250), close_after_chunks=(1, 1012, ""), segments=held(start, 250))
+
+    assert len(await DataClient(service.url, token=TOKEN).history("x", "BTC/USDT", "1m", start, end)) == 250
+
+
+async def test_an_expired_token_is_replaced_where_there_is_somebody_to_ask(run_service, minute_bars, start, end):
+    tokens = iter([TOKEN] * 10)
+    service = run_service(
+        series=minute_bars(250), close_after_chunks=(1, 4401, "token_expired"), segments=held(start, 250)
+    )
+
+    async def token():
+        return next(tokens)
+
+    async with DataClient(service.url, token=token) as client:
+        assert len(await client.history("x", "BTC/USDT", "1m", start, end)) == 250
+
+    with pytest.raises(AuthenticationError):
+        await DataClient(service.url, token=TOKEN).history("x", "BTC/USDT", "1m", start, end)
+
+
+async def test_drops_without_progress_are_bounded(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(250), drop_after_chunks=0)
+
+    with pytest.raises(ConnectionLostError) as caught:
+        await DataClient(service.url, token=TOKEN, retries=3).history("x", "BTC/USDT", "1m", start, end)
+
+    assert caught.value.resume_from is None
+    assert len(service.request_paths) == 1 + 3
+
+
+async def test_a_service_that_is_not_there_at_first_is_told_at_once(run_service, start, end):
+    with pytest.raises(ServiceUnavailableError):
+        await DataClient("ws://127.0.0.1:1/ws/data", token=TOKEN).history("x", "BTC/USDT", "1m", start, end)
+
+
+@asynccontextmanager
+async def cutting_proxy(url, cuts, seed):
+    """Yield the address of a proxy to *url* that ends a connection after a random number of bytes, *cuts* times."""
+    target = urlsplit(url)
+    rng = random.Random(seed)
+    done = [0]
+    connections = set()
+
+    async def forward(reader, writer):
+        connections.add(asyncio.current_task())
+        far_reader, far_writer = await asyncio.open_connection(target.hostname, target.port)
+        # Long enough for the handshake, so that most cuts hit rows; but some of those, too.
+        left = [rng.randrange(100, 8_000) if done[0] < cuts else None]
+
+        async def pump(source, sink):
+            while piece := await source.read(8192):
+                if left[0] is not None and sink is writer:
+                    piece = piece[: left[0]]
+                    left[0] -= len(piece)
+                sink.write(piece)
+                await sink.drain()
+                if left[0] == 0:
+                    done[0] += 1
+                    break
+
+        tasks = [asyncio.create_task(pump(reader, far_writer)), asyncio.create_task(pump(far_reader, writer))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}{target.path}", done
+        await asyncio.gather(*connections)
+
+
+@pytest.mark.parametrize(("wire_format", "cuts"), [("arrow", 200), ("json_columns", 40)])
+async def test_cuts_anywhere_change_no_byte(run_service, minute_bars, start, wire_format, cuts):
+    bars = 20_000
+    end = start + timedelta(minutes=bars)
+    service = run_service(series=minute_bars(bars), chunk_rows=10, segments=held(start, bars))
+    with_digest(service, start, end)
+    options = {"verify": True, "format": wire_format}
+    async with DataClient(service.url, token=TOKEN) as client:
+        undisturbed = await client.history("binance", "BTC/USDT", "1m", start, end, **options)
+
+    async with (
+        cutting_proxy(service.url, cuts, seed=7) as (url, done),
+        DataClient(url, token=TOKEN, retries=100) as client,
+    ):
+        disturbed = await client.history("binance", "BTC/USDT", "1m", start, end, **options)
+
+    assert done[0] == cuts
+    assert bytes_of(disturbed) == bytes_of(undisturbed)
+    assert disturbed.digest == undisturbed.digest
+    assert disturbed.receipt.rows == bars
+
+
+def bytes_of(history):
+    sink = pa.BufferOutputStream()
+    table = history.to_arrow().combine_chunks()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
