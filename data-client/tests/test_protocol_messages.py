@@ -80,7 +80,8 @@ async def test_history_is_asked_for_and_read_as_recorded(run_service):
 async def test_the_gaps_of_a_recorded_receipt_are_read(run_service):
     service = run_service(edit=replaying("gaps"))
 
-    rows, stream = await read(DataClient(service.url, token=TOKEN).stream("binance", "BTC/USDT", "1h", *RANGE))
+    client = DataClient(service.url, token=TOKEN)
+    rows, stream = await read(client.stream("binance", "BTC/USDT", "1h", *RANGE, on_gap="ignore"))
 
     empty, failed = stream.completed.gaps
     assert rows == []
@@ -92,7 +93,8 @@ async def test_the_gaps_of_a_recorded_receipt_are_read(run_service):
 async def test_a_plan_is_asked_for_and_read_as_recorded(run_service):
     service = run_service(edit=replaying("plan"))
 
-    plan = await DataClient(service.url, token=TOKEN).plan(*SERIES, *RANGE)
+    async with DataClient(service.url, token=TOKEN) as client:
+        plan = await client.plan(*SERIES, *RANGE)
 
     assert without_id(service.requests[0]) == without_id(asked("plan"))
     assert plan == PlanResult(3, (TimeSpan(at("2024-01-01T00:05"), at("2024-01-01T00:10")),), 1)
@@ -101,7 +103,8 @@ async def test_a_plan_is_asked_for_and_read_as_recorded(run_service):
 async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
     service = run_service(edit=replaying("latest"))
 
-    latest = await DataClient(service.url, token=TOKEN).latest(*SERIES)
+    async with DataClient(service.url, token=TOKEN) as client:
+        latest = await client.latest(*SERIES)
 
     assert without_id(service.requests[0]) == without_id(asked("latest"))
     assert latest == LatestBar(timestamp=at("2024-01-01T00:05"), closed_until=at("2024-01-01T00:15"))
@@ -122,8 +125,9 @@ async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
 async def test_a_recorded_error_becomes_the_exception_of_its_code(run_service, conversation, expected, facts):
     service = run_service(edit=replaying(conversation))
 
-    with pytest.raises(expected) as caught:
-        await DataClient(service.url, token=TOKEN).latest(*SERIES)
+    async with DataClient(service.url, token=TOKEN) as client:
+        with pytest.raises(expected) as caught:
+            await client.latest(*SERIES)
 
     error = caught.value
     assert (error.code, error.retryable, error.retry_after_ms, error.details) == facts
