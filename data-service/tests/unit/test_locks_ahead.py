@@ -18,6 +18,7 @@ from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.interfaces import PartitionLock
 
 NOW = utc("2024-06-01")
@@ -109,6 +110,26 @@ async def test_while_another_service_has_the_lock_no_place_is_held(backfill, tmp
     rows, receipt = await answer
     assert_same_rows(rows, rows_at(OPENS[:40]))
     assert receipt.exchange_calls == 3
+
+
+async def test_a_listing_that_another_service_found_meanwhile_is_known_with_the_lock(tmp_path, monkeypatch):
+    """It is written nowhere in the partition; without it, the same empty page would be asked for again."""
+    before_listing = span("2024-01-01", "2024-01-01T00:10")
+    other, exchange = HistoryRig(tmp_path, NOW).connect(OnePlace()), OnePlace()
+    rig = HistoryRig(tmp_path, NOW).connect(exchange)
+    try_lock = rig.storage.try_lock
+
+    async def after_the_other(partition):
+        await other.answer(before_listing)
+        return await try_lock(partition)
+
+    monkeypatch.setattr(rig.storage, "try_lock", after_the_other)
+
+    rows, receipt = await rig.answer(before_listing)
+
+    assert len(other.exchange.windows) == 1
+    assert exchange.windows == []
+    assert (rows.num_rows, [gap.state for gap in receipt.coverage]) == (0, [State.UNLISTED])
 
 
 async def test_once_it_is_the_turn_of_its_rows_the_exchange_is_not_waited_for_first(backfill, tmp_path):

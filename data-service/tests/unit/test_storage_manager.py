@@ -466,6 +466,17 @@ async def test_who_knows_of_a_version_is_not_given_what_was_being_read_before(st
     assert (await manager.read(PARTITION)).version == version
 
 
+async def test_facts_that_another_process_has_stored_are_seen_by_who_asks_for_them_anew(storage, other):
+    manager, theirs = trusting(storage), StorageManagerImpl(other)
+    first = await manager.commit_facts(SERIES, FACTS)
+    await manager.facts(SERIES)
+    newer = await theirs.commit_facts(SERIES, first.with_listing(utc("2024-01-01"), utc("2024-02-01")))
+    assert await manager.facts(SERIES) == first
+
+    assert await manager.facts(SERIES, anew=True) == newer
+    assert await manager.facts(SERIES) == newer
+
+
 async def test_a_version_that_cannot_be_written_over_is_not_kept(storage, other):
     """Lost races: the next reader must see what won."""
     manager = trusting(storage)

@@ -67,17 +67,19 @@ class Knowledge:
         self.reopen()
 
     async def read_again(self) -> None:
-        """Take over what somebody else has stored since.
+        """Take over what somebody else has stored since, of the partition and of the whole series.
 
         Raises:
             StorageUnavailableError: It cannot be read now.
         """
-        if await self._storage.version(self._partition) == self._stored.version:
-            return
-        self._stored = await self._storage.read(self._partition)
-        self.state = self._stored.with_changes(self._changes)
-        self.reopen()
-        self.learn(Reach(await self._register.facts(self._partition.series)))
+        if await self._storage.version(self._partition) != self._stored.version:
+            self._stored = await self._storage.read(self._partition)
+            self.state = self._stored.with_changes(self._changes)
+            self.reopen()
+        # A listing that was found settles what lies before it, and is written nowhere in the partition.
+        facts = await self._storage.facts(self._partition.series, anew=True)
+        if facts is not None:
+            self.learn(Reach(facts))
 
     @property
     def is_stored(self) -> bool:

@@ -194,8 +194,12 @@ class IStorageManager(ABC):
         """
 
     @abstractmethod
-    async def facts(self, series: Series) -> SeriesFacts | None:
-        """Return the series' facts, or None where there are none yet."""
+    async def facts(self, series: Series, *, anew: bool = False) -> SeriesFacts | None:
+        """Return the series' facts, or None where there are none yet.
+
+        Args:
+            anew: Look up which are the newest even if that was done a moment ago.
+        """
 
     @abstractmethod
     async def facts_if_possible(self, series: Series) -> SeriesFacts | None:

@@ -111,8 +111,10 @@ class StorageManagerImpl(IStorageManager):
                 return stored
             raise StorageUnavailableError(str(base.partition), f"lost {MAX_RACES} races for it in a row")
 
-    async def facts(self, series: Series) -> SeriesFacts | None:
+    async def facts(self, series: Series, *, anew: bool = False) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
+        if anew:
+            self._facts.drop(series)
         if (kept := self._facts.trusted(series)) is not None:
             return kept
         with self._reads.noted(str(series)):
