@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from storage_around import Around, Form
 from structlog.testing import capture_logs
-from unit_builders import assert_same_rows, bars, minute, minute_bars, minutes, series, span, table, utc
+from unit_builders import assert_same_rows, bars, epoch_ms, minute, minute_bars, minutes, series, span, table, utc
 
 from cb_trade_data.errors import ErrorCode, NewerFormatError, StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.digest import unit_digests
@@ -365,12 +365,15 @@ class StorageContract:
     async def test_the_digests_of_the_rows_are_kept_with_them(self, storage, twin):
         await write(storage, known([*range(5), *range(1500, 1510)]))
 
-        for wanted in (None, minutes(0, 1)):
+        for wanted in (minutes(0, 1), None):
             stored = await twin.read_partition(PARTITION, wanted)
 
             assert stored.digests == unit_digests(minute_bars([*range(5), *range(1500, 1510)]), MINUTES)
             assert len(stored.digests) == 3
-        assert stored.with_changes([Change(minute_bars([3], 7.0), (held(3, 4),))]).digests == {}
+        changed = await write(storage, stored.with_changes([Change(minute_bars([3], 7.0), (held(3, 4),))]))
+        found = (await twin.read_partition(PARTITION)).digests
+        assert found == unit_digests(changed.rows, MINUTES)
+        assert {start_ms for start_ms in found if found[start_ms] != stored.digests[start_ms]} == {epoch_ms(minute(2))}
 
     async def test_one_object_commits_rows_and_coverage(self, storage, around):
         """Without it nothing is there, whatever else lies about."""

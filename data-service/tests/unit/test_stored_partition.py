@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, minute, minute_bars, minute_numbers, minutes, quick, series, utc
 
+from cb_trade_data.models.digest import unit_digests, units_of
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Coverage, Segment, State
@@ -95,3 +96,20 @@ def test_what_is_kept_since_an_instant_is_all_that_was_known_from_then_on(states
     known = {number: segment.state for segment in kept.coverage.segments for number in minute_numbers([segment.range])}
     assert known == {number: state for number, state in states.items() if number >= start}
     assert kept.version == "v1"
+
+
+@quick(60)
+@given(st.lists(st.sets(st.integers(-30, 30).map(lambda hours: 60 * hours)), min_size=1, max_size=4))
+def test_digests_that_are_still_known_after_changes_are_those_of_the_rows(states):
+    """Hours of three days: a day that a change does not touch keeps its digest."""
+    first, *others = states
+    rows = minute_bars(sorted(first))
+    stored = StoredPartition(PARTITION, rows, digests=unit_digests(rows, PARTITION.series))
+
+    changes = [Change(minute_bars(sorted(each), 700.0 + number), ()) for number, each in enumerate(others)]
+    changed = stored.with_changes(changes)
+
+    actual = unit_digests(changed.rows, PARTITION.series)
+    touched = units_of(minute_bars(sorted(set().union(*others))), PARTITION.series)
+    assert changed.digests.items() <= actual.items()
+    assert actual.keys() - changed.digests.keys() == touched

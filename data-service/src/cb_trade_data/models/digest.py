@@ -68,9 +68,18 @@ class AnswerDigest:
         self._open, self._open_start_ms = [], None
 
 
-def unit_digests(rows: pa.Table, series: Series) -> dict[int, bytes]:
-    """Return the digest of each unit of which *rows*, in time order, has any, by the unit's first millisecond."""
-    return {start_ms: _digest(part) for start_ms, _, part in _units(rows, series)}
+def unit_digests(rows: pa.Table, series: Series, known: Mapping[int, bytes] = _NOTHING) -> dict[int, bytes]:
+    """Return the digest of each unit of which *rows*, in time order, has any, by the unit's first millisecond.
+
+    Args:
+        known: Those that need not be computed.
+    """
+    return {start_ms: known.get(start_ms) or _digest(part) for start_ms, _, part in _units(rows, series)}
+
+
+def units_of(rows: pa.Table, series: Series) -> set[int]:
+    """Return the first milliseconds of the units of which *rows*, in time order, has any."""
+    return {start_ms for start_ms, _, _ in _units(rows, series)}
 
 
 def _units(rows: pa.Table, series: Series) -> Iterator[tuple[int, int, pa.Table]]:

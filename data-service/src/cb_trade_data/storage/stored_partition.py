@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cb_trade_data.models.digest import units_of
 from cb_trade_data.models.frame import Frame, Stretch, framed
 from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import SCHEMAS, timestamps_ms, union, upsert
@@ -39,8 +40,7 @@ class StoredPartition:
 
     Attributes:
         version: Names the stored object this was read from; None where there is none yet.
-        digests: Of each unit of time that has rows in that object, by its first millisecond, see `models.digest`; empty
-            where they are not known.
+        digests: Of units of time, by their first millisecond, see `models.digest`: of those that are known.
         frames: Of those rows that lie in some.
     """
 
@@ -62,9 +62,12 @@ class StoredPartition:
         if not changes:
             return self
         # Page by page, the pages of a month would have the month gone through a hundred times.
-        rows = upsert(self.rows, union([change.rows for change in changes]))
+        news = union([change.rows for change in changes])
+        rows = upsert(self.rows, news)
+        touched = units_of(news, self.partition.series) if self.digests else set()
+        digests = {start_ms: digest for start_ms, digest in self.digests.items() if start_ms not in touched}
         segments = chain.from_iterable(change.segments for change in changes)
-        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments), digests={}, frames=())
+        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments), digests=digests, frames=())
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""

@@ -63,7 +63,8 @@ class ObjectMetadata:
     ) -> ObjectMetadata:
         """Describe *stored*, the rows of which are cut into *batches*: in time order, none empty."""
         described = tuple(_describe(batch) for batch in batches)
-        return cls(stored.coverage, described, entries, unit_digests(stored.rows, stored.partition.series))
+        digests = unit_digests(stored.rows, stored.partition.series, stored.digests)
+        return cls(stored.coverage, described, entries, digests)
 
     @property
     def rows(self) -> int:
