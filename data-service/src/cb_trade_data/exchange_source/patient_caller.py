@@ -58,12 +58,13 @@ class PatientCaller:
         Raises:
             ExchangeUnavailableError: Every try failed, or more of them are of no use; `tries` counts the calls.
         """
-        calls = 0
+        calls, has_called = 0, False
 
         def begin_counted() -> Awaitable[T] | None:
-            nonlocal calls
+            nonlocal calls, has_called
             under_way = begin()
-            calls += under_way is not None
+            has_called = under_way is not None
+            calls += has_called
             return under_way
 
         real_secs = self._stopwatch.real_secs
@@ -83,7 +84,7 @@ class PatientCaller:
             self._problem = None if isinstance(error, ExchangeRefusalError) else error.reason
             error.tries = calls
             raise
-        if calls:
+        if has_called:  # the last time, not only before
             self._problem = None
         return answer, calls
 

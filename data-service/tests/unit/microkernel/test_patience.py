@@ -111,6 +111,19 @@ async def test_health_is_what_was_seen_last(source, client):
     assert statuses(source) == {"binance": "ok", "okx": "unused"}
 
 
+@in_virtual_time
+async def test_a_page_that_nobody_wants_any_more_when_it_is_to_be_tried_again_says_nothing_of_health(source, client):
+    client.failures_left = 2
+    await source.now("binance")
+    assert statuses(source)["binance"] == "503"
+    windows = iter([WINDOW, None])
+
+    assert await source.fetch_page(SERIES, lambda: next(windows), int) is None
+
+    assert client.failures_left == 0
+    assert statuses(source)["binance"] == "503"
+
+
 # --- An exchange that is down -----------------------------------------------------------------------------------------
 
 
