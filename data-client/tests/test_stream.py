@@ -194,7 +194,7 @@ async def test_leaving_a_service_that_keeps_sending_does_not_wait_for_a_timeout(
     is_flooding = threading.Event()
 
     def inflate(message):
-        if message.get("sequence") == 15:
+        if message.get("sequence") == 8:
             is_flooding.set()
         return [{**message, "padding": "x" * 900_000}]
 

@@ -39,7 +39,7 @@ UNREAD_MAX_BYTES = 4 * 1024 * 1024
 """How much may wait to be looked at before reading pauses; what is then in the library's buffer still follows."""
 
 _UNREAD_LOW_BYTES = 1024 * 1024
-_READ_BUFFER_BYTES = 512 * 1024
+_READ_BUFFER_BYTES = 1024 * 1024  # half of it: several frames are moved once too often
 
 _LOGGER = logging.getLogger("cb_trade_client.websocket")
 # All that goes wrong becomes an error of ours; and the finest lines would print the token.

@@ -33,7 +33,8 @@ async def test_coverage_of_several_pages_is_one_report(sdk, client):
 
 async def test_what_a_receipt_calls_a_gap_coverage_tells_with_the_same_facts(sdk, simulator):
     simulator.inject(StatusFault(503), times=None)
-    stream = sdk.stream("binance", "BTC/USDT", "1m", "2024-01-01T00:00:00Z", "2024-01-01T12:00:00Z")
+    span = ("2024-01-01T00:00:00Z", "2024-01-01T12:00:00Z")
+    stream = sdk.stream("binance", "BTC/USDT", "1m", *span, on_gap="ignore")
     assert [batch async for batch in stream] == []
 
     report = await sdk.coverage("binance", "BTC/USDT", "1m")
@@ -72,3 +73,37 @@ async def test_a_refusal_has_the_class_of_its_code(sdk):
 
     assert caught.value.code == "unknown_exchange"
     assert "binance" in caught.value.details["known"]
+
+
+async def test_every_format_brings_the_same_rows_and_the_digest_of_the_service(service):
+    span = ("2023-12-30T12:00:00Z", "2024-01-03T00:00:00Z")
+    async with DataClient(service.socket_url, token=token()) as sdk:
+        answers = [
+            await sdk.history("binance", "BTC/USDT", "1m", *span, format=each, verify=True)
+            for each in ("arrow", "json_columns", "json")
+        ]
+
+    assert len(answers[0]) == 84 * 60
+    assert all(each.to_arrow().equals(answers[0].to_arrow()) for each in answers)
+    assert {each.digest for each in answers} == {answers[0].receipt.digest}
+    assert [each.receipt.exchange_calls > 0 for each in answers] == [True, False, False]
+
+
+@pytest.mark.parametrize("timeframe", ["30m", "1h", "1d", "1w", "1M"])
+async def test_both_compute_the_same_digest_for_every_unit(service, timeframe):
+    async with DataClient(service.socket_url, token=token()) as sdk:
+        span = ("2021-06-01T00:00:00Z", "2023-06-01T00:00:00Z")
+        history = await sdk.history("binance", "BTC/USDT", timeframe, *span, verify=True, chunk_rows=7000)
+
+    assert history.digest is not None
+    assert len(history) > 0
+
+
+async def test_a_stream_of_many_chunks_is_proven_too(service):
+    async with DataClient(service.socket_url, token=token()) as sdk:
+        stream = sdk.stream(
+            "binance", "BTC/USDT", "1m", "2024-01-01T00:00:00Z", "2024-01-02T12:00:00Z", verify=True, chunk_rows=100
+        )
+        rows = [batch.num_rows async for batch in stream]
+
+    assert (sum(rows), max(rows)) == (36 * 60, 100)
