@@ -31,13 +31,14 @@ async def test_messages_that_were_cut_into_frames_are_put_together(run_service, 
 async def test_what_waits_to_be_read_is_bounded(run_service, minute_bars, start, end, monkeypatch):
     monkeypatch.setattr(connection_module, "UNREAD_MAX_BYTES", 10_000)
     monkeypatch.setattr(connection_module, "_UNREAD_LOW_BYTES", 5_000)
-    held, paused = [], asyncio.Event()
+    held, is_reading, paused = [], [], asyncio.Event()
     put = Connection._put
 
     def watch_put(self, inbox, arrival):
         put(self, inbox, arrival)
         held.append(self._unread_bytes)
         if self._is_paused:
+            is_reading.append(self._transport.underlying_transport.is_reading())
             paused.set()
 
     monkeypatch.setattr(Connection, "_put", watch_put)
@@ -49,6 +50,7 @@ async def test_what_waits_to_be_read_is_bounded(run_service, minute_bars, start,
 
     # 72 MB came. What was in the library's buffer when reading paused still did, and that may grow to the kernel's.
     assert max(held) < 16_000_000
+    assert not any(is_reading)
 
 
 async def test_a_service_that_falls_silent_is_given_up(run_service, minute_bars, start, end, monkeypatch):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import stamina
 
-from cb_trade_client import AuthenticationError, ConnectionLostError, DataClient, ServiceUnavailableError
+from cb_trade_client import AuthenticationError, ConnectionLostError, DataClient, ProtocolError, ServiceUnavailableError
 from cb_trade_client.digest import AnswerDigest
 
 TOKEN = "good.token"
@@ -86,6 +86,18 @@ async def test_when_only_the_receipt_was_lost_no_row_is_asked_for_again(run_serv
     assert len(history) == 200
     assert [segment.state for segment in history.coverage] == ["held"]
     assert len([request for request in service.requests if request.get("type") == "request_historical"]) == 1
+
+
+async def test_a_service_that_begins_again_from_the_start_is_not_believed(run_service, minute_bars, start, end):
+    def begin_again(message):
+        if message["type"] == "historical_data_start":
+            message["start_time"] = "2024-01-01T00:00:00Z"
+        return [message]
+
+    service = run_service(series=minute_bars(250), drop_after_chunks=2, edit=begin_again)
+
+    with pytest.raises(ProtocolError, match="asked to go on from 2024-01-01T03:20:00Z"):
+        await DataClient(service.url, token=TOKEN).history("x", "BTC/USDT", "1m", start, end)
 
 
 async def test_a_restart_is_a_lost_connection(run_service, minute_bars, start, end):

@@ -45,7 +45,7 @@ class DataClient:
     refused, since it could mean any zone. An `end` after the newest closed bar is fine and clipped by the service.
 
     Each stream has a connection of its own, so that a small question never waits behind one; `latest` and `plan` share
-    one more. Leaving the block closes them all.
+    one more. Leaving the block closes them all. A client belongs to the event loop that it is first used in.
 
     Every method raises `CbTradeError`s (see `errors`): RequestError for what cannot be asked, AuthenticationError and
     ForbiddenError for the token, ServiceUnavailableError and ConnectionLostError for what may work again later.

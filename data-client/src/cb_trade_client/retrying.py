@@ -46,8 +46,13 @@ def is_lost_connection(error: CbTradeError) -> bool:
     return isinstance(error, ConnectionLostError)
 
 
+def is_temporary(error: CbTradeError) -> bool:
+    """Return whether *error* is a lost connection, or a service that is away or busy for now."""
+    return is_lost_connection(error) or (isinstance(error, ServiceUnavailableError) and error.retryable)
+
+
 def _wait(error: Exception) -> bool | float:
     """Return whether to try again after *error*, or how many seconds to wait before."""
-    if isinstance(error, ServiceUnavailableError) and error.retryable and error.retry_after_ms:
-        return min(error.retry_after_ms / 1000, _WAIT_MAX_SECS)
-    return isinstance(error, ConnectionLostError) or (isinstance(error, ServiceUnavailableError) and error.retryable)
+    if not isinstance(error, CbTradeError) or not is_temporary(error):
+        return False
+    return min(error.retry_after_ms / 1000, _WAIT_MAX_SECS) if error.retry_after_ms else True

@@ -12,13 +12,14 @@ import pyarrow as pa
 from cb_trade_client.answers import CoverageSegment, HistoryCompleted, HistoryStarted
 from cb_trade_client.decoders.choice import decoder_of
 from cb_trade_client.digest import AnswerDigest, check_digest
-from cb_trade_client.errors import AuthenticationError, CbTradeError
+from cb_trade_client.errors import AuthenticationError, CbTradeError, ProtocolError
 from cb_trade_client.gap_policy import GapPolicy, apply_gap_policy
+from cb_trade_client.instants import to_text
 from cb_trade_client.landing import Landing
 from cb_trade_client.part import OpenConnection, Part
 from cb_trade_client.progress import OnProgress, Progress
 from cb_trade_client.requests import Request, resumed
-from cb_trade_client.retrying import is_lost_connection, with_retries
+from cb_trade_client.retrying import is_lost_connection, is_temporary, with_retries
 from cb_trade_client.schemas import schema_of
 
 # Below this, a thread takes longer to wake than the hashing.
@@ -206,6 +207,16 @@ class HistoryStream:
         self._part = await Part.open(self._open_connection, request, decoder, self._landing)
         if self._started is None:
             self._started = self._part.started
+        elif self._until is not None:
+            self._check_continuation(self._part.started, self._until)
+
+    def _check_continuation(self, part: HistoryStarted, start: datetime) -> None:
+        # Each part is checked by itself; that they fit together is checked here.
+        if part.start < start or part.end > self.started.end:
+            raise ProtocolError(
+                f"asked to go on from {to_text(start)} to {to_text(self.started.end)}, "
+                f"the service answers from {to_text(part.start)} to {to_text(part.end)}"
+            )
 
     async def _close_part(self) -> None:
         part, self._part = self._part, None
@@ -225,7 +236,11 @@ class HistoryStream:
 
     async def _merged(self, receipt: HistoryCompleted | None, start: datetime) -> HistoryCompleted:
         """Return one receipt for everything: *receipt* speaks from *start* on, the service's coverage before that."""
-        earlier = await self._ask_coverage(self._request, self.started.start, start)
+
+        async def ask() -> tuple[CoverageSegment, ...]:
+            return await self._ask_coverage(self._request, self.started.start, start)
+
+        earlier = await with_retries(ask, self._options.retries, is_temporary)
         return HistoryCompleted(
             rows=self._rows,
             chunks=self._chunks,
