@@ -35,7 +35,8 @@ class PieceByPiece:
 class OneBlock:
     """One block for a whole answer, taken at once; another one where more comes than was expected.
 
-    Filling memory that was taken in one piece is measurably faster than taking it message by message.
+    It costs half the page faults of many pieces (measured: 1,300 against 2,400 for a million bars), since large memory
+    comes in huge pages; in time they did not differ by more than the noise.
     """
 
     def __init__(self) -> None:
