@@ -32,8 +32,12 @@ from cb_trade_data.auth.module import create_token
 _CB_TRADE: Final = Path(sys.executable).with_name("cb-trade")
 _WARM_UP_SECS: Final = 4.0  # what an exchange grants at once, and the first partition, are over by then
 _SECS: Final = 20.0
+# Eight years, which the fastest of them take half a minute for.
+_BEGINNING: Final = datetime(2018, 1, 1, tzinfo=UTC)
 _START: Final = datetime(2019, 1, 1, tzinfo=UTC)
 _END: Final = datetime(2024, 1, 1, tzinfo=UTC)
+_PRESENT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_PATIENCE_SECS: Final = 30.0
 _FAULTS: Final = ("429", "503", "reset", "truncated", "html", "cut-json")
 _FAULTY_SHARE: Final = 0.2
 _FAULTY_DAYS: Final = 42
@@ -122,8 +126,9 @@ class Rig:
     async def next_page(self) -> tuple[int, float]:
         """Return how many pages were asked for once there is one more, and when that was."""
         pages = await self.pages()
-        while (now := await self.pages()) == pages:  # noqa: ASYNC110 - another process counts
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(_PATIENCE_SECS):
+            while (now := await self.pages()) == pages:  # noqa: ASYNC110 - another process counts
+                await asyncio.sleep(0.005)
         return now, time.monotonic()
 
     async def refused(self) -> int:
@@ -149,6 +154,7 @@ class Rig:
             "timeframe": "1m",
             "start_time": int(start.timestamp() * 1000),
             "end_time": int(end.timestamp() * 1000),
+            "format": "arrow",  # as the SDK asks
         }
         return json.dumps(message | fields)
 
@@ -215,7 +221,7 @@ async def _backfill(venue: Venue, secs: float) -> Backfill:
                     message = rig.question(start, now - timedelta(hours=5), symbol=symbol, timeframe=timeframe)
                     await connection.send(message)
         else:
-            await connection.send(rig.question(_START, _END))
+            await connection.send(rig.question(_BEGINNING, _PRESENT))
         reading = asyncio.create_task(_read_on(connection))
         await rig.asked_for(1)
         # The quieter of an exchange's allowances are counted in seconds: begin after what it grants at once.
