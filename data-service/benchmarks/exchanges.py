@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +34,7 @@ from cb_trade_data.auth.module import create_token
 _CB_TRADE: Final = Path(sys.executable).with_name("cb-trade")
 _WARM_UP_SECS: Final = 4.0  # what an exchange grants at once, and the first partition, are over by then
 _SECS: Final = 20.0
+_SPANS: Final = 3  # the median of which is told
 # Eight years, which the fastest of them take half a minute for.
 _BEGINNING: Final = datetime(2018, 1, 1, tzinfo=UTC)
 _START: Final = datetime(2019, 1, 1, tzinfo=UTC)
@@ -187,11 +190,13 @@ async def _rig(venue: Venue, *options: str) -> AsyncIterator[Rig]:
 async def _read(connection: websockets.ClientConnection, seen: Callable[[str], None] = lambda _: None) -> Any:
     """Read up to an answer's last word, and return that; rows are not looked into."""
     while True:
-        text = await connection.recv(decode=True)
-        kind = text[:60].split('"', 4)[3]
+        message = await connection.recv(decode=False)
+        if not message.startswith(b"{"):
+            continue
+        kind = message[:60].split(b'"', 4)[3].decode()
         seen(kind)
         if kind not in ("historical_data_start", "historical_data_chunk"):
-            return json.loads(text)
+            return json.loads(message)
 
 
 # --- What is measured ---
@@ -227,15 +232,16 @@ async def _backfill(venue: Venue, secs: float) -> Backfill:
         # The quieter of an exchange's allowances are counted in seconds: begin after what it grants at once.
         await asyncio.sleep(_WARM_UP_SECS if venue.pages_per_sec > 1 else 12)
         # From a page to a page: at one a second, a part of one more or less would be a twentieth.
-        pages, began = await rig.next_page()
+        marks = [await rig.next_page()]
         cpu = rig.cpu_secs()
-        await asyncio.sleep(secs)
-        last, ended = await rig.next_page()
-        elapsed, more = ended - began, last - pages
-        cpu_ms = (rig.cpu_secs() - cpu) * 1000 / max(more, 1)
+        for _ in range(_SPANS):
+            await asyncio.sleep(secs / _SPANS)
+            marks.append(await rig.next_page())
+        cpu_ms = (rig.cpu_secs() - cpu) * 1000 / (marks[-1][0] - marks[0][0])
         refused = await rig.refused()
         reading.cancel()
-    return Backfill(venue, more / elapsed, refused, cpu_ms)
+    rates = [(last - first) / (ended - began) for (first, began), (last, ended) in pairwise(marks)]
+    return Backfill(venue, statistics.median(rates), refused, cpu_ms)
 
 
 async def _read_on(connection: websockets.ClientConnection) -> None:
@@ -353,7 +359,7 @@ def _text(backfills: list[Backfill], faulty: Faulty, hurried: list[Hurried], sec
         ],
     )
     return (
-        f"Each exchange for {secs:g} s, its limits enforced in real seconds.\n"
+        f"Each exchange for {secs:g} s, the median of {_SPANS} spans; its limits enforced in real seconds.\n"
         f"{machine('ccxt', 'aiohttp', 'pyarrow')}.\n\n"
         f"{speeds}\n\nBinance, a fifth of all calls failing ({', '.join(_FAULTS)}):\n\n{faults}\n\n"
         f"A day asked for in the middle of five years of 5-minute bars, of the month that is being filled:\n\n{hurries}"
