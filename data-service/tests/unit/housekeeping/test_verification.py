@@ -109,7 +109,7 @@ async def test_rows_that_make_no_sense_are_found_although_their_checksums_match(
 
 
 async def test_digests_that_are_not_those_of_the_rows_are_found(storage, fresh, form, around, monkeypatch):
-    monkeypatch.setattr(metadata, "unit_digests", lambda rows, series: {0: b"wrong"})
+    monkeypatch.setattr(metadata, "unit_digests", lambda rows, series, known: {0: b"wrong"})
     await write(storage, known([0, 1]))
     monkeypatch.undo()
 
