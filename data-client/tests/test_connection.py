@@ -1,6 +1,7 @@
 """The WebSocket below the SDK: what it takes apart, how much it holds, and when it gives up."""
 
 import asyncio
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import pytest
@@ -67,8 +68,8 @@ async def test_a_service_that_hangs_up_at_the_handshake_is_unavailable():
         await reader.readline()
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws/data"
+    async with listening(hang_up) as port:
+        url = f"ws://127.0.0.1:{port}/ws/data"
 
         with pytest.raises(ServiceUnavailableError, match="hung up"):
             await DataClient(url, token=TOKEN).latest("x", "BTC/USDT", "1m")
@@ -88,8 +89,8 @@ async def test_a_reason_that_comes_behind_the_headers_is_heard_all_the_same():
         writer.close()
         has_left.cancel()
 
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws/data"
+    async with listening(refuse) as port:
+        url = f"ws://127.0.0.1:{port}/ws/data"
 
         with pytest.raises(AuthenticationError, match="that was yesterday") as caught:
             await DataClient(url, token=TOKEN).latest("x", "BTC/USDT", "1m")
@@ -161,8 +162,8 @@ async def test_a_proxy_is_asked_for_a_tunnel(run_service, monkeypatch):
             tasks.create_task(pump(reader, far_writer))
             tasks.create_task(pump(far_reader, writer))
 
-    async with await asyncio.start_server(tunnel, "127.0.0.1", 0) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    async with listening(tunnel) as proxy_port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy_port}")
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         async with DataClient("ws://data.example/ws/data", token=TOKEN) as client:
@@ -175,3 +176,23 @@ async def pump(reader, writer):
     while piece := await reader.read(65536):
         writer.write(piece)
     writer.close()
+    await writer.wait_closed()
+
+
+@asynccontextmanager
+async def listening(handler):
+    """Let *handler* answer connections, and yield the port; nothing of it is left at the end."""
+    handling = []
+
+    async def handle(reader, writer):
+        handling.append(asyncio.current_task())
+        try:
+            await handler(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*handling)
