@@ -417,6 +417,15 @@ async def test_what_was_read_is_kept_ready_for_the_wire(storage, monkeypatch):
     assert sum(frame.rows for frame in first.frames) == 50
 
 
+async def test_coverage_of_what_is_kept_is_not_read_again(storage, monkeypatch):
+    await storage.save_bulk_entries(SERIES, minute_bars(range(5)))
+    manager = trusting(storage)
+    stored = await manager.read(PARTITION)
+    monkeypatch.setattr(storage, "read_object", None)
+
+    assert await manager.coverage(PARTITION) == stored.coverage
+
+
 async def test_what_this_process_stores_is_seen_at_once(storage):
     manager = trusting(storage)
     base = await manager.commit(await manager.read(PARTITION), [held(0, 2)])

@@ -70,6 +70,18 @@ class ChunkEncoder(ABC):
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
         """Yield the rows of *stretch*, which follow those given before. Any cut is a good one: times are unique."""
 
+    @abstractmethod
+    def _next_rows(self) -> int:
+        """Return how many rows the next chunk may hold."""
+
+    def _cut(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Yield *rows* a chunk's worth at a time; each is to be made one before the next."""
+        first = 0
+        while first < rows.num_rows:
+            part = rows.slice(first, self._next_rows())
+            first += part.num_rows
+            yield part
+
     def _text(self, rows: pa.Table, **data: Any) -> bytes:
         """Return the message of the next chunk."""
         times = rows.column("timestamp")
@@ -83,14 +95,10 @@ class ChunkEncoder(ABC):
 class _JsonEncoder(ChunkEncoder):
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
         """See `ChunkEncoder.chunks`."""
-        first = 0
-        while first < stretch.rows.num_rows:
-            rows = stretch.rows.slice(first, self._next_rows())
-            first += rows.num_rows
+        for rows in self._cut(stretch.rows):
             yield Chunk(rows.num_rows, self._text(rows, data=orjson.Fragment(self._data(rows))))
 
     def _next_rows(self) -> int:
-        """Return how many rows the next chunk may hold."""
         if self._asked_rows is not None:
             return min(self._asked_rows, self.rows_max)
         return (_DATA_BYTES if self._sequence else _FIRST_DATA_BYTES) // self.typical_row_bytes
@@ -133,20 +141,17 @@ class ArrowFrames(ChunkEncoder):
         """See `ChunkEncoder.chunks`."""
         first = 0
         for frame in stretch.frames:
-            yield from self._cut(stretch.rows.slice(first, frame.first - first))
+            yield from self._cut_frames(stretch.rows.slice(first, frame.first - first))
             part = stretch.rows.slice(frame.first, frame.rows)
             if frame.rows <= self._next_rows():
                 yield self._chunk(part, frame.message)
             else:
-                yield from self._cut(part)
+                yield from self._cut_frames(part)
             first = frame.end
-        yield from self._cut(stretch.rows.slice(first))
+        yield from self._cut_frames(stretch.rows.slice(first))
 
-    def _cut(self, rows: pa.Table) -> Iterator[Chunk]:
-        first = 0
-        while first < rows.num_rows:
-            part = rows.slice(first, self._next_rows())
-            first += part.num_rows
+    def _cut_frames(self, rows: pa.Table) -> Iterator[Chunk]:
+        for part in self._cut(rows):
             yield self._chunk(part, frame_of(part))
 
     def _next_rows(self) -> int:

@@ -82,6 +82,8 @@ class StorageManagerImpl(IStorageManager):
 
     async def coverage(self, partition: Partition) -> Coverage:
         """See `IStorageManager.coverage`."""
+        if (kept := self._partitions.trusted(partition)) is not None:
+            return kept.coverage
         with self._reads.noted(str(partition)):
             return (await self._storage.read_partition(partition, _BEFORE_ALL_ROWS)).coverage
 
