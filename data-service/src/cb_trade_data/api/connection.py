@@ -154,7 +154,6 @@ class Connection:
     async def _run(self, request_id: str, message: ClientMessage) -> None:
         """Give *message* its answer; whatever goes wrong, the request gets its last word and the connection lives."""
         started = asyncio.get_running_loop().time()
-        log = self._log.bind(request_id=request_id, type=message.type)
         # A request keeps its place until its last word is out: a client that does not read gets no new ones started.
         with suppress(WebSocketDisconnect):
             async with self._places:
@@ -166,12 +165,14 @@ class Connection:
                 except WebSocketDisconnect:
                     raise
                 except Exception:
+                    log = self._log.bind(request_id=request_id, type=message.type)
                     log.exception("request.defect")
                     defect = CbTradeError("something is wrong on our side; the service's log tells more")
                     last_word, story = outgoing.error_response(request_id, defect), {"outcome": defect.code}
                 # From here on the request is over: its id may be used again, and a cancel finds nothing running.
                 self._requests.pop(request_id, None)
-                log.info("request", **story, seconds=round(asyncio.get_running_loop().time() - started, 6))
+                seconds = round(asyncio.get_running_loop().time() - started, 6)
+                self._log.info("request", request_id=request_id, type=message.type, **story, seconds=seconds)
                 await self._send(last_word)
 
     async def _answer(self, request_id: str, message: ClientMessage, started: float) -> tuple[bytes, dict[str, Any]]:
@@ -206,10 +207,11 @@ class Connection:
         async with aclosing(answer.stretches()) as stretches:
             async for stretch in stretches:
                 for chunk in encoder.chunks(stretch):
+                    if chunks:
+                        # Sending does not yield while the client keeps up: give the other requests their turn.
+                        await asyncio.sleep(0)
                     await self._send(chunk.text, chunk.binary)
                     rows, chunks, sent_bytes = rows + chunk.rows, chunks + 1, sent_bytes + chunk.size_bytes
-                    # Sending does not yield while the client keeps up: give the other requests their turn.
-                    await asyncio.sleep(0)
 
         receipt = answer.receipt
         elapsed_ms = round((asyncio.get_running_loop().time() - started) * 1000)

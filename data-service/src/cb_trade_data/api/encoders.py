@@ -161,7 +161,7 @@ class ArrowFrames(ChunkEncoder):
     def _chunk(self, rows: pa.Table, message: pa.Buffer) -> Chunk:
         binary: pa.Buffer | bytes = message
         if self._sequence == 0:
-            binary = b"".join(map(memoryview, (_schema_message(rows.schema), message)))
+            binary = b"".join((_schema_message(rows.schema), memoryview(message)))
         return Chunk(rows.num_rows, self._text(rows, bytes=len(binary)), binary)
 
 
@@ -173,8 +173,8 @@ ENCODERS: Final[dict[WireFormat, type[ChunkEncoder]]] = {
 
 
 @lru_cache
-def _schema_message(schema: pa.Schema) -> pa.Buffer:
-    return schema.serialize()
+def _schema_message(schema: pa.Schema) -> bytes:
+    return bytes(schema.serialize())
 
 
 def _columns(rows: pa.Table) -> list[npt.NDArray[np.int64 | np.float64]]:

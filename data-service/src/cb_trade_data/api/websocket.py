@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import APIRouter, WebSocket
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from cb_trade_data.api.connection import Connection, ConnectionLimits
 from cb_trade_data.api.handshake import authenticate
@@ -20,12 +23,20 @@ def websocket_router(
     now: Callable[[], datetime],
 ) -> APIRouter:
     """Return the route of the data socket."""
-    router = APIRouter()
+    return APIRouter(routes=[WebSocketRoute("/ws/data", _DataSocket(auth, manager, limits, now))])
 
-    @router.websocket("/ws/data")
-    async def data(websocket: WebSocket) -> None:
-        principal = await authenticate(websocket, auth)
+
+@dataclass(frozen=True)
+class _DataSocket:
+    """Plain ASGI: each message is spared the layers that FastAPI puts around a function."""
+
+    auth: IAuthenticationModule
+    manager: IHistoricalDataManager
+    limits: ConnectionLimits
+    now: Callable[[], datetime]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        principal = await authenticate(websocket, self.auth)
         if principal is not None:
-            await Connection(websocket, principal, manager, limits).serve(now())
-
-    return router
+            await Connection(websocket, principal, self.manager, self.limits).serve(self.now())

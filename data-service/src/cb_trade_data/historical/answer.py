@@ -20,7 +20,7 @@ from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
-from cb_trade_data.models.partition import Partition, partitions_of
+from cb_trade_data.models.partition import Partition, first_partition_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
@@ -111,58 +111,50 @@ class Answer:
             CbTradeError: The exchange refuses the series. What it fails to answer is no error but a gap in the receipt.
                 Storage that cannot be read is none either: what it holds comes from the exchange then.
         """
+        rest = self._bars
         try:
-            async with aclosing(self._parts()) as stretches:
-                async for stretch in stretches:
-                    yield stretch
+            while rest is not None:
+                # Years before listing are passed over in one step; a flight may have found out about them just now.
+                if (absence := self._reach.facts.absence_at(rest.start)) is not None:
+                    end = min(absence.range.end, rest.end)
+                    self.receipt.enter([replace(absence, range=TimeRange(rest.start, end))])
+                    rest = TimeRange(end, rest.end) if end < rest.end else None
+                    continue
+                partition, part, rest = first_partition_of(self._series, rest)
+                found = await self._find(partition, part, rest)
+                if isinstance(found, StoredPartition):
+                    if (stretch := self._taken(found, part)).rows.num_rows:
+                        self._begin_ahead(rest, self._read_ahead)
+                        yield stretch
+                    continue
+                async with aclosing(self._follow(found, rest)) as stretches:
+                    async for stretch in stretches:
+                        yield stretch
             self.receipt.digest = self._digest.text()
         finally:
             if self._ahead is not None:
                 self._ahead.give_up()
 
-    async def _parts(self) -> AsyncGenerator[Stretch, None]:
-        rest = self._bars
-        while rest is not None:
-            # Years before listing are passed over in one step; a flight may have found out about them just now.
-            if (absence := self._reach.facts.absence_at(rest.start)) is not None:
-                end = min(absence.range.end, rest.end)
-                self.receipt.enter([replace(absence, range=TimeRange(rest.start, end))])
-                rest = TimeRange(end, rest.end) if end < rest.end else None
-                continue
-            partition, part, rest = self._first_of(rest)
-            async with aclosing(self._deliver(partition, part, rest)) as stretches:
-                async for stretch in stretches:
-                    yield stretch
-
-    def _first_of(self, rest: TimeRange) -> tuple[Partition, TimeRange, TimeRange | None]:
-        """Return the first partition of *rest*, the part of *rest* in it, and what comes after that."""
-        partition, part = next(partitions_of(self._series, rest))
-        return partition, part, TimeRange(part.end, rest.end) if part.end < rest.end else None
-
     def _bars_to_ask(self, rest: TimeRange | None) -> int:
         askable = None if rest is None else self._reach.askable_part(rest)
         return 0 if askable is None else self._series.grid.bars_in(askable)
 
-    async def _deliver(
-        self, partition: Partition, part: TimeRange, rest: TimeRange | None
-    ) -> AsyncGenerator[Stretch, None]:
+    async def _find(self, partition: Partition, part: TimeRange, rest: TimeRange | None) -> StoredPartition | _Wait:
+        """Return what is stored, where that settles *part*, or else a flight that was joined for it."""
         found = await self._found_ahead(part)
         if found is None:
             found = await self._storage.read_if_possible(partition, part)
-        if isinstance(found, StoredPartition):
-            if not self._lacks(part, found.coverage):
-                stretch = found.stretch(part)
-                self.receipt.rows_from_storage += stretch.rows.num_rows
-                self._enter(part, found.coverage)
-                if stretch.rows.num_rows:
-                    self._digest.add(part, stretch.rows, found.digests)
-                    self._begin_ahead(rest, self._read_ahead)
-                    yield stretch
-                return
-            found = self._join(partition, part, rest)
-        async with aclosing(self._follow(found, rest)) as stretches:
-            async for stretch in stretches:
-                yield stretch
+        if isinstance(found, StoredPartition) and self._lacks(part, found.coverage):
+            return self._join(partition, part, rest)
+        return found
+
+    def _taken(self, stored: StoredPartition, part: TimeRange) -> Stretch:
+        """Return the rows of *part*, entered into receipt and digest."""
+        stretch = stored.stretch(part)
+        self.receipt.rows_from_storage += stretch.rows.num_rows
+        self._enter(part, stored.coverage)
+        self._digest.add(part, stretch.rows, stored.digests)
+        return stretch
 
     def _begin_ahead(
         self,
@@ -171,7 +163,7 @@ class Answer:
     ) -> None:
         """Begin with the first partition of *rest* beside what is sent, which it never holds up."""
         if rest is not None and self._reach.facts.absence_at(rest.start) is None:
-            _, part, _ = self._first_of(rest)
+            _, part, _ = first_partition_of(self._series, rest)
             self._ahead = _Ahead(part, asyncio.create_task(begin(rest)))
 
     async def _found_ahead(self, part: TimeRange) -> StoredPartition | _Wait | None:
@@ -189,7 +181,7 @@ class Answer:
 
     async def _read_ahead(self, rest: TimeRange) -> StoredPartition:
         """Read what is stored of the first partition of *rest*."""
-        partition, part, _ = self._first_of(rest)
+        partition, part, _ = first_partition_of(self._series, rest)
         return await self._storage.read_if_possible(partition, part)
 
     async def _fetch_ahead(self, before: TimeRange, rest: TimeRange) -> _Wait | None:
@@ -197,7 +189,7 @@ class Answer:
 
         What storage settles is left to be read when its turn has come.
         """
-        partition, part, after = self._first_of(rest)
+        partition, part, after = first_partition_of(self._series, rest)
         try:
             coverage = await self._storage.coverage(partition)
         except CbTradeError:
@@ -208,6 +200,8 @@ class Answer:
 
     def _lacks(self, part: TimeRange, coverage: Coverage) -> bool:
         """Tell whether the exchange must be asked about anything of *part*."""
+        if not self._refresh and self._reach.is_held(coverage, part):
+            return False
         now = self._now()
         self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series.grid, None).horizon)
         gaps = missing(part, coverage, absent=self._reach.absent, now=now, failures_since=now, refresh=self._refresh)

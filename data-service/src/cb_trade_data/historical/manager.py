@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
@@ -59,20 +59,23 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
         """See `IHistoricalDataManager.open`."""
         facts = await self._register.facts(series)
-        if not await self._is_settled_by_own_clock(series, wanted, facts, refresh=refresh):
+        if self._source.known_now(series.exchange) is None and (
+            refresh or not await self._is_settled_by_own_clock(series, wanted, facts)
+        ):
             await self._source.now(series.exchange)
         now = self._refuse_future(series, wanted.start)
         facts = await self._register.recheck(series, facts, wanted, now, force=refresh)
+        exchange = self._source.facts(series.exchange)
         return Answer(
             series,
             wanted.start,
-            max(wanted.start, min(wanted.end, self._closed_until(series))),
-            self._reach(series, facts),
-            self._source.facts(series.exchange),
+            max(wanted.start, min(wanted.end, self._closed_until(series, now))),
+            Reach.at(now, exchange, series.grid, facts),
+            exchange,
             refresh=refresh,
             storage=self._storage,
             fetcher=self._fetcher,
-            now=lambda: self._now(series.exchange),
+            now=partial(self._now, series.exchange),
         )
 
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
@@ -131,35 +134,33 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             raise RangeInFutureError(start, now)
         return now
 
-    async def _is_settled_by_own_clock(
-        self, series: Series, wanted: TimeRange, facts: SeriesFacts, *, refresh: bool
-    ) -> bool:
-        """Tell whether the answer's end is clear without reading the exchange's clock.
+    async def _is_settled_by_own_clock(self, series: Series, wanted: TimeRange, facts: SeriesFacts) -> bool:
+        """Tell whether the answer's end is clear although nobody has read the exchange's clock yet.
 
-        It is where the clock has been read before, and where storage settles the newest bar that is closed by our own
-        clock; where not, the exchange is going to be called anyway.
+        It is where storage settles the newest bar that is closed by our own clock; where not, the exchange is going to
+        be called anyway.
         """
-        if self._source.known_now(series.exchange) is not None:
-            return True
-        if refresh or wanted.start >= self._closed_until(series):
+        now = self._local_now()
+        closed_until = self._closed_until(series, now)
+        if wanted.start >= closed_until:
             return False
-        bars = self._closed_bars(series, wanted)
+        bars = series.grid.snap(TimeRange(wanted.start, min(wanted.end, closed_until)))
         if bars is None:
             return True  # It lies between two opens of the past.
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
-        stored = await self._storage.read_if_possible(partition_at(series, newest.start))
-        now = self._local_now()
+        coverage = (await self._storage.read_if_possible(partition_at(series, newest.start))).coverage
+        if coverage.holds(newest):
+            return True
         # Not what our own clock puts out of reach: how far back an exchange answers is counted from its own present.
-        return not any(missing(newest, stored.coverage, absent=facts.absent, now=now, failures_since=now))
+        return not any(missing(newest, coverage, absent=facts.absent, now=now, failures_since=now))
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""
-        end = min(wanted.end, self._closed_until(series))
+        end = min(wanted.end, self._closed_until(series, self._now(series.exchange)))
         return series.grid.snap(TimeRange(wanted.start, end)) if wanted.start < end else None
 
-    def _closed_until(self, series: Series) -> datetime:
-        margin = self._source.facts(series.exchange).settle_margin
-        return series.grid.closed_until(self._now(series.exchange), margin)
+    def _closed_until(self, series: Series, now: datetime) -> datetime:
+        return series.grid.closed_until(now, self._source.facts(series.exchange).settle_margin)
 
     def _reach(self, series: Series, facts: SeriesFacts | None) -> Reach:
         return Reach.at(self._now(series.exchange), self._source.facts(series.exchange), series.grid, facts)

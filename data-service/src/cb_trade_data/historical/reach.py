@@ -64,6 +64,10 @@ class Reach:
         """What the exchange does not serve any more: nothing, or all the time before the horizon."""
         return [] if self.horizon is None else [TimeRange(EVER.start, self.horizon)]
 
+    def is_held(self, coverage: Coverage, wanted: TimeRange) -> bool:
+        """Tell whether every bar of *wanted* is stored and counts: then nothing else need be known about it."""
+        return coverage.holds(wanted) and self.facts.lists(wanted)
+
     def askable_part(self, wanted: TimeRange) -> TimeRange | None:
         """Return the part of *wanted* about which the exchange can be asked, or None where that is nothing."""
         listed = self.facts.listed_part(wanted)
@@ -77,6 +81,9 @@ class Reach:
         Before listing and after delisting nothing that is stored counts. What the exchange does not serve any more and
         never answered is unavailable; what it answered while it could stays what it is.
         """
+        if self.is_held(coverage, wanted):
+            yield from coverage.within(wanted)
+            return
         segments = list(coverage.under(self.facts.absences).within(wanted))
         lost = list(intersect_all([wanted], self.out_of_reach))
         if lost:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from cb_trade_data.models.time_range import subtract
-from cb_trade_data.storage.coverage import Segment, State, joined
+from cb_trade_data.models.time_range import TimeRange, subtract
+from cb_trade_data.storage.coverage import Segment, State
 
 SEGMENTS_MAX: Final = 1_000
 
@@ -52,9 +52,10 @@ class Receipt:
 
 def _append(segments: list[Segment], segment: Segment) -> bool:
     """Add *segment*, joined to the last one where it continues it; tell whether there was room."""
-    last = segments.pop() if segments else None
-    segments += joined([segment] if last is None else [last, segment])
-    if len(segments) > SEGMENTS_MAX:
-        segments.pop()
+    if segments and segments[-1].joins(segment):
+        segments[-1] = replace(segment, range=TimeRange(segments[-1].range.start, segment.range.end))
+        return True
+    if len(segments) == SEGMENTS_MAX:
         return False
+    segments.append(segment)
     return True

@@ -8,7 +8,8 @@ with one NaN for all and 0.0 for -0.0. Part of the wire's contract: clients comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 from types import MappingProxyType
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cb_trade_data.models.instants import to_ms_ceil
+from cb_trade_data.models.instants import from_ms, to_ms, to_ms_ceil
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -47,14 +48,20 @@ class AnswerDigest:
                 where *rows* are. Of a unit that reaches beyond *stretch* it is not used.
         """
         stretch_start_ms, stretch_end_ms = to_ms_ceil(stretch.start), to_ms_ceil(stretch.end)
-        for start_ms, end_ms, part in _units(rows, self._series):
-            if start_ms != self._open_start_ms:
+        times: npt.NDArray[np.int64] | None = None
+        for start_ms, end_ms in pairwise(_borders_ms(stretch_start_ms, stretch_end_ms - 1, self._series)):
+            is_whole = stretch_start_ms <= start_ms and end_ms <= stretch_end_ms
+            if is_whole and (digest := known.get(start_ms)) is not None:
                 self._close()
-            digest = known.get(start_ms) if stretch_start_ms <= start_ms and end_ms <= stretch_end_ms else None
-            if digest is not None:
                 self._units.update(digest)
-            else:
-                self._open.append(part)
+                continue
+            if times is None:
+                times = timestamps_ms(rows)
+            first, last = np.searchsorted(times, [start_ms, end_ms]).tolist()
+            if first < last:
+                if start_ms != self._open_start_ms:
+                    self._close()
+                self._open.append(rows.slice(first, last - first))
                 self._open_start_ms = start_ms
 
     def text(self) -> str:
@@ -74,33 +81,32 @@ def unit_digests(rows: pa.Table, series: Series, known: Mapping[int, bytes] = _N
     Args:
         known: Those that need not be computed.
     """
-    return {start_ms: known.get(start_ms) or _digest(part) for start_ms, _, part in _units(rows, series)}
+    return {start_ms: known.get(start_ms) or _digest(part) for start_ms, part in _by_unit(rows, series)}
 
 
 def units_of(rows: pa.Table, series: Series) -> set[int]:
     """Return the first milliseconds of the units of which *rows*, in time order, has any."""
-    return {start_ms for start_ms, _, _ in _units(rows, series)}
+    return {start_ms for start_ms, _ in _by_unit(rows, series)}
 
 
-def _units(rows: pa.Table, series: Series) -> Iterator[tuple[int, int, pa.Table]]:
-    """Yield the start, the end and the rows of each unit that has any, oldest first; the end is exclusive."""
+def _by_unit(rows: pa.Table, series: Series) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the start and the rows of each unit that has any, oldest first."""
     if rows.num_rows == 0:
         return
     times = timestamps_ms(rows)
     borders = _borders_ms(int(times[0]), int(times[-1]), series)
     places = np.searchsorted(times, borders).tolist()
-    for (start_ms, end_ms), (first, last) in zip(pairwise(borders.tolist()), pairwise(places), strict=True):
-        if last > first:
-            yield start_ms, end_ms, rows.slice(first, last - first)
+    for start_ms, (first, last) in zip(borders, pairwise(places), strict=False):
+        if first < last:
+            yield start_ms, rows.slice(first, last - first)
 
 
-def _borders_ms(first_ms: int, last_ms: int, series: Series) -> npt.NDArray[np.int64]:
+def _borders_ms(first_ms: int, last_ms: int, series: Series) -> Sequence[int]:
     """Return the starts of the units from that of *first_ms* to the one after that of *last_ms*."""
     if series.grid.duration_ms < _HOUR_MS:
-        return np.arange(first_ms // _DAY_MS, last_ms // _DAY_MS + 2, dtype=np.int64) * _DAY_MS
-    first, last = np.array([first_ms, last_ms], "datetime64[ms]").astype("datetime64[Y]").astype(np.int64).tolist()
-    years = np.arange(first, last + 2).astype("datetime64[Y]")
-    return years.astype("datetime64[ms]").astype(np.int64)
+        return range(first_ms // _DAY_MS * _DAY_MS, (last_ms // _DAY_MS + 2) * _DAY_MS, _DAY_MS)
+    years = range(from_ms(first_ms).year, from_ms(last_ms).year + 2)
+    return [to_ms(datetime(year, 1, 1, tzinfo=UTC)) for year in years]
 
 
 def _digest(rows: pa.Table) -> bytes:

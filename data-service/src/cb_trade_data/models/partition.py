@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from cb_trade_data.models.instants import EPOCH
@@ -30,6 +30,13 @@ class Partition:
     year: int
     month: int
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # Like series, partitions are keys everywhere.
+        return hash((self.series, self.year, self.month))
+
     def __str__(self) -> str:
         return f"{self.series} {self.year:04}-{self.month:02}"
 
@@ -47,20 +54,31 @@ def partition_at(series: Series, instant: datetime) -> Partition:
     """Return the partition of *series* that holds the bar opening at *instant*."""
     length_ms = series.grid.duration_ms
     if length_ms >= _DAY_MS:
-        return Partition(series, 0, 0)
+        return _partition(series, 0, 0)
     if length_ms >= _HOUR_MS:
-        return Partition(series, instant.year, 0)
-    return Partition(series, instant.year, instant.month)
+        return _partition(series, instant.year, 0)
+    return _partition(series, instant.year, instant.month)
 
 
 def partitions_of(series: Series, wanted: TimeRange) -> Iterator[tuple[Partition, TimeRange]]:
     """Yield each partition that *wanted* touches with the part of *wanted* in it, oldest first, one at a time."""
-    cursor = wanted.start
-    while cursor < wanted.end:
-        partition = partition_at(series, cursor)
-        end = min(wanted.end, partition.range.end)
-        yield partition, TimeRange(cursor, end)
-        cursor = end
+    rest: TimeRange | None = wanted
+    while rest is not None:
+        partition, part, rest = first_partition_of(series, rest)
+        yield partition, part
+
+
+def first_partition_of(series: Series, wanted: TimeRange) -> tuple[Partition, TimeRange, TimeRange | None]:
+    """Return the first partition that *wanted* touches, the part of *wanted* in it, and what comes after that."""
+    partition = partition_at(series, wanted.start)
+    end = partition.range.end
+    if wanted.end <= end:
+        return partition, wanted, None
+    return partition, TimeRange(wanted.start, end), TimeRange(end, wanted.end)
+
+
+# The very same partition for all who ask for it: it is a key again and again.
+_partition = lru_cache(maxsize=10_000)(Partition)
 
 
 def _month(year: int, months: int) -> datetime:

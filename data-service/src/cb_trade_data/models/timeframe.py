@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cb_trade_data.models.instants import EPOCH, from_ms, to_ms
+from cb_trade_data.models.instants import EPOCH, to_ms
 from cb_trade_data.models.time_range import TimeRange
 
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
-_MONDAY_BEFORE_EPOCH_MS: Final = to_ms(datetime(1969, 12, 29, tzinfo=UTC))
+_MONDAY_BEFORE_EPOCH: Final = datetime(1969, 12, 29, tzinfo=UTC)
 _NAME: Final = re.compile(r"([1-9][0-9]{0,2})([smhdwM])")
 
 
@@ -46,7 +46,7 @@ class Timeframe:
     def __str__(self) -> str:
         return f"{self.count}{self.unit}"
 
-    @property
+    @cached_property
     def is_calendar(self) -> bool:
         """Whether bars differ in length (months)."""
         return self.unit == "M"
@@ -57,8 +57,16 @@ class Timeframe:
         return self.count * (31 * _UNIT_MS["d"] if self.is_calendar else _UNIT_MS[self.unit])
 
     @cached_property
+    def _duration(self) -> timedelta:
+        return timedelta(milliseconds=self.duration_ms)
+
+    @cached_property
+    def _origin(self) -> datetime:
+        return _MONDAY_BEFORE_EPOCH if self.unit == "w" else EPOCH
+
+    @cached_property
     def _origin_ms(self) -> int:
-        return _MONDAY_BEFORE_EPOCH_MS if self.unit == "w" else 0
+        return to_ms(self._origin)
 
     def holds(self, finer: Timeframe) -> bool:
         """Tell whether every bar is made of whole bars of *finer*. Says no of months, whatever they are made of."""
@@ -70,18 +78,20 @@ class Timeframe:
         """Return the ordinal of the bar that holds *instant*."""
         if self.is_calendar:
             return (instant.year * 12 + instant.month - 1) // self.count
-        return (to_ms(instant) - self._origin_ms) // self.duration_ms
+        return (instant - self._origin) // self._duration
 
     def opens_at(self, ordinal: int) -> datetime:
         """Return the open time of the bar with that ordinal."""
         if self.is_calendar:
             year, month = divmod(ordinal * self.count, 12)
             return datetime(year, month + 1, 1, tzinfo=UTC)
-        return from_ms(self._origin_ms + ordinal * self.duration_ms)
+        return self._origin + ordinal * self._duration
 
     def floor(self, instant: datetime) -> datetime:
         """Return the open time of the bar that holds *instant*."""
-        return self.opens_at(self.ordinal(instant))
+        if self.is_calendar:
+            return self.opens_at(self.ordinal(instant))
+        return instant - (instant - self._origin) % self._duration
 
     def ceil(self, instant: datetime) -> datetime:
         """Return the first open time at or after *instant*."""
@@ -90,7 +100,9 @@ class Timeframe:
 
     def advance(self, instant: datetime, bars: int) -> datetime:
         """Return the open time *bars* after that of the bar that holds *instant*."""
-        return self.opens_at(self.ordinal(instant) + bars)
+        if self.is_calendar:
+            return self.opens_at(self.ordinal(instant) + bars)
+        return self.floor(instant) + bars * self._duration
 
     def closed_until(self, now: datetime, settle_margin: timedelta) -> datetime:
         """Return the exclusive end of the newest closed bar: closed means open + timeframe ≤ now − settle margin."""
@@ -99,6 +111,8 @@ class Timeframe:
     def snap(self, wanted: TimeRange) -> TimeRange | None:
         """Return the bars that open inside *wanted* as a range with grid edges, or None where no bar opens in it."""
         start, end = self.ceil(wanted.start), self.ceil(wanted.end)
+        if (start, end) == (wanted.start, wanted.end):
+            return wanted
         return TimeRange(start, end) if start < end else None
 
     def bars_in(self, wanted: TimeRange) -> int:

@@ -158,6 +158,11 @@ class Coverage:
             if (shared := segment.range.intersect(wanted)) is not None:
                 yield replace(segment, range=shared)
 
+    def holds(self, wanted: TimeRange) -> bool:
+        """Tell whether every bar of *wanted* is stored."""
+        # Neighbours are joined, so that it takes one segment.
+        return any(each.state is State.HELD and each.range.covers(wanted) for each in self.segments)
+
     def settled(self, now: datetime, failures_since: datetime) -> Iterator[TimeRange]:
         """Yield the ranges about which the exchange need not be asked; see `Segment.settles`."""
         for segment in self.segments:

@@ -57,13 +57,24 @@ class SeriesFacts:
 
     def listed_part(self, wanted: TimeRange) -> TimeRange | None:
         """Return *wanted* less what lies before listing or after delisting, or None where all of it does."""
+        if self.lists(wanted):
+            return wanted
         start = wanted.start if self.listed_at is None else max(wanted.start, self.listed_at)
         end = wanted.end if self.delisted_at is None else min(wanted.end, self.delisted_at)
         return TimeRange(start, end) if start < end else None
 
+    def lists(self, wanted: TimeRange) -> bool:
+        """Tell whether nothing of *wanted* lies before listing or after delisting."""
+        return (self.listed_at is None or self.listed_at <= wanted.start) and (
+            self.delisted_at is None or wanted.end <= self.delisted_at
+        )
+
     def absence_at(self, instant: datetime) -> Segment | None:
         """Return the absence that holds *instant*, or None where there may be a bar."""
-        return next((each for each in self.absences if each.range.start <= instant < each.range.end), None)
+        for absence in self.absences:
+            if instant in absence.range:
+                return absence
+        return None
 
     def listing_is_due(self, now: datetime) -> bool:
         """Tell whether the exchange may be asked for its first bar: never asked, or not for a day.
