@@ -117,7 +117,6 @@ class Rig:
             "CB_TRADE_STORAGE__LAYOUT": layout,
             "CB_TRADE_STORAGE__CACHE_MAX_BYTES": str(cache_bytes),
             "CB_TRADE_AUTH__SECRET": self._secret,
-            "CB_TRADE_LOG_LEVEL": "warning",
             "CB_TRADE_EXCHANGES__BINANCE__BASE_URL": "http://127.0.0.1:9/h",
         }
         command = [str(_BIN / "cb-trade"), "serve", "--port", "0"]

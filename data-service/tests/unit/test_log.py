@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -40,3 +41,25 @@ def test_what_we_log_ourselves_is_logged_from_the_chosen_level_on(capsys):
     logged = capsys.readouterr().err
     assert "storage.conflict" in logged
     assert "detail" not in logged
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 2**70, {1: "a key that is no text"}, object()], ids=str)
+def test_a_line_with_something_odd_in_it_is_logged_all_the_same(capsys, odd):
+    configure_log("info")
+
+    structlog.get_logger("cb_trade_data").info("request.refused", about=odd)
+
+    assert json.loads(capsys.readouterr().err)["event"] == "request.refused"
+
+
+def test_an_error_is_logged_with_its_traceback(capsys):
+    configure_log("info")
+
+    try:
+        int("of the test")
+    except ValueError:
+        structlog.get_logger("cb_trade_data").exception("request.defect")
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"]) == ("error", "request.defect")
+    assert "of the test" in line["exception"]

@@ -76,6 +76,9 @@ class ChunkEncoder(ABC):
 
     def _cut(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Yield *rows* a chunk's worth at a time; each is to be made one before the next."""
+        if 0 < rows.num_rows <= self._next_rows():
+            yield rows
+            return
         first = 0
         while first < rows.num_rows:
             part = rows.slice(first, self._next_rows())
@@ -148,7 +151,7 @@ class ArrowFrames(ChunkEncoder):
             else:
                 yield from self._cut_frames(part)
             first = frame.end
-        yield from self._cut_frames(stretch.rows.slice(first))
+        yield from self._cut_frames(stretch.rows.slice(first) if first else stretch.rows)
 
     def _cut_frames(self, rows: pa.Table) -> Iterator[Chunk]:
         for part in self._cut(rows):

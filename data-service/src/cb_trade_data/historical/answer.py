@@ -78,8 +78,8 @@ class Answer:
     def __init__(
         self,
         series: Series,
-        start: datetime,
-        end: datetime,
+        wanted: TimeRange,
+        closed_until: datetime,
         reach: Reach,
         exchange: ExchangeFacts,
         *,
@@ -88,8 +88,10 @@ class Answer:
         fetcher: HistoricalFetcher,
         now: Callable[[], datetime],
     ) -> None:
+        self.start = wanted.start
+        self.end = max(wanted.start, min(wanted.end, closed_until))
         self._series = series
-        self._bars = series.grid.snap(TimeRange(start, end)) if start < end else None
+        self._bars = series.grid.snap(TimeRange(self.start, self.end)) if self.start < self.end else None
         self._reach = reach
         self._exchange = exchange
         self._refresh = refresh
@@ -97,8 +99,6 @@ class Answer:
         self._fetcher = fetcher
         self._now = now
         self._ahead: _Ahead | None = None  # the next partition's
-        self.start = start
-        self.end = end
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = 0 if listed is None else series.grid.bars_in(listed)
         self.receipt = Receipt()
@@ -152,7 +152,7 @@ class Answer:
         """Return the rows of *part*, entered into receipt and digest."""
         stretch = stored.stretch(part)
         self.receipt.rows_from_storage += stretch.rows.num_rows
-        self._enter(part, stored.coverage)
+        self.receipt.enter(self._reach.known(stored.coverage, part))
         self._digest.add(part, stretch.rows, stored.digests)
         return stretch
 
@@ -243,7 +243,7 @@ class Answer:
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls
 
-    def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment] = ()) -> None:
+    def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment]) -> None:
         listed = self._reach.facts.listed_part(part)
         self.receipt.enter(
             self._reach.known(coverage, part), () if listed is None else Coverage(tuple(failures)).within(listed)

@@ -59,17 +59,16 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
         """See `IHistoricalDataManager.open`."""
         facts = await self._register.facts(series)
-        if self._source.known_now(series.exchange) is None and (
-            refresh or not await self._is_settled_by_own_clock(series, wanted, facts)
-        ):
-            await self._source.now(series.exchange)
-        now = self._refuse_future(series, wanted.start)
+        now = self._source.known_now(series.exchange)
+        if now is None:
+            now = await self._present(series, wanted, facts, refresh=refresh)
+        _refuse_future(wanted.start, now)
         facts = await self._register.recheck(series, facts, wanted, now, force=refresh)
         exchange = self._source.facts(series.exchange)
         return Answer(
             series,
-            wanted.start,
-            max(wanted.start, min(wanted.end, self._closed_until(series, now))),
+            wanted,
+            self._closed_until(series, now),
             Reach.at(now, exchange, series.grid, facts),
             exchange,
             refresh=refresh,
@@ -80,7 +79,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
 
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
         """See `IHistoricalDataManager.plan`."""
-        self._refuse_future(series, wanted.start)
+        _refuse_future(wanted.start, self._now(series.exchange))
         bars = self._closed_bars(series, wanted)
         facts = await self._storage.facts(series)
         if bars is not None and facts is not None:
@@ -106,7 +105,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     async def coverage(self, series: Series, start: datetime | None, end: datetime | None, *, limit: int) -> LedgerPage:
         """See `IHistoricalDataManager.coverage`."""
         if start is not None:
-            self._refuse_future(series, start)
+            _refuse_future(start, self._now(series.exchange))
         partitions = await self._storage.list_partitions(series)
         wanted = await known_range(self._storage, partitions, start, end)
         bars = None if wanted is None else self._closed_bars(series, wanted)
@@ -127,32 +126,25 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         """See `IHistoricalDataManager.current`."""
         return await self._current_fetcher.current(series)
 
-    def _refuse_future(self, series: Series, start: datetime) -> datetime:
-        """Return the present, unless *start* has not come yet."""
-        now = self._now(series.exchange)
-        if start >= now:
-            raise RangeInFutureError(start, now)
-        return now
+    async def _present(self, series: Series, wanted: TimeRange, facts: SeriesFacts, *, refresh: bool) -> datetime:
+        """Return the present, although nobody has read the exchange's clock yet: which is done unless it can be spared.
 
-    async def _is_settled_by_own_clock(self, series: Series, wanted: TimeRange, facts: SeriesFacts) -> bool:
-        """Tell whether the answer's end is clear although nobody has read the exchange's clock yet.
-
-        It is where storage settles the newest bar that is closed by our own clock; where not, the exchange is going to
-        be called anyway.
+        It can where storage settles the newest bar that is closed by our own clock: then the answer's end is clear. If
+        it does not, the exchange is going to be called anyway.
         """
         now = self._local_now()
         closed_until = self._closed_until(series, now)
-        if wanted.start >= closed_until:
-            return False
+        if refresh or wanted.start >= closed_until:
+            return await self._source.now(series.exchange)
         bars = series.grid.snap(TimeRange(wanted.start, min(wanted.end, closed_until)))
         if bars is None:
-            return True  # It lies between two opens of the past.
+            return now  # The range lies between two opens of the past.
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
         coverage = (await self._storage.read_if_possible(partition_at(series, newest.start))).coverage
-        if coverage.holds(newest):
-            return True
         # Not what our own clock puts out of reach: how far back an exchange answers is counted from its own present.
-        return not any(missing(newest, coverage, absent=facts.absent, now=now, failures_since=now))
+        if any(missing(newest, coverage, absent=facts.absent, now=now, failures_since=now)):
+            return await self._source.now(series.exchange)
+        return now
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""
@@ -168,6 +160,11 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     def _now(self, exchange: str) -> datetime:
         """Return the exchange's present where its clock was read, else ours."""
         return self._source.known_now(exchange) or self._local_now()
+
+
+def _refuse_future(start: datetime, now: datetime) -> None:
+    if start >= now:
+        raise RangeInFutureError(start, now)
 
 
 @lru_cache(maxsize=10_000)
