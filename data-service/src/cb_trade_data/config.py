@@ -96,12 +96,12 @@ class StorageSettings(_Section):
         description="How much of what was read is kept in memory, ready to be sent: 48 bytes a bar, all clients "
         "together. `0` keeps nothing.",
     )
-    recheck_after_ms: int | None = Field(
-        None,
+    recheck_after_ms: int = Field(
+        1000,
         ge=0,
         le=60_000,
         description="How long what is kept is taken for the newest version without looking whether another process has "
-        "stored a newer one. Default: 100 for `local`, 1000 for `azure`, where each look is a request.",
+        "stored a newer one.",
     )
     azure: AzureSettings = Field(default_factory=AzureSettings)
 

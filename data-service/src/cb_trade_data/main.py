@@ -35,7 +35,6 @@ from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.object_storage import ObjectStorage
 
-_RECHECK_AFTER_MS: Final = {"local": 100, "azure": 1_000}
 _LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
 
 
@@ -52,7 +51,7 @@ def create_app(
     storage = StorageManagerImpl(
         create_storage(settings.storage),
         cache_max_bytes=settings.storage.cache_max_bytes,
-        recheck_after_secs=_recheck_after_ms(settings.storage) / 1000,
+        recheck_after_secs=settings.storage.recheck_after_ms / 1000,
     )
     source = DataSourceConnectorImpl(_exchange_registry(settings), stopwatch=stopwatch)
     register = SeriesRegister(storage, source)
@@ -78,12 +77,6 @@ def create_app(
     limits = limits or ConnectionLimits(request_rows=settings.request_max_rows)
     app.include_router(websocket_router(auth, manager, limits, utc_now))
     return app
-
-
-def _recheck_after_ms(settings: StorageSettings) -> int:
-    if settings.recheck_after_ms is not None:
-        return settings.recheck_after_ms
-    return _RECHECK_AFTER_MS[settings.backend]
 
 
 def create_storage(settings: StorageSettings) -> ObjectStorage:

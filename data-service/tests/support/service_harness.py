@@ -218,7 +218,9 @@ class RunningService:
 
 def _always_looked_at(storage: StorageSettings) -> StorageSettings:
     """Return the settings with which what tests do to storage behind a service's back is seen at once."""
-    return storage.model_copy(update={"recheck_after_ms": storage.recheck_after_ms or 0})
+    return storage.model_copy(
+        update={"recheck_after_ms": storage.recheck_after_ms if "recheck_after_ms" in storage.model_fields_set else 0}
+    )
 
 
 @asynccontextmanager
