@@ -5,7 +5,6 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")" && pwd -P)
 cd "$root"
 
-azurite=data-service/tests/azurite
 members=(data-client data-service exchange-simulator)
 bench_lock=data-service/benchmarks/requirements.lock
 
@@ -312,7 +311,9 @@ test_everything() {
     check "mypy" "$venv/bin/mypy" data-client/src data-service/src exchange-simulator/src
     check "lint-imports" "$venv/bin/lint-imports" --no-logo
     check "bash -n" bash -n platform.sh .ci/run
-    install_azurite
+    install_from_npm azurite data-service/tests/azurite "the tests on Azure Blob Storage"
+    install_from_npm apache-arrow examples/browser "the tests in a browser"
+    look_for_chromium
     # Last, so that its closing line is the run's own.
     "$python" -m pytest --numprocesses=auto --maxprocesses=4 "$@" || failed="$failed, pytest"
     if [ -n "$failed" ]; then
@@ -320,20 +321,29 @@ test_everything() {
     fi
 }
 
-# The Azure Blob emulator that the storage tests run against comes from npm. Without npm only those tests are left out,
-# which continuous integration takes for a failure.
-install_azurite() {
+# What some tests need from npm, installed by the lock of a folder.
+install_from_npm() { # NAME FOLDER TESTS
     if ! command -v npm >/dev/null 2>&1; then
-        printf 'skipped azurite: there is no npm on this machine, so the tests on Azure Blob Storage are left out\n'
-        [ -z "${CI-}" ] || failed="$failed, azurite"
+        leave_out "$1" "there is no npm on this machine" "$3"
         return
     fi
     local lock
-    lock=$(cat "$azurite/package-lock.json")
-    if [ "$(cat "$azurite/node_modules/.installed" 2>/dev/null)" != "$lock" ]; then
-        check "azurite" npm ci --prefix "$azurite" --no-fund --no-audit
-        printf '%s\n' "$lock" >"$azurite/node_modules/.installed" || true
+    lock=$(cat "$2/package-lock.json")
+    if [ "$(cat "$2/node_modules/.installed" 2>/dev/null)" != "$lock" ]; then
+        check "$1" npm ci --prefix "$2" --no-fund --no-audit
+        printf '%s\n' "$lock" >"$2/node_modules/.installed" || true
     fi
+}
+
+look_for_chromium() {
+    "$python" tests/support/chromium.py >/dev/null ||
+        leave_out browser "there is no Chromium on this machine (CHROMIUM=/path/to/one names it)" "the tests in a browser"
+}
+
+# Without what only some tests need, the others run all the same. Continuous integration takes it for a failure.
+leave_out() { # NAME REASON TESTS
+    printf 'skipped %s: %s, so %s are left out\n' "$@"
+    [ -z "${CI-}" ] || failed="$failed, $1"
 }
 
 # Run one check; its output matters only when it fails. The others run all the same.

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,16 +60,51 @@ def test_what_it_does_not_know_is_refused_with_the_help(arguments: list[str], co
     assert refused.stdout == ""
 
 
-def test_continuous_integration_tells_its_commands_that_nothing_may_be_left_out(tmp_path: Path):
+@pytest.fixture
+def run_ci(tmp_path: Path) -> Callable[..., list[str]]:
+    """Run what continuous integration runs, as root of a machine with these programs; return what was called."""
     (tmp_path / ".ci").mkdir()
     script = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
-    (tmp_path / "platform.sh").write_text('#!/bin/sh\necho "$1: CI=$CI"\n')
-    (tmp_path / "platform.sh").chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "sh", "dirname"):
+        (programs / name).symlink_to(shutil.which(name))
+    tell = 'echo "${0##*/} $*: CI=$CI" >>"$CALLS"'
 
-    done = subprocess.run([script], capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+    def write(file: Path, command: str) -> None:
+        file.write_text(f"#!/bin/sh\n{command}\n")
+        file.chmod(0o755)
 
-    assert done.stdout.splitlines() == ["demo: CI=1", "test: CI=1"]
+    def run(*installed: str) -> list[str]:
+        write(tmp_path / "platform.sh", tell)
+        write(programs / "id", "echo 0")
+        for name in installed:
+            write(programs / name, tell)
+        calls = tmp_path / "calls"
+        subprocess.run([script], check=True, env={"PATH": str(programs), "CALLS": str(calls)})  # noqa: S603
+        return calls.read_text().splitlines()
+
+    return run
+
+
+def test_continuous_integration_tells_its_commands_that_nothing_may_be_left_out(run_ci):
+    assert run_ci() == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
+
+
+def test_continuous_integration_installs_a_browser_where_debian_has_none(run_ci):
+    calls = run_ci("apt-get")
+
+    assert [call.partition(":")[0] for call in calls] == [
+        "apt-get -qq update",
+        "apt-get -qq install --no-install-recommends --yes chromium",
+        "platform.sh demo",
+        "platform.sh test",
+    ]
+
+
+@pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome"])
+def test_continuous_integration_takes_the_browser_that_is_there(run_ci, browser: str):
+    assert run_ci("apt-get", browser) == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
 
 
 def test_the_status_of_a_service_never_started_is_not_running(copied_root: Path):

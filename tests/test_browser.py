@@ -1,0 +1,300 @@
+"""A browser can use the service, too: `examples/browser` in a real Chromium, at a real service."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from chromium import Page, find_chromium, open_page
+from service_harness import RunningService, at, ms, running_service, token
+
+from cb_trade_client import DataClient, History
+from cb_trade_simulator import ExchangeSimulator
+from cb_trade_simulator.faults import StatusFault
+
+FOLDER = Path(__file__).parents[1] / "examples" / "browser"
+
+# Two weeks and some hours of minutes: more than one frame has room for. The exchange stood still for 80 minutes of it.
+START, END = at("2023-03-12"), at("2023-03-26T06:00")
+BEFORE_THE_LISTING = at("2017-08-17"), at("2017-08-17T04:00")
+
+# Parts of the day of the outage: before it, well inside it, after it.
+PARTS_OF_THE_DAY = (0.2, 0.5), (12.8 / 24, 13.9 / 24), (0.6, 0.9)
+
+# Reads all of an answer, as a program of somebody else's would.
+READ = """
+    const { HistoryError, requestHistory } = await import("./history.js");
+    const { AnswerDigest } = await import("./digest.js");
+    const batches = [];
+    try {
+        const wanted = { exchange: "binance", symbol: "BTC/USDT", timeframe: "1m", ...request };
+        const span = { start: new Date(wanted.start), end: new Date(wanted.end) };
+        const history = await requestHistory({ ...wanted, ...span });
+        const digest = new AnswerDigest(history.started.timeframe);
+        for await (const batch of history) {
+            batches.push(batch);
+            digest.add(batch);
+        }
+        const row = (batch, index) => Object.fromEntries(
+            batch.schema.names.map((name) => [name, Number(batch.getChild(name).toArray().at(index))]));
+        return {
+            rows: batches.reduce((rows, batch) => rows + batch.numRows, 0),
+            chunks: history.chunks,
+            first: batches.length && row(batches[0], 0),
+            last: batches.length && row(batches.at(-1), -1),
+            receipt: history.receipt,
+            digest: await digest.text(),
+        };
+    } catch (error) {
+        return { ours: error instanceof HistoryError, name: error.name, code: error.code, details: error.details };
+    }
+"""
+
+# Fills in the form, sends it off and waits for the page to be done with it.
+ASK = """
+    const form = document.getElementById("request");
+    for (const [name, value] of Object.entries(request)) form.elements[name].value = value;
+    const status = document.getElementById("status");
+    const done = new Promise((resolve) => {
+        const look = () => ["done", "failed"].includes(status.dataset.state) && resolve();
+        new MutationObserver(look).observe(status, { attributes: true });
+    });
+    form.requestSubmit();
+    await done;
+    const texts = (selector) => Array.from(document.querySelectorAll(selector), (found) => found.textContent);
+    return {
+        state: status.dataset.state,
+        status: status.textContent,
+        facts: Object.fromEntries(Array.from(document.querySelectorAll("#facts div"),
+            (fact) => [fact.firstChild.textContent, fact.lastChild.textContent])),
+        absences: texts("#absences li"),
+        checks: texts("#checks li"),
+        chart: document.getElementById("chart").ariaLabel,
+    };
+"""
+
+# How many pixels of the chart's line lie between two parts of its width.
+INKED = """
+    const chart = document.getElementById("chart");
+    const accent = getComputedStyle(document.querySelector("[type=submit]")).backgroundColor.match(/\\d+/g).map(Number);
+    const plot = chart.width - 84 * devicePixelRatio; // less the margins
+    const [from, to] = [first, last].map((part) => Math.round(8 * devicePixelRatio + part * plot));
+    const { data } = chart.getContext("2d").getImageData(from, 0, Math.max(to - from, 1), chart.height);
+    let inked = 0;
+    for (let pixel = 0; pixel < data.length; pixel += 4)
+        if (accent.every((part, index) => Math.abs(part - data[pixel + index]) < 8)) inked += 1;
+    return inked;
+"""
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _everything_is_installed() -> None:
+    """Continuous integration leaves nothing out; elsewhere not everybody has a browser and npm."""
+    lacking = [] if find_chromium() else ["there is no Chromium on this machine"]
+    if not (FOLDER / "node_modules" / "apache-arrow").is_dir():
+        lacking.append("apache-arrow is not installed: npm ci --prefix examples/browser")
+    if lacking:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("; ".join(lacking))
+
+
+@dataclass
+class Place:
+    """A service, the page beside it, and a browser that has it open."""
+
+    simulator: ExchangeSimulator
+    service: RunningService
+    page: Page
+    address: str
+
+    async def read(self, start: datetime = START, end: datetime = END, **fields: Any) -> dict[str, Any]:
+        request = {"url": self.service.socket_url, "token": token(), "start": ms(start), "end": ms(end)} | fields
+        return await self.page.evaluate(READ, request=request)
+
+    async def ask(self, **fields: str) -> dict[str, Any]:
+        """Fill in the form and send it off; return what the page shows when it is done."""
+        access = {"url": self.service.socket_url, "token": token()}
+        return await self.page.evaluate(ASK, request=access | fields)
+
+    async def history(self, start: datetime = START, end: datetime = END) -> History:
+        """Return what the SDK gets."""
+        async with DataClient(self.service.socket_url, token=token()) as client:
+            return await client.history("binance", "BTC/USDT", "1m", start, end)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    folder = web.Application()
+    folder.router.add_static("/", FOLDER)
+    runner = web.AppRunner(folder)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        async with (
+            ExchangeSimulator(venue="binance", seed=1).serve() as simulator,
+            running_service(tmp_path_factory.mktemp("data"), simulator.base_url) as service,
+            open_page() as page,
+        ):
+            host, port = runner.addresses[0]
+            yield Place(simulator, service, page, f"http://{host}:{port}/index.html")
+    finally:
+        await runner.cleanup()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(started: Place) -> AsyncIterator[Place]:
+    """The page as if it had just been opened; nothing may go wrong in it that it does not show."""
+    started.page.complaints.clear()
+    await started.page.goto(started.address)
+    yield started
+    assert started.page.complaints == []
+
+
+async def test_every_row_that_was_asked_for_arrives_in_frames_of_thousands(place: Place):
+    expected = (await place.history()).to_arrow()
+
+    answer = await place.read()
+
+    assert answer["rows"] == answer["receipt"]["rows"] == expected.num_rows > 16_384
+    assert answer["chunks"] == answer["receipt"]["chunks"] > 1
+    assert answer["receipt"]["exchange_calls"] == 0
+
+
+async def test_values_are_those_that_the_sdk_gets(place: Place):
+    history = await place.history()
+    rows = history.to_arrow()
+    numbers = rows.set_column(0, "timestamp", rows["timestamp"].cast("int64"))
+
+    answer = await place.read()
+
+    assert answer["first"] == numbers.slice(0, 1).to_pylist()[0]
+    assert answer["last"] == numbers.slice(rows.num_rows - 1).to_pylist()[0]
+    # Which every value has a part in.
+    assert answer["digest"] == answer["receipt"]["digest"] == history.digest
+
+
+async def test_a_digest_over_two_years_is_computed_as_the_service_does(place: Place):
+    answer = await place.read(at("2022-12-01"), at("2023-02-01"), timeframe="1h")
+
+    assert answer["digest"] == answer["receipt"]["digest"]
+
+
+async def test_a_gap_is_told_with_its_reason(place: Place):
+    start, end = at("2024-05-01"), at("2024-05-02")
+    place.simulator.inject(StatusFault(503), times=None)
+
+    answer = await place.read(start, end, timeframe="1h")
+    shown = await place.ask(timeframe="1h", start="2024-05-01", end="2024-05-02")
+
+    place.simulator.clear_faults()
+    async with place.service.client() as client:
+        await client.history_when_back(start, end, timeframe="1h")  # other tests need the exchange, too
+    [gap] = answer["receipt"]["gaps"]
+    assert (gap["start_time"], gap["end_time"], gap["state"]) == (ms(start), ms(end), "failed")
+    [absence] = shown["absences"]
+    assert absence.startswith("2024-05-01 00:00 to 2024-05-02 00:00: it could not be fetched (")
+    assert "503" in gap["reason"]
+    assert "503" in absence
+
+
+async def test_an_answer_without_rows_is_an_answer(place: Place):
+    answer = await place.read(*BEFORE_THE_LISTING)
+
+    assert (answer["rows"], answer["chunks"], answer["receipt"]["rows"]) == (0, 0, 0)
+    assert answer["digest"] == answer["receipt"]["digest"]
+
+
+async def test_what_the_service_refuses_is_an_error_with_its_code(place: Place):
+    refused = await place.read(symbol="BTCUSDT")
+
+    assert (refused["ours"], refused["code"]) == (True, "unknown_symbol")
+    assert refused["details"] == {"exchange": "binance", "symbol": "BTCUSDT"}
+
+
+@pytest.mark.parametrize(
+    ("bearer", "code"),
+    [
+        (token(secret="a secret of somebody else, long enough"), "token_invalid"),
+        (token(lifetime=timedelta(minutes=-1)), "token_expired"),
+        (token(scopes=["data:refresh"]), "forbidden"),
+    ],
+    ids=["forged", "expired", "narrow"],
+)
+async def test_a_token_that_is_refused_is_an_error_with_the_reason(place: Place, bearer: str, code: str):
+    refused = await place.read(token=bearer)
+
+    assert (refused["ours"], refused["code"]) == (True, code)
+
+
+async def test_what_no_token_looks_like_is_not_even_sent(place: Place):
+    refused = await place.read(token="of two words")
+
+    assert (refused["ours"], refused["code"]) == (True, "invalid_value")
+
+
+async def test_a_service_that_is_not_there_is_an_error(place: Place):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        refused = await place.read(url=f"ws://127.0.0.1:{nobody.getsockname()[1]}/ws/data")
+
+    assert (refused["ours"], refused["code"]) == (True, "service_unreachable")
+    # Chromium itself complains of it.
+    assert all("ERR_CONNECTION_REFUSED" in complaint for complaint in place.page.complaints)
+    place.page.complaints.clear()
+
+
+async def test_the_page_shows_what_came_and_what_did_not(place: Place):
+    history = await place.history()
+
+    shown = await place.ask(timeframe="1m", start="2023-03-12", end="2023-03-26")
+
+    rows = f"{14 * 1440 - 80:,}"
+    assert shown["state"] == "done"
+    assert shown["status"].startswith(f"{rows} rows in ")
+    assert shown["facts"]["rows"] == shown["facts"]["from storage"] == rows
+    assert shown["absences"] == ["2023-03-24 12:40 to 2023-03-24 14:00: the exchange has no candle here"]
+    assert shown["checks"][0] == f"As many rows came as the receipt tells of: {rows}."
+    first = history.to_arrow()["close"][0].as_py()
+    assert shown["chart"].startswith(f"Closing prices of BTC/USDT: from {first:,}")
+
+
+async def test_the_chart_is_blank_where_nothing_is(place: Place):
+    await place.ask(timeframe="1m", start="2023-03-24", end="2023-03-25")
+    inked = [await place.page.evaluate(INKED, first=first, last=last) for first, last in PARTS_OF_THE_DAY]
+
+    assert inked[0] > 0
+    assert inked[1] == 0
+    assert inked[2] > 0
+
+
+async def test_months_that_an_exchange_lacks_at_the_edges_are_told(place: Place):
+    shown = await place.ask(timeframe="1M", start="2017-05-15", end="2017-12-31")
+
+    assert shown["absences"] == ["2017-05-15 00:00 to 2017-08-01 00:00: the exchange has no candle here"]
+    assert shown["facts"]["rows"] == "5"
+
+
+async def test_the_page_explains_what_went_wrong(place: Place):
+    shown = await place.ask(symbol="BTCUSDT")
+
+    assert shown["state"] == "failed"
+    assert shown["status"].endswith("[unknown_symbol]")
+
+
+async def test_a_request_can_be_asked_again_after_a_refusal(place: Place):
+    refused = await place.ask(token="nonsense")
+    shown = await place.ask(timeframe="1h", start="2023-03-12", end="2023-03-14")
+
+    assert refused["status"].endswith("[token_invalid]")
+    assert shown["state"] == "done"
+    assert shown["facts"]["rows"] == "48"
