@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -12,8 +14,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from chromium import Page, find_chromium, open_page
+from golden_messages import answered
 from service_harness import RunningService, at, ms, running_service, token
 
 from cb_trade_client import DataClient, History
@@ -29,32 +32,31 @@ BEFORE_THE_LISTING = at("2017-08-17"), at("2017-08-17T04:00")
 # Parts of the day of the outage: before it, well inside it, after it.
 PARTS_OF_THE_DAY = (0.2, 0.5), (12.8 / 24, 13.9 / 24), (0.6, 0.9)
 
-# Reads all of an answer, as a program of somebody else's would.
+# Reads an answer as far as it goes, or until some rows have come, as a program of somebody else's would.
 READ = """
     const { HistoryError, requestHistory } = await import("./history.js");
     const { AnswerDigest } = await import("./digest.js");
-    const batches = [];
+    const row = (batch, index) => Object.fromEntries(
+        batch.schema.names.map((name) => [name, Number(batch.getChild(name).toArray().at(index))]));
+    const { start, end, enough = Infinity, ...rest } = request;
+    const wanted = { exchange: "binance", symbol: "BTC/USDT", timeframe: "1m", ...rest };
+    const leaving = new AbortController();
+    const answer = { rows: 0 };
     try {
-        const wanted = { exchange: "binance", symbol: "BTC/USDT", timeframe: "1m", ...request };
-        const span = { start: new Date(wanted.start), end: new Date(wanted.end) };
-        const history = await requestHistory({ ...wanted, ...span });
+        const span = { start: new Date(start), end: new Date(end) };
+        const history = await requestHistory({ ...wanted, ...span, signal: leaving.signal });
         const digest = new AnswerDigest(history.started.timeframe);
         for await (const batch of history) {
-            batches.push(batch);
             digest.add(batch);
+            answer.rows += batch.numRows;
+            answer.first ??= row(batch, 0);
+            answer.last = row(batch, -1);
+            if (answer.rows >= enough) leaving.abort();
         }
-        const row = (batch, index) => Object.fromEntries(
-            batch.schema.names.map((name) => [name, Number(batch.getChild(name).toArray().at(index))]));
-        return {
-            rows: batches.reduce((rows, batch) => rows + batch.numRows, 0),
-            chunks: history.chunks,
-            first: batches.length && row(batches[0], 0),
-            last: batches.length && row(batches.at(-1), -1),
-            receipt: history.receipt,
-            digest: await digest.text(),
-        };
+        return { ...answer, chunks: history.chunks, receipt: history.receipt, digest: await digest.text() };
     } catch (error) {
-        return { ours: error instanceof HistoryError, name: error.name, code: error.code, details: error.details };
+        const { name, code, details } = error;
+        return { ...answer, ours: error instanceof HistoryError, name, code, details };
     }
 """
 
@@ -107,6 +109,27 @@ def _everything_is_installed() -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("; ".join(lacking))
 
 
+class StandIn:
+    """A service that says whatever a test wants, and then that it restarts."""
+
+    def __init__(self) -> None:
+        self.script: list[str | bytes] = []
+        self.stays = False
+        self.was_left = asyncio.Event()
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=["cb-trade.v1"])
+        await socket.prepare(request)
+        await socket.receive()
+        for message in self.script:
+            await (socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message))
+        if self.stays:
+            assert (await socket.receive()).type is WSMsgType.CLOSE
+            self.was_left.set()
+        await socket.close(code=1012)
+        return socket
+
+
 @dataclass
 class Place:
     """A service, the page beside it, and a browser that has it open."""
@@ -115,10 +138,16 @@ class Place:
     service: RunningService
     page: Page
     address: str
+    stand_in: StandIn
 
     async def read(self, start: datetime = START, end: datetime = END, **fields: Any) -> dict[str, Any]:
         request = {"url": self.service.socket_url, "token": token(), "start": ms(start), "end": ms(end)} | fields
         return await self.page.evaluate(READ, request=request)
+
+    async def read_script(self, *script: str | bytes, **fields: Any) -> dict[str, Any]:
+        """Read an answer that consists of these messages."""
+        self.stand_in.script = list(script)
+        return await self.read(url=self.address.replace("http", "ws").replace("index.html", "scripted"), **fields)
 
     async def ask(self, **fields: str) -> dict[str, Any]:
         """Fill in the form and send it off; return what the page shows when it is done."""
@@ -133,7 +162,9 @@ class Place:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    stand_in = StandIn()
     folder = web.Application()
+    folder.router.add_get("/scripted", stand_in.serve)
     folder.router.add_static("/", FOLDER)
     runner = web.AppRunner(folder)
     await runner.setup()
@@ -146,18 +177,26 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pla
             open_page() as page,
         ):
             host, port = runner.addresses[0]
-            yield Place(simulator, service, page, f"http://{host}:{port}/index.html")
+            place = Place(simulator, service, page, f"http://{host}:{port}/index.html", stand_in)
+            await page.goto(place.address)
+            yield place
     finally:
         await runner.cleanup()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def place(started: Place) -> AsyncIterator[Place]:
-    """The page as if it had just been opened; nothing may go wrong in it that it does not show."""
+    """Nothing may go wrong in the browser that it does not show."""
     started.page.complaints.clear()
-    await started.page.goto(started.address)
     yield started
     assert started.page.complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def opened(place: Place) -> Place:
+    """The page as if it had just been opened."""
+    await place.page.goto(place.address)
+    return place
 
 
 async def test_every_row_that_was_asked_for_arrives_in_frames_of_thousands(place: Place):
@@ -189,15 +228,15 @@ async def test_a_digest_over_two_years_is_computed_as_the_service_does(place: Pl
     assert answer["digest"] == answer["receipt"]["digest"]
 
 
-async def test_a_gap_is_told_with_its_reason(place: Place):
+async def test_a_gap_is_told_with_its_reason(opened: Place):
     start, end = at("2024-05-01"), at("2024-05-02")
-    place.simulator.inject(StatusFault(503), times=None)
+    opened.simulator.inject(StatusFault(503), times=None)
 
-    answer = await place.read(start, end, timeframe="1h")
-    shown = await place.ask(timeframe="1h", start="2024-05-01", end="2024-05-02")
+    answer = await opened.read(start, end, timeframe="1h")
+    shown = await opened.ask(timeframe="1h", start="2024-05-01", end="2024-05-02")
 
-    place.simulator.clear_faults()
-    async with place.service.client() as client:
+    opened.simulator.clear_faults()
+    async with opened.service.client() as client:
         await client.history_when_back(start, end, timeframe="1h")  # other tests need the exchange, too
     [gap] = answer["receipt"]["gaps"]
     assert (gap["start_time"], gap["end_time"], gap["state"]) == (ms(start), ms(end), "failed")
@@ -236,6 +275,52 @@ async def test_a_token_that_is_refused_is_an_error_with_the_reason(place: Place,
     assert (refused["ours"], refused["code"]) == (True, code)
 
 
+async def test_the_recorded_conversation_is_read_as_it_was_meant(place: Place):
+    *_, receipt = answered("history_arrow")
+
+    answer = await place.read_script(*answered("history_arrow"))
+
+    assert answer["rows"] == answer["receipt"]["rows"] == 4
+    assert answer["digest"] == json.loads(receipt)["digest"]
+
+
+async def test_rows_that_came_before_a_drop_are_delivered(place: Place):
+    start, chunk, rows, *_ = answered("history_arrow")
+
+    answer = await place.read_script(start, chunk, rows)
+
+    assert (answer["rows"], answer["ours"], answer["code"]) == (3, True, "connection_lost")
+
+
+async def test_rows_that_came_before_an_error_are_delivered(place: Place):
+    start, chunk, rows, *_ = answered("history_arrow")
+
+    answer = await place.read_script(start, chunk, rows, *answered("error_to_retry"))
+
+    assert (answer["rows"], answer["ours"], answer["code"]) == (3, True, "exchange_unavailable")
+
+
+@pytest.mark.parametrize("lost", [slice(1, 3), slice(3, 5), slice(2, 3)], ids=["first", "last", "rows alone"])
+async def test_a_chunk_that_was_lost_is_noticed(place: Place, lost: slice):
+    script = answered("history_arrow")
+    del script[lost]
+
+    answer = await place.read_script(*script)
+
+    assert (answer["ours"], answer["code"]) == (True, "protocol_violation")
+
+
+async def test_whoever_has_enough_leaves(place: Place):
+    start, chunk, rows, *_ = answered("history_arrow")
+    place.stand_in.stays = True
+
+    answer = await place.read_script(start, chunk, rows, enough=3)
+
+    assert (answer["rows"], answer["name"]) == (3, "AbortError")
+    await place.stand_in.was_left.wait()
+    place.stand_in.stays = False
+
+
 async def test_what_no_token_looks_like_is_not_even_sent(place: Place):
     refused = await place.read(token="of two words")
 
@@ -253,10 +338,10 @@ async def test_a_service_that_is_not_there_is_an_error(place: Place):
     place.page.complaints.clear()
 
 
-async def test_the_page_shows_what_came_and_what_did_not(place: Place):
-    history = await place.history()
+async def test_the_page_shows_what_came_and_what_did_not(opened: Place):
+    history = await opened.history()
 
-    shown = await place.ask(timeframe="1m", start="2023-03-12", end="2023-03-26")
+    shown = await opened.ask(timeframe="1m", start="2023-03-12", end="2023-03-26")
 
     rows = f"{14 * 1440 - 80:,}"
     assert shown["state"] == "done"
@@ -268,32 +353,32 @@ async def test_the_page_shows_what_came_and_what_did_not(place: Place):
     assert shown["chart"].startswith(f"Closing prices of BTC/USDT: from {first:,}")
 
 
-async def test_the_chart_is_blank_where_nothing_is(place: Place):
-    await place.ask(timeframe="1m", start="2023-03-24", end="2023-03-25")
-    inked = [await place.page.evaluate(INKED, first=first, last=last) for first, last in PARTS_OF_THE_DAY]
+async def test_the_chart_is_blank_where_nothing_is(opened: Place):
+    await opened.ask(timeframe="1m", start="2023-03-24", end="2023-03-25")
+    inked = [await opened.page.evaluate(INKED, first=first, last=last) for first, last in PARTS_OF_THE_DAY]
 
     assert inked[0] > 0
     assert inked[1] == 0
     assert inked[2] > 0
 
 
-async def test_months_that_an_exchange_lacks_at_the_edges_are_told(place: Place):
-    shown = await place.ask(timeframe="1M", start="2017-05-15", end="2017-12-31")
+async def test_months_that_an_exchange_lacks_at_the_edges_are_told(opened: Place):
+    shown = await opened.ask(timeframe="1M", start="2017-05-15", end="2017-12-31")
 
     assert shown["absences"] == ["2017-05-15 00:00 to 2017-08-01 00:00: the exchange has no candle here"]
     assert shown["facts"]["rows"] == "5"
 
 
-async def test_the_page_explains_what_went_wrong(place: Place):
-    shown = await place.ask(symbol="BTCUSDT")
+async def test_the_page_explains_what_went_wrong(opened: Place):
+    shown = await opened.ask(symbol="BTCUSDT")
 
     assert shown["state"] == "failed"
     assert shown["status"].endswith("[unknown_symbol]")
 
 
-async def test_a_request_can_be_asked_again_after_a_refusal(place: Place):
-    refused = await place.ask(token="nonsense")
-    shown = await place.ask(timeframe="1h", start="2023-03-12", end="2023-03-14")
+async def test_a_request_can_be_asked_again_after_a_refusal(opened: Place):
+    refused = await opened.ask(token="nonsense")
+    shown = await opened.ask(timeframe="1h", start="2023-03-12", end="2023-03-14")
 
     assert refused["status"].endswith("[token_invalid]")
     assert shown["state"] == "done"

@@ -8,6 +8,7 @@ const PROTOCOL = "cb-trade.v1";
 const BEARER_PROTOCOL = "cb-trade.bearer.";
 // With these close codes the service refuses a token, now or later; the reason is the error's code.
 const TOKEN_REFUSED = new Set([4401, 4403]);
+const NOTHING_MORE_YET = new Uint8Array(0);
 
 /** Why there is no answer, or not all of it. Match on `code`: the service's own, or one of those below. */
 export class HistoryError extends Error {
@@ -110,6 +111,9 @@ export class History {
       this.chunks += 1;
       this.bytes += frame.byteLength;
       yield new Uint8Array(frame);
+      // The reader asks for more before it gives out the last batch of what it has; without this, it would wait for the
+      // next frame, and lose that batch if none comes. https://github.com/apache/arrow-js, src/io/adapters.ts
+      yield NOTHING_MORE_YET;
     }
   }
 }
@@ -195,7 +199,7 @@ function connect(url, token) {
 /** Return what the end of a connection means. The status of a refused handshake stays hidden from a page. */
 function ended({ code, reason }, wasOpen) {
   if (TOKEN_REFUSED.has(code)) {
-    return new HistoryError(reason, `the service refuses the token: ${reason}`);
+    return new HistoryError(reason, "the service refuses the token");
   }
   if (!wasOpen) {
     return new HistoryError("service_unreachable", "there is no connection to the service", { retryable: true });
