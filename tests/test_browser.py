@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from cb_trade_client import DataClient, History
 from cb_trade_simulator import ExchangeSimulator
 from cb_trade_simulator.faults import StatusFault
 
-FOLDER = Path(__file__).parents[1] / "examples" / "browser"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples" / "browser"
 
 # Two weeks and some hours of minutes: more than one frame has room for. The exchange stood still for 80 minutes of it.
 START, END = at("2023-03-12"), at("2023-03-26T06:00")
@@ -248,6 +250,20 @@ async def test_a_gap_is_told_with_its_reason(opened: Place):
     assert absence.startswith("2024-05-01 00:00 to 2024-05-02 00:00: it could not be fetched (")
     assert "503" in gap["reason"]
     assert "503" in absence
+
+
+async def test_the_code_of_the_how_to_page_works(place: Place):
+    page = (ROOT / "docs" / "how-to" / "use-from-a-browser.md").read_text()
+    [code] = re.findall(r"^```js\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for written, meant in {
+        'import { requestHistory } from "./history.js";': 'const { requestHistory } = await import("./history.js");',
+        "ws://127.0.0.1:8700/ws/data": place.service.socket_url,
+        "2024-02-01": "2024-01-02",
+    }.items():
+        assert written in code
+        code = code.replace(written, meant)
+
+    assert await place.page.evaluate(f"{code} return history.receipt.rows;", token=token()) == 1440
 
 
 async def test_an_answer_without_rows_is_an_answer(place: Place):

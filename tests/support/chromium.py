@@ -38,6 +38,7 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
     "--remote-debugging-port=0",
+    "--use-mock-keychain",  # macOS would ask for a password
 )
 _SAYS_WHERE = "DevTools listening on "
 _MESSAGE_MAX_BYTES = 64 * 1024 * 1024
@@ -134,9 +135,9 @@ def _described(exception: dict[str, Any]) -> str:
 @asynccontextmanager
 async def open_page() -> AsyncIterator[Page]:
     """Run a Chromium that knows nothing yet; yield its one tab. Nothing of it is left afterwards."""
-    # It may still write while it is being killed.
-    with tempfile.TemporaryDirectory(prefix="cb-trade-chromium-", ignore_cleanup_errors=True) as profile:
-        async with _running(profile) as address, websockets.connect(address, max_size=_MESSAGE_MAX_BYTES) as connection:
+    # In /tmp, because the path of a socket must be short; Chromium may still write while it is being killed.
+    with tempfile.TemporaryDirectory(prefix="cb-trade-chromium-", dir="/tmp", ignore_cleanup_errors=True) as home:
+        async with _running(home) as address, websockets.connect(address, max_size=_MESSAGE_MAX_BYTES) as connection:
             page = Page(connection)
             listening = asyncio.create_task(page.listen())
             try:
@@ -147,15 +148,17 @@ async def open_page() -> AsyncIterator[Page]:
 
 
 @asynccontextmanager
-async def _running(profile: str) -> AsyncIterator[str]:
-    """Run Chromium; yield the address of its DevTools."""
+async def _running(home: str) -> AsyncIterator[str]:
+    """Run a Chromium that writes nowhere else than in *home*; yield the address of its DevTools."""
     program = find_chromium()
     assert program is not None
     process = await asyncio.create_subprocess_exec(
         program,
         *_FLAGS,
-        f"--user-data-dir={profile}",
+        f"--user-data-dir={home}/profile",
         "about:blank",
+        env={name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+        | {"HOME": home, "TMPDIR": home},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
