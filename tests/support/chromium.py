@@ -98,18 +98,23 @@ class Page:
 
     async def listen(self) -> None:
         """Take in what Chromium says, until it ends; nobody waits longer than that."""
-        async for text in self._connection:
-            message = json.loads(text)
-            if "id" in message:
-                answer = self._answers.pop(message["id"])
-                if "error" in message:
-                    answer.set_exception(RuntimeError(message["error"]["message"]))
-                else:
-                    answer.set_result(message["result"])
-            else:
-                self._notice(message["method"], message["params"])
-        for answer in self._answers.values():
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while True:
+                self._take_in(json.loads(await self._connection.recv()))
+        for answer in filter(lambda answer: not answer.done(), self._answers.values()):
             answer.set_exception(RuntimeError("Chromium has ended"))
+
+    def _take_in(self, message: dict[str, Any]) -> None:
+        if "id" not in message:
+            self._notice(message["method"], message["params"])
+            return
+        answer = self._answers.pop(message["id"])
+        if answer.done():  # nobody waits for it any more
+            return
+        if "error" in message:
+            answer.set_exception(RuntimeError(message["error"]["message"]))
+        else:
+            answer.set_result(message["result"])
 
     def _notice(self, event: str, told: dict[str, Any]) -> None:
         if event == "Page.loadEventFired":
