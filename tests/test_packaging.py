@@ -22,10 +22,16 @@ def normal(name: str) -> str:
 
 
 def wanted_packages() -> list[str]:
-    requirements = list(WORKSPACE["dependency-groups"]["dev"])
+    groups = WORKSPACE["dependency-groups"]
+    # An entry that is no text includes another group.
+    requirements = [entry for entry in (*groups["dev"], *groups["examples"]) if isinstance(entry, str)]
     for project in MEMBERS.values():
         requirements += project["dependencies"]
     return sorted({normal(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in requirements})
+
+
+def test_what_the_examples_need_comes_with_what_the_checks_need():
+    assert {"include-group": "examples"} in WORKSPACE["dependency-groups"]["dev"]
 
 
 @pytest.mark.parametrize("package", wanted_packages())
