@@ -229,12 +229,14 @@ async def running_service(
     exchanges: str | Mapping[str, str],
     limits: ConnectionLimits | None = None,
     stopwatch: Stopwatch = HURRIED,
+    port: int = 0,
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
     Args:
         exchanges: Where each exchange is, by name; one address alone is Binance's.
         stopwatch: What the patience with exchanges is counted by.
+        port: Where to listen, for a service that comes back where another was; 0 takes any free one.
     """
     addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
     settings = Settings(
@@ -256,8 +258,7 @@ async def running_service(
                 await asyncio.sleep(0.01)
 
     server = Server(server_config(create_app(settings, limits, stopwatch)))
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))  # also where connections of its predecessor linger
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
