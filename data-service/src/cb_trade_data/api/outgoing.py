@@ -8,8 +8,7 @@ from typing import Any, Final
 import orjson
 
 from cb_trade_data.errors import CbTradeError
-from cb_trade_data.historical.answer import Answer
-from cb_trade_data.historical.interfaces import CurrentState
+from cb_trade_data.historical.interfaces import CurrentState, IAnswer
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
 from cb_trade_data.models.instants import to_ms
@@ -21,7 +20,7 @@ _REASON_MAX_CHARACTERS: Final = 160
 
 
 def historical_data_start(
-    request_id: str, series: Series, answer: Answer, wire_format: WireFormat, row_bytes: int
+    request_id: str, series: Series, answer: IAnswer, wire_format: WireFormat, row_bytes: int
 ) -> bytes:
     """Return the message that opens an answer; *row_bytes*: of a usual row in that format."""
     return _message(

@@ -63,16 +63,10 @@ class _Ahead:
 
 
 class Answer:
-    """What it will be is known at once; its rows come as they are had, one partition at a time.
+    """See `IAnswer`.
 
     While one partition is sent, the next one is read; while one comes from the exchange, what is missing of the next
     one is asked for, too: at the border nobody waits for storage or for a first page.
-
-    Attributes:
-        start: What was asked for.
-        end: What was asked for, clipped to the newest closed bar; `start` where no bar has closed since then.
-        estimated_rows: The bars that the range has room for, less those before listing.
-        receipt: Complete once `stretches` is exhausted.
     """
 
     def __init__(
@@ -105,12 +99,7 @@ class Answer:
         self._digest = AnswerDigest(series)
 
     async def stretches(self) -> AsyncGenerator[Stretch, None]:
-        """Yield the rows in time order, unique. To be closed (`aclosing`) when left early.
-
-        Raises:
-            CbTradeError: The exchange refuses the series. What it fails to answer is no error but a gap in the receipt.
-                Storage that cannot be read is none either: what it holds comes from the exchange then.
-        """
+        """See `IAnswer.stretches`."""
         rest = self._bars
         try:
             while rest is not None:

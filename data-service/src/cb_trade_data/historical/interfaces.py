@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
-from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.inventory import InventoryPage
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.planning import HistoryPlan
+from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
@@ -27,6 +30,37 @@ class CurrentState:
     closed_until: datetime
 
 
+class IAnswer(Protocol):
+    """What it will be is known at once; its rows come as they are had, one partition at a time.
+
+    Attributes:
+        start: What was asked for.
+        end: What was asked for, clipped to the newest closed bar; `start` where no bar has closed since then.
+        estimated_rows: The bars that the range has room for, less those before listing.
+        receipt: Complete once `stretches` is exhausted.
+    """
+
+    @property
+    def start(self) -> datetime: ...
+
+    @property
+    def end(self) -> datetime: ...
+
+    @property
+    def estimated_rows(self) -> int: ...
+
+    @property
+    def receipt(self) -> Receipt: ...
+
+    def stretches(self) -> AsyncGenerator[Stretch, None]:
+        """Yield the rows in time order, unique. To be closed (`aclosing`) when left early.
+
+        Raises:
+            CbTradeError: The exchange refuses the series. What it fails to answer is no error but a gap in the receipt.
+                Storage that cannot be read is none either: what it holds comes from the exchange then.
+        """
+
+
 class IHistoricalDataManager(ABC):
     """Answers questions about history.
 
@@ -39,7 +73,7 @@ class IHistoricalDataManager(ABC):
         """Return the series of that name; touches no network, so whether the symbol exists stays open."""
 
     @abstractmethod
-    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
         """Prepare an answer. Fetches no rows yet.
 
         Raises:

@@ -11,8 +11,9 @@ from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
-from cb_trade_data.historical.interfaces import CurrentState, IHistoricalDataManager
+from cb_trade_data.historical.interfaces import CurrentState, IAnswer, IHistoricalDataManager
 from cb_trade_data.historical.inventory import InventoryPage, take_inventory
+from cb_trade_data.historical.kept_answer import kept_answer
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.ledger_reader import known_range, read_ledger
 from cb_trade_data.historical.planning import HistoryPlan, missing, pages
@@ -56,8 +57,12 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
         return _series(exchange, symbol, kind, timeframe)
 
-    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Answer:
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
         """See `IHistoricalDataManager.open`."""
+        if not refresh:
+            closed_until = self._closed_until(series, self._now(series.exchange))
+            if (kept := kept_answer(self._storage, series, wanted, closed_until)) is not None:
+                return kept
         facts = await self._register.facts(series)
         now = self._source.known_now(series.exchange)
         if now is None:

@@ -194,6 +194,14 @@ class IStorageManager(ABC):
         """
 
     @abstractmethod
+    def kept(self, partition: Partition) -> StoredPartition | None:
+        """Return what is in memory of *partition*, if that was found to be the newest version a moment ago."""
+
+    @abstractmethod
+    def kept_facts(self, series: Series) -> SeriesFacts | None:
+        """Return what is in memory of the series' facts, if they were found to be the newest a moment ago."""
+
+    @abstractmethod
     async def facts(self, series: Series, *, anew: bool = False) -> SeriesFacts | None:
         """Return the series' facts, or None where there are none yet.
 

@@ -113,6 +113,14 @@ class StorageManagerImpl(IStorageManager):
                 return stored
             raise StorageUnavailableError(str(base.partition), f"lost {MAX_RACES} races for it in a row")
 
+    def kept(self, partition: Partition) -> StoredPartition | None:
+        """See `IStorageManager.kept`."""
+        return self._partitions.trusted(partition)
+
+    def kept_facts(self, series: Series) -> SeriesFacts | None:
+        """See `IStorageManager.kept_facts`."""
+        return self._facts.trusted(series)
+
     async def facts(self, series: Series, *, anew: bool = False) -> SeriesFacts | None:
         """See `IStorageManager.facts`."""
         if anew:
