@@ -44,6 +44,7 @@ def question(task: dict[str, Any], start_ms: int, end_ms: int) -> bytes:
             "start_time": start_ms,
             "end_time": end_ms,
             "format": task.get("format", "arrow"),
+            "chunk_rows": task.get("chunk_rows"),
         }
     )
 
@@ -119,7 +120,10 @@ async def stock(task: dict[str, Any]) -> Callable[[], Awaitable[int]]:
             return len([row for part in parts for row in part])
         if wire_format == "json_columns":
             return sum(pa.table(part).num_rows for part in parts if part)
-        rows: int = pa.ipc.open_stream(b"".join(parts)).read_all().num_rows
+        # The first message begins with the schema; each of the others is one batch, taken as it lies there.
+        first = pa.ipc.open_stream(parts[0])
+        batches = [*first, *(pa.ipc.read_record_batch(part, first.schema) for part in parts[1:])]
+        rows: int = pa.Table.from_batches(batches).num_rows
         return rows
 
     return transfer

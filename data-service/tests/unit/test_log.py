@@ -43,7 +43,9 @@ def test_what_we_log_ourselves_is_logged_from_the_chosen_level_on(capsys):
     assert "detail" not in logged
 
 
-@pytest.mark.parametrize("odd", ["\ud800", 2**70, {1: "a key that is no text"}, object()], ids=str)
+@pytest.mark.parametrize(
+    "odd", ["\ud800", 2**70, {1: "a key that is no text"}, object()], ids=["surrogate", "number", "key", "object"]
+)
 def test_a_line_with_something_odd_in_it_is_logged_all_the_same(capsys, odd):
     configure_log("info")
 

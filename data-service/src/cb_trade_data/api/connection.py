@@ -221,8 +221,8 @@ class Connection:
         return last_word, {
             "outcome": "ok",
             "series": str(series),
-            "start": answer.start.isoformat(),
-            "end": answer.end.isoformat(),
+            "start": answer.start,
+            "end": answer.end,
             "rows_from_storage": receipt.rows_from_storage,
             "rows_from_exchange": receipt.rows_from_exchange,
             "exchange_calls": receipt.exchange_calls,

@@ -88,9 +88,10 @@ class ChunkEncoder(ABC):
     def _text(self, rows: pa.Table, **data: Any) -> bytes:
         """Return the message of the next chunk."""
         times = rows.column("timestamp")
-        first, last = (int(times[place].value) for place in (0, -1))
-        end = to_ms(self._series.grid.advance(from_ms(last), 1))
-        text = historical_data_chunk(self._request_id, self._sequence, rows.num_rows, first, end, **data)
+        end = self._series.grid.advance(from_ms(times[-1].value), 1)
+        text = historical_data_chunk(
+            self._request_id, self._sequence, rows.num_rows, times[0].value, to_ms(end), **data
+        )
         self._sequence += 1
         return text
 

@@ -26,7 +26,8 @@ def parse_json(text: str) -> dict[str, Any]:
     Raises:
         MessageError: It is too large, no JSON, or no object.
     """
-    if len(text) > MESSAGE_MAX_BYTES or len(text.encode(errors="surrogatepass")) > MESSAGE_MAX_BYTES:
+    # No character takes more than four bytes.
+    if len(text) > MESSAGE_MAX_BYTES // 4 and len(text.encode(errors="surrogatepass")) > MESSAGE_MAX_BYTES:
         raise MessageError(
             ErrorCode.MESSAGE_TOO_LARGE,
             f"a message may have at most {MESSAGE_MAX_BYTES} bytes",

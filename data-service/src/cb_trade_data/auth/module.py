@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import jwt
 
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import TokenExpiredError, TokenInvalidError, TokenMissingError
+from cb_trade_data.models.instants import EPOCH
 
 _ALGORITHM: Final = "HS256"
 _SUBJECT_MAX_CHARACTERS: Final = 128
@@ -43,7 +44,8 @@ class AuthenticationModuleImpl(IAuthenticationModule):
                 raise TokenInvalidError(f"the sub claim has more than {_SUBJECT_MAX_CHARACTERS} characters")
             if not isinstance(claims["exp"], int | float):
                 raise TokenInvalidError("the exp claim must be a number of seconds")
-            expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+            # Not by way of the platform's calendar, each of which ends elsewhere, with an error of its own.
+            expires_at = EPOCH + timedelta(seconds=claims["exp"])
             return Principal(claims["sub"], frozenset(scope.split()), expires_at)
         except jwt.ExpiredSignatureError as error:
             raise TokenExpiredError from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
@@ -27,6 +28,9 @@ from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
 
+# The next two months of minutes: they are decoded side by side while one is sent.
+_READ_AHEAD_BARS: Final = 65_536
+
 
 @dataclass(frozen=True)
 class _Wait:
@@ -43,10 +47,12 @@ class _Ahead:
     """What is done about a part of a partition before its turn has come.
 
     Attributes:
+        rest: What comes after it.
         task: Comes to what is stored, where that is read; to a wait, where something is missing that is fetched.
     """
 
     part: TimeRange
+    rest: TimeRange | None
     task: asyncio.Task[StoredPartition | _Wait | None]
 
     def give_up(self) -> None:
@@ -92,7 +98,7 @@ class Answer:
         self._storage = storage
         self._fetcher = fetcher
         self._now = now
-        self._ahead: _Ahead | None = None  # the next partition's
+        self._ahead: deque[_Ahead] = deque()  # of the next partitions, in order
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = 0 if listed is None else series.grid.bars_in(listed)
         self.receipt = Receipt()
@@ -113,7 +119,7 @@ class Answer:
                 found = await self._find(partition, part, rest)
                 if isinstance(found, StoredPartition):
                     if (stretch := self._taken(found, part)).rows.num_rows:
-                        self._begin_ahead(rest, self._read_ahead)
+                        self._look_ahead(rest, self._read_ahead, bars=_READ_AHEAD_BARS)
                         yield stretch
                     continue
                 async with aclosing(self._follow(found, rest)) as stretches:
@@ -121,8 +127,7 @@ class Answer:
                         yield stretch
             self.receipt.digest = self._digest.text()
         finally:
-            if self._ahead is not None:
-                self._ahead.give_up()
+            self._give_up_ahead()
 
     def _bars_to_ask(self, rest: TimeRange | None) -> int:
         askable = None if rest is None else self._reach.askable_part(rest)
@@ -145,28 +150,43 @@ class Answer:
         self._digest.add(part, stretch.rows, stored.digests)
         return stretch
 
-    def _begin_ahead(
+    def _look_ahead(
         self,
         rest: TimeRange | None,
         begin: Callable[[TimeRange], Coroutine[Any, Any, StoredPartition | _Wait | None]],
+        *,
+        bars: int,
     ) -> None:
-        """Begin with the first partition of *rest* beside what is sent, which it never holds up."""
-        if rest is not None and self._reach.facts.absence_at(rest.start) is None:
-            _, part, _ = first_partition_of(self._series, rest)
-            self._ahead = _Ahead(part, asyncio.create_task(begin(rest)))
+        """Begin with the first partitions of *rest* beside what is sent, which they never hold up.
+
+        Args:
+            begin: What is done about the first partition of its argument.
+            bars: How many bars it may be about, at least; but one partition in any case.
+        """
+        ahead = sum(self._series.grid.bars_in(each.part) for each in self._ahead)
+        if self._ahead:
+            rest = self._ahead[-1].rest
+        while (
+            rest is not None and (ahead < bars or not self._ahead) and self._reach.facts.absence_at(rest.start) is None
+        ):
+            _, part, after = first_partition_of(self._series, rest)
+            self._ahead.append(_Ahead(part, after, asyncio.create_task(begin(rest))))
+            ahead += self._series.grid.bars_in(part)
+            rest = after
 
     async def _found_ahead(self, part: TimeRange) -> StoredPartition | _Wait | None:
         """Return what came of beginning with *part* ahead of its turn; None where nothing did."""
-        ahead = self._ahead
-        if ahead is None:
+        if self._ahead and self._ahead[0].part != part:  # it was passed over since
+            self._give_up_ahead()
+        if not self._ahead:
             return None
-        if ahead.part != part:  # it was passed over since
-            ahead.give_up()
-            self._ahead = None
-            return None
-        found = await ahead.task
-        self._ahead = None  # not before: who is cancelled while waiting gives it up
+        found = await self._ahead[0].task
+        self._ahead.popleft()  # not before: who is cancelled while waiting gives it up
         return found
+
+    def _give_up_ahead(self) -> None:
+        while self._ahead:
+            self._ahead.popleft().give_up()
 
     async def _read_ahead(self, rest: TimeRange) -> StoredPartition:
         """Read what is stored of the first partition of *rest*."""
@@ -227,7 +247,7 @@ class Answer:
                         # Not before the first row: where the listing is not known yet, its pages might be wasted.
                         if not has_looked_ahead:
                             has_looked_ahead = True
-                            self._begin_ahead(rest, partial(self._fetch_ahead, wait.part))
+                            self._look_ahead(rest, partial(self._fetch_ahead, wait.part), bars=0)
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls

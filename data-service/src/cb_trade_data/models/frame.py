@@ -48,8 +48,11 @@ class Stretch:
 
     def slice(self, first: int, rows: int) -> Stretch:
         """Return so many rows from number *first* on, with those frames that lie wholly in them."""
-        inside = (each for each in self.frames if first <= each.first and each.end <= first + rows)
-        return Stretch(self.rows.slice(first, rows), tuple(replace(each, first=each.first - first) for each in inside))
+        end = first + rows
+        inside = [each for each in self.frames if first <= each.first and each.end <= end]
+        return Stretch(
+            self.rows.slice(first, rows), tuple([replace(each, first=each.first - first) for each in inside])
+        )
 
 
 def framed(rows: pa.Table) -> Stretch:

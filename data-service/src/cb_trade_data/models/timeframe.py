@@ -117,7 +117,9 @@ class Timeframe:
 
     def bars_in(self, wanted: TimeRange) -> int:
         """Return how many bars open inside *wanted*."""
-        return self.ordinal(self.ceil(wanted.end)) - self.ordinal(self.ceil(wanted.start))
+        if self.is_calendar:
+            return self.ordinal(self.ceil(wanted.end)) - self.ordinal(self.ceil(wanted.start))
+        return (self._origin - wanted.start) // self._duration - (self._origin - wanted.end) // self._duration
 
     def bar(self, open_time: datetime) -> TimeRange:
         """Return the span of the bar that opens at *open_time*."""

@@ -156,7 +156,7 @@ class Coverage:
         """Yield the segments inside *wanted*, cut to it, oldest first."""
         for segment in self.segments:
             if (shared := segment.range.intersect(wanted)) is not None:
-                yield replace(segment, range=shared)
+                yield Segment(shared, segment.state, segment.asked_at, segment.asks, segment.reason)
 
     def holds(self, wanted: TimeRange) -> bool:
         """Tell whether every bar of *wanted* is stored."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -189,11 +188,10 @@ class StorageManagerImpl(IStorageManager):
         }
 
     async def _newest(self, partition: Partition, kept: StoredPartition | None) -> StoredPartition:
-        """Return *kept* if it is the newest version, or else that one, its rows ready for the wire."""
+        """Return *kept* if it is the newest version, or else that one."""
         if kept is not None and await self._storage.partition_version(partition) == kept.version:
             return kept
-        stored = await self._storage.read_partition(partition)
-        return await asyncio.to_thread(stored.framed)
+        return await self._storage.read_partition(partition)
 
     def _count_restated(self, rows: int, partition: Partition) -> None:
         """Note that rows which were stored already came with other values: the last ones count."""

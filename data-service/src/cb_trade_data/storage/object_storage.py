@@ -420,7 +420,11 @@ class ObjectStorage(IRawDataStorage):
             stored = self._layout.decode(partition, found, entries, part, self._verified)
         except ValueError as error:
             return error
-        if part is None and self._layout.is_zero_copy:
+        if part is not None:
+            return stored
+        # Ready for the wire: here, where nobody waits for the event loop.
+        stored = stored.framed()
+        if self._layout.is_zero_copy:
             # Views of the object's bytes, kept for as long as the place keeps the object.
             self._views[found] = stored
         return stored

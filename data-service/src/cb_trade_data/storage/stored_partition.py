@@ -98,7 +98,7 @@ class StoredPartition:
         return StoredPartition(self.partition, self.rows_in(kept), coverage, self.version)
 
     def _places(self, wanted: TimeRange) -> tuple[int, int]:
-        first, end = np.searchsorted(self._times_ms, [to_ms_ceil(wanted.start), to_ms_ceil(wanted.end)]).tolist()
+        first, end = self._times_ms.searchsorted((to_ms_ceil(wanted.start), to_ms_ceil(wanted.end))).tolist()
         return first, end
 
     @cached_property
