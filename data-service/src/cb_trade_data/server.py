@@ -8,7 +8,8 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, cast
 
 import orjson
 import structlog
@@ -69,15 +70,14 @@ def configure_log(level: str) -> None:
     # Plain tracebacks: the rich ones show local variables, tokens among them.
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     is_terminal = sys.stderr.isatty()
+    file = cast("BinaryIO", _LogFile(sys.stderr.buffer))
     # Straight to stderr: by way of `logging`, the line that each request has would cost three times as much.
     structlog.configure(
         processors=[
             *shared,
             *([pretty] if is_terminal else [format_exc_info, JSONRenderer(serializer=_json)]),
         ],
-        logger_factory=(
-            structlog.PrintLoggerFactory(sys.stderr) if is_terminal else structlog.BytesLoggerFactory(sys.stderr.buffer)
-        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr) if is_terminal else structlog.BytesLoggerFactory(file),
         # What is not logged is not put together, either.
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         cache_logger_on_first_use=True,
@@ -98,6 +98,21 @@ def configure_log(level: str) -> None:
     for least, names in _TALKATIVE.items():
         for name in names:
             logging.getLogger(name).setLevel(max(least, logging.getLevelName(level.upper())))
+
+
+class _LogFile:
+    """A file whose disk may be full: what cannot be written is lost, and nothing else."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> None:
+        with suppress(OSError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 def _json(event: Any, default: Callable[[Any], Any]) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import sys
 
 import pytest
 import structlog
@@ -65,3 +68,22 @@ def test_an_error_is_logged_with_its_traceback(capsys):
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["event"]) == ("error", "request.defect")
     assert "of the test" in line["exception"]
+
+
+def test_a_line_for_which_the_disk_has_no_room_is_lost_and_nothing_else(monkeypatch):
+    class FullDisk(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        disk = io.BufferedWriter(FullDisk())
+        patch.setattr(sys, "stderr", io.TextIOWrapper(disk))
+        configure_log("info")
+        for _ in range(1000):
+            structlog.get_logger("cb_trade_data").info("request", about="x" * 100)
+        with pytest.raises(OSError, match="no space left"):
+            disk.close()
+    configure_log("info")
