@@ -70,14 +70,13 @@ def configure_log(level: str) -> None:
     # Plain tracebacks: the rich ones show local variables, tokens among them.
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     is_terminal = sys.stderr.isatty()
-    file = cast("BinaryIO", _LogFile(sys.stderr.buffer))
+    rendering: list[structlog.typing.Processor] = (
+        [pretty, _encoded] if is_terminal else [format_exc_info, JSONRenderer(serializer=_json)]
+    )
     # Straight to stderr: by way of `logging`, the line that each request has would cost three times as much.
     structlog.configure(
-        processors=[
-            *shared,
-            *([pretty] if is_terminal else [format_exc_info, JSONRenderer(serializer=_json)]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr) if is_terminal else structlog.BytesLoggerFactory(file),
+        processors=[*shared, *rendering],
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _LogFile(sys.stderr.buffer))),
         # What is not logged is not put together, either.
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         cache_logger_on_first_use=True,
@@ -101,7 +100,7 @@ def configure_log(level: str) -> None:
 
 
 class _LogFile:
-    """A file whose disk may be full: what cannot be written is lost, and nothing else."""
+    """A file whose disk may be full, or whose terminal closed: what cannot be written is lost, and nothing else."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -113,6 +112,10 @@ class _LogFile:
     def flush(self) -> None:
         with suppress(OSError):
             self._file.flush()
+
+
+def _encoded(_: Any, __: str, line: Any) -> bytes:
+    return str(line).encode(errors="replace")
 
 
 def _json(event: Any, default: Callable[[Any], Any]) -> bytes:

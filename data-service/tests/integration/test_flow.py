@@ -60,11 +60,13 @@ async def test_a_range_with_more_rows_than_a_request_may_have_is_refused(simulat
     limits = ConnectionLimits(request_rows=1440)
     async with running_service(tmp_path, simulator.base_url, limits) as service, service.client() as client:
         refused = await client.ask(historical(at("2024-01-01"), at("2024-01-02T00:01")))
+        unplanned = await client.ask(historical(at("2024-01-01"), at("2024-01-02T00:01")) | {"type": "plan_historical"})
         calls = simulator.calls.by_endpoint["klines"]
         reply = await client.history(at("2024-01-01"), at("2024-01-02"))
 
     assert (refused["code"], refused["retryable"]) == ("range_too_large", False)
-    assert refused["details"] == {"rows": 1441, "limit": 1440}
+    assert refused["details"] == unplanned["details"] == {"rows": 1441, "limit": 1440}
+    assert unplanned["code"] == "range_too_large"
     assert calls == 0
     assert reply.last["rows"] == 1440
 

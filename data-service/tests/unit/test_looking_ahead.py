@@ -12,6 +12,7 @@ import pytest
 from answers import tables
 from fake_exchange import Anchoring, FakeExchange, rows_at
 from history_rig import SERIES, HistoryRig
+from scripted_client import settled
 from service_harness import eventually
 from unit_builders import assert_same_rows, span, utc
 
@@ -19,11 +20,14 @@ from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.flight import Flight
 from cb_trade_data.historical.reach import Reach
-from cb_trade_data.models.partition import Partition
-from cb_trade_data.models.series import Series
+from cb_trade_data.historical.read_ahead import ReadAhead
+from cb_trade_data.models.partition import Partition, partition_at
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Coverage, State
-from cb_trade_data.storage.stored_partition import StoredPartition
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 NOW = utc("2024-06-01")
 THREE_MONTHS = span("2024-01-31T23:30", "2024-03-01T00:30")
@@ -153,9 +157,11 @@ async def test_what_storage_settles_is_read_from_there_when_its_turn_has_come_an
         flights.append(partition)
         return flight(partition, reach)
 
-    async def noted_read(partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+    async def noted_read(
+        partition: Partition, wanted: TimeRange | None = None, *, known: StoredPartition | None = None
+    ) -> StoredPartition:
         reads.append((partition, wanted))
-        return await read(partition, wanted)
+        return await read(partition, wanted, known=known)
 
     async def noted_coverage(partition: Partition) -> Coverage:
         looks.append(partition)
@@ -244,3 +250,69 @@ async def test_who_leaves_is_no_longer_waited_for_ahead_either(tmp_path):
 
     assert months_asked(rig) == {1}
     assert rig.source.conditions()["fake"].waiting == 0
+
+
+FIVE_MINUTES = Series("fake", SERIES.symbol, Kind.OHLCV, Timeframe.parse("5m"))
+SPRING = span("2024-01-01", "2024-05-01")
+
+
+@pytest.fixture
+def stored_january(tmp_path) -> HistoryRig:
+    """January of the spring is stored, the rest is not; four partitions, small enough that all are read ahead."""
+    opens = [SPRING.start + timedelta(minutes=5 * number) for number in range(121 * 288)]
+    return HistoryRig(tmp_path, NOW).connect(FakeExchange(opens, 50_000, now=lambda: NOW))
+
+
+async def test_a_month_that_is_missing_is_asked_for_ahead_also_where_stored_ones_were_read_ahead_before(stored_january):
+    rig = stored_january
+    await rig.answer(span("2024-01-01", "2024-02-01"), series=FIVE_MINUTES)
+    rig.exchange.windows.clear()
+    answer = await rig.manager.open(FIVE_MINUTES, SPRING, refresh=False)
+
+    async with aclosing(tables(answer)) as batches:
+        await anext(batches)  # January's
+        assert months_asked(rig) == set()
+        await anext(batches)  # February's
+        await eventually(lambda: months_asked(rig) == {2})
+        february = asyncio.create_task(anext(batches))
+        await eventually(lambda: months_asked(rig) == {2, 3})
+        await february
+    await rig.fetcher.close()
+
+
+async def test_what_is_stored_after_it_was_read_ahead_is_what_is_delivered(stored_january):
+    rig = stored_january
+    await rig.answer(SPRING, series=FIVE_MINUTES)
+    answer = await rig.manager.open(FIVE_MINUTES, SPRING, refresh=False)
+    april = partition_at(FIVE_MINUTES, utc("2024-04-15"))
+
+    async with aclosing(tables(answer)) as batches:
+        got = [await anext(batches)]
+        base = await rig.storage.read(april)
+        restated = base.rows.slice(100, 1).set_column(
+            1, base.rows.schema.field("open"), pa.chunked_array([[123_456.0]], pa.float64())
+        )
+        await rig.storage.commit(base, [Change(restated, ())])
+        got += [rows async for rows in batches]
+
+    delivered = pa.concat_tables(got)
+    assert delivered.column("open").to_pylist().count(123_456.0) == 1
+
+
+async def test_a_partition_that_is_larger_than_what_may_be_read_ahead_waits_for_its_turn(tmp_path, monkeypatch):
+    seconds = Series("fake", SERIES.symbol, Kind.OHLCV, Timeframe.parse("1s"))
+    rig = HistoryRig(tmp_path, NOW)
+    reads: list[Partition] = []
+    read = rig.storage.read_if_possible
+
+    async def noted(partition, wanted=None, *, known=None):
+        reads.append(partition)
+        return await read(partition, wanted, known=known)
+
+    monkeypatch.setattr(rig.storage, "read_if_possible", noted)
+    ahead = ReadAhead(seconds, rig.storage)
+
+    ahead.begin(span("2024-02-01", "2024-05-01"), SeriesFacts("BTCUSDT"))
+
+    await settled()
+    assert reads == []

@@ -76,7 +76,7 @@ class Manager:
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
         return self._give("open", series, wanted, refresh)
 
-    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
+    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None) -> Any:
         return self._give("plan", series, wanted, refresh)
 
     async def current(self, series: Series) -> Any:

@@ -456,8 +456,8 @@ async def test_who_knows_of_a_version_is_not_given_what_was_being_read_before(st
     manager = trusting(storage)
     read_partition, has_read, may_go_on = storage.read_partition, asyncio.Event(), asyncio.Event()
 
-    async def slow(partition):
-        stored = await read_partition(partition)
+    async def slow(partition, wanted=None):
+        stored = await read_partition(partition, wanted)
         has_read.set()
         await may_go_on.wait()
         return stored

@@ -181,7 +181,12 @@ class Connection:
             case RequestHistorical():
                 return await self._stream(request_id, message, started)
             case PlanHistorical():
-                plan = await self._manager.plan(self._series(message), _range(message), refresh=message.refresh)
+                plan = await self._manager.plan(
+                    self._series(message),
+                    _range(message),
+                    refresh=message.refresh,
+                    rows_max=self._limits.request_rows,
+                )
                 return outgoing.plan_response(request_id, plan), {"outcome": "ok", "calls": plan.exchange_calls}
             case RequestCurrentTimestamp():
                 series = self._series(message)

@@ -20,10 +20,9 @@ from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.messages import WireFormat
 from cb_trade_data.models.series import Series
 
-# Every message is under 1 MiB; what is not rows takes less than 1 KiB of that.
-_DATA_MAX_BYTES: Final = 1023 * 1024
-# Of JSON, which takes its time to write: large enough that what each message costs does not matter, small enough that
-# others get their turns.
+# Of JSON, which is written on the event loop, for a thread would hold the interpreter all the same: large enough that
+# what each message costs does not matter, small enough that others get their turns. With the longest numbers there are,
+# it is three times as much, and far below the 1 MiB that no message may exceed.
 _DATA_BYTES: Final = 128 * 1024
 # Of the first chunk, so that it leaves at once.
 _FIRST_DATA_BYTES: Final = 32 * 1024
@@ -56,8 +55,6 @@ class ChunkEncoder(ABC):
 
     #: Bytes of a usual row: two to five digits before and after each point.
     typical_row_bytes: int
-    #: Rows in a chunk, at most, whoever asks for more.
-    rows_max: int
 
     def __init__(self, request_id: str, series: Series, chunk_rows: int | None) -> None:
         """*chunk_rows*: upper bound of the rows in a chunk; None leaves it to the format."""
@@ -103,9 +100,8 @@ class _JsonEncoder(ChunkEncoder):
             yield Chunk(rows.num_rows, self._text(rows, data=orjson.Fragment(self._data(rows))))
 
     def _next_rows(self) -> int:
-        if self._asked_rows is not None:
-            return min(self._asked_rows, self.rows_max)
-        return (_DATA_BYTES if self._sequence else _FIRST_DATA_BYTES) // self.typical_row_bytes
+        usual = (_DATA_BYTES if self._sequence else _FIRST_DATA_BYTES) // self.typical_row_bytes
+        return min(self._asked_rows or usual, usual)
 
     @abstractmethod
     def _data(self, rows: pa.Table) -> bytes:
@@ -116,7 +112,6 @@ class JsonRows(_JsonEncoder):
     """`json`: an object for each row."""
 
     typical_row_bytes = 115
-    rows_max = _DATA_MAX_BYTES // 190
 
     def _data(self, rows: pa.Table) -> bytes:
         # A column is written at once and cut into its cells: less than half the time that objects of Python take.
@@ -129,7 +124,6 @@ class JsonColumns(_JsonEncoder):
     """`json_columns`: an object of arrays, one for each column."""
 
     typical_row_bytes = 55
-    rows_max = _DATA_MAX_BYTES // 140
 
     def _data(self, rows: pa.Table) -> bytes:
         return _json(dict(zip(rows.schema.names, _columns(rows), strict=True)))
@@ -139,7 +133,6 @@ class ArrowFrames(ChunkEncoder):
     """`arrow`: frames, which together are one Arrow IPC stream; all that there are but the first go out as they are."""
 
     typical_row_bytes = 48
-    rows_max = FRAME_ROWS
 
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
         """See `ChunkEncoder.chunks`."""
@@ -159,8 +152,8 @@ class ArrowFrames(ChunkEncoder):
             yield self._chunk(part, frame_of(part))
 
     def _next_rows(self) -> int:
-        rows_max = self.rows_max if self._sequence else _FIRST_FRAME_ROWS
-        return min(self._asked_rows or rows_max, rows_max)
+        usual = FRAME_ROWS if self._sequence else _FIRST_FRAME_ROWS
+        return min(self._asked_rows or usual, usual)
 
     def _chunk(self, rows: pa.Table, message: pa.Buffer) -> Chunk:
         binary: pa.Buffer | bytes = message

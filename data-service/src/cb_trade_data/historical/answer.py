@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
-from typing import Any, Final
 
 from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
@@ -18,6 +15,7 @@ from cb_trade_data.historical.flight import Flight
 from cb_trade_data.historical.page_order import Want
 from cb_trade_data.historical.planning import missing
 from cb_trade_data.historical.reach import Reach
+from cb_trade_data.historical.read_ahead import ReadAhead
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
@@ -27,9 +25,6 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
-
-# The next two months of minutes: they are decoded side by side while one is sent.
-_READ_AHEAD_BARS: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -43,17 +38,15 @@ class _Wait:
 
 
 @dataclass(frozen=True)
-class _Ahead:
-    """What is done about a part of a partition before its turn has come.
+class _Fetching:
+    """What is done about a part of a partition that is fetched before its turn has come.
 
     Attributes:
-        rest: What comes after it.
-        task: Comes to what is stored, where that is read; to a wait, where something is missing that is fetched.
+        task: Comes to a wait where something is missing of the part; to None where nothing is.
     """
 
     part: TimeRange
-    rest: TimeRange | None
-    task: asyncio.Task[StoredPartition | _Wait | None]
+    task: asyncio.Task[_Wait | None]
 
     def give_up(self) -> None:
         """End it; nobody wants to know how it went."""
@@ -61,17 +54,15 @@ class _Ahead:
         self.task.add_done_callback(self._leave)
 
     @staticmethod
-    def _leave(task: asyncio.Task[StoredPartition | _Wait | None]) -> None:
-        if task.cancelled() or task.exception() is not None:
-            return
-        if isinstance(found := task.result(), _Wait):
-            found.leaving.close()
+    def _leave(task: asyncio.Task[_Wait | None]) -> None:
+        if not task.cancelled() and task.exception() is None and (wait := task.result()) is not None:
+            wait.leaving.close()
 
 
 class Answer:
     """See `IAnswer`.
 
-    While one partition is sent, the next one is read; while one comes from the exchange, what is missing of the next
+    While one partition is sent, the next ones are read; while one comes from the exchange, what is missing of the next
     one is asked for, too: at the border nobody waits for storage or for a first page.
     """
 
@@ -98,7 +89,8 @@ class Answer:
         self._storage = storage
         self._fetcher = fetcher
         self._now = now
-        self._ahead: deque[_Ahead] = deque()  # of the next partitions, in order
+        self._reading = ReadAhead(series, storage)
+        self._fetching: _Fetching | None = None  # of the next partition
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = 0 if listed is None else series.grid.bars_in(listed)
         self.receipt = Receipt()
@@ -119,7 +111,8 @@ class Answer:
                 found = await self._find(partition, part, rest)
                 if isinstance(found, StoredPartition):
                     if (stretch := self._taken(found, part)).rows.num_rows:
-                        self._look_ahead(rest, self._read_ahead, bars=_READ_AHEAD_BARS)
+                        if rest is not None:
+                            self._reading.begin(rest, self._reach.facts)
                         yield stretch
                     continue
                 async with aclosing(self._follow(found, rest)) as stretches:
@@ -127,7 +120,9 @@ class Answer:
                         yield stretch
             self.receipt.digest = self._digest.text()
         finally:
-            self._give_up_ahead()
+            self._reading.give_up()
+            if self._fetching is not None:
+                self._fetching.give_up()
 
     def _bars_to_ask(self, rest: TimeRange | None) -> int:
         askable = None if rest is None else self._reach.askable_part(rest)
@@ -135,12 +130,10 @@ class Answer:
 
     async def _find(self, partition: Partition, part: TimeRange, rest: TimeRange | None) -> StoredPartition | _Wait:
         """Return what is stored, where that settles *part*, or else a flight that was joined for it."""
-        found = await self._found_ahead(part)
-        if found is None:
-            found = await self._storage.read_if_possible(partition, part)
-        if isinstance(found, StoredPartition) and self._lacks(part, found.coverage):
-            return self._join(partition, part, rest)
-        return found
+        if (wait := await self._fetched_ahead(part)) is not None:
+            return wait
+        stored = await self._reading.take(partition, part)
+        return self._join(partition, part, rest) if self._lacks(part, stored.coverage) else stored
 
     def _taken(self, stored: StoredPartition, part: TimeRange) -> Stretch:
         """Return the rows of *part*, entered into receipt and digest."""
@@ -150,48 +143,24 @@ class Answer:
         self._digest.add(part, stretch.rows, stored.digests)
         return stretch
 
-    def _look_ahead(
-        self,
-        rest: TimeRange | None,
-        begin: Callable[[TimeRange], Coroutine[Any, Any, StoredPartition | _Wait | None]],
-        *,
-        bars: int,
-    ) -> None:
-        """Begin with the first partitions of *rest* beside what is sent, which they never hold up.
+    def _begin_fetching(self, rest: TimeRange | None, before: TimeRange) -> None:
+        """Begin with the first partition of *rest* beside what is sent, which it never holds up."""
+        if rest is not None and self._reach.facts.absence_at(rest.start) is None:
+            _, part, _ = first_partition_of(self._series, rest)
+            self._fetching = _Fetching(part, asyncio.create_task(self._fetch_ahead(before, rest)))
 
-        Args:
-            begin: What is done about the first partition of its argument.
-            bars: How many bars it may be about, at least; but one partition in any case.
-        """
-        ahead = sum(self._series.grid.bars_in(each.part) for each in self._ahead)
-        if self._ahead:
-            rest = self._ahead[-1].rest
-        while (
-            rest is not None and (ahead < bars or not self._ahead) and self._reach.facts.absence_at(rest.start) is None
-        ):
-            _, part, after = first_partition_of(self._series, rest)
-            self._ahead.append(_Ahead(part, after, asyncio.create_task(begin(rest))))
-            ahead += self._series.grid.bars_in(part)
-            rest = after
-
-    async def _found_ahead(self, part: TimeRange) -> StoredPartition | _Wait | None:
+    async def _fetched_ahead(self, part: TimeRange) -> _Wait | None:
         """Return what came of beginning with *part* ahead of its turn; None where nothing did."""
-        if self._ahead and self._ahead[0].part != part:  # it was passed over since
-            self._give_up_ahead()
-        if not self._ahead:
+        fetching = self._fetching
+        if fetching is None:
             return None
-        found = await self._ahead[0].task
-        self._ahead.popleft()  # not before: who is cancelled while waiting gives it up
-        return found
-
-    def _give_up_ahead(self) -> None:
-        while self._ahead:
-            self._ahead.popleft().give_up()
-
-    async def _read_ahead(self, rest: TimeRange) -> StoredPartition:
-        """Read what is stored of the first partition of *rest*."""
-        partition, part, _ = first_partition_of(self._series, rest)
-        return await self._storage.read_if_possible(partition, part)
+        if fetching.part != part:  # it was passed over since
+            fetching.give_up()
+            self._fetching = None
+            return None
+        wait = await fetching.task
+        self._fetching = None  # not before: who is cancelled while waiting gives it up
+        return wait
 
     async def _fetch_ahead(self, before: TimeRange, rest: TimeRange) -> _Wait | None:
         """Have what is missing of the first partition of *rest* fetched; until it is its turn, it goes after *before*.
@@ -247,7 +216,7 @@ class Answer:
                         # Not before the first row: where the listing is not known yet, its pages might be wasted.
                         if not has_looked_ahead:
                             has_looked_ahead = True
-                            self._look_ahead(rest, partial(self._fetch_ahead, wait.part), bars=0)
+                            self._begin_fetching(rest, wait.part)
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls

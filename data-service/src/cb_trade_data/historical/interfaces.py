@@ -81,8 +81,15 @@ class IHistoricalDataManager(ABC):
         """
 
     @abstractmethod
-    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
-        """Return what an answer would read and fetch; calls no exchange. Raises as `open` does."""
+    async def plan(
+        self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None
+    ) -> HistoryPlan:
+        """Return what an answer would read and fetch; calls no exchange.
+
+        Raises:
+            RangeInFutureError: The range starts in the exchange's future.
+            RangeTooLargeError: It has room for more than *rows_max* rows.
+        """
 
     @abstractmethod
     async def coverage(self, series: Series, start: datetime | None, end: datetime | None, *, limit: int) -> LedgerPage:

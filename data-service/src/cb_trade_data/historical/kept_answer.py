@@ -31,21 +31,16 @@ class KeptAnswer:
             yield self.stretch
 
 
-def kept_answer(
-    storage: IStorageManager, series: Series, wanted: TimeRange, closed_until: datetime
-) -> KeptAnswer | None:
+def kept_answer(storage: IStorageManager, series: Series, wanted: TimeRange) -> KeptAnswer | None:
     """Return the answer where a single partition that is kept holds every bar of *wanted*; None where it takes more.
 
-    What is held was closed when it was fetched: it does not matter whose clock told *closed_until*.
+    What is held had closed when it was fetched, so that nobody's clock matters.
     """
-    partition = partition_at(series, wanted.start)
-    if wanted.end > closed_until or wanted.end > partition.range.end:
-        return None
-    facts, stored = storage.kept_facts(series), storage.kept(partition)
+    facts, stored = storage.kept_facts(series), storage.kept(partition_at(series, wanted.start))
     bars = series.grid.snap(wanted)
     if facts is None or stored is None or bars is None:
         return None
-    if not (facts.lists(wanted) and stored.coverage.holds(bars)):
+    if not (stored.coverage.holds(bars) and facts.lists(bars)):
         return None
     stretch = stored.stretch(bars)
     digest = AnswerDigest(series)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache, partial
 
-from cb_trade_data.errors import RangeInFutureError, UnknownTimeframeError, UnsupportedKindError
+from cb_trade_data.errors import RangeInFutureError, RangeTooLargeError, UnknownTimeframeError, UnsupportedKindError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
@@ -59,10 +59,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
 
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
         """See `IHistoricalDataManager.open`."""
-        if not refresh:
-            closed_until = self._closed_until(series, self._now(series.exchange))
-            if (kept := kept_answer(self._storage, series, wanted, closed_until)) is not None:
-                return kept
+        if not refresh and (kept := kept_answer(self._storage, series, wanted)) is not None:
+            return kept
         facts = await self._register.facts(series)
         now = self._source.known_now(series.exchange)
         if now is None:
@@ -82,7 +80,9 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             now=partial(self._now, series.exchange),
         )
 
-    async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool) -> HistoryPlan:
+    async def plan(
+        self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None
+    ) -> HistoryPlan:
         """See `IHistoricalDataManager.plan`."""
         _refuse_future(wanted.start, self._now(series.exchange))
         bars = self._closed_bars(series, wanted)
@@ -91,6 +91,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             bars = facts.listed_part(bars)
         if bars is None:
             return HistoryPlan(0, (), 0)
+        if rows_max is not None and (rows := series.grid.bars_in(bars)) > rows_max:
+            raise RangeTooLargeError(rows, rows_max)
 
         reach = self._reach(series, facts)
         rows, calls = 0, 0

@@ -47,7 +47,7 @@ class Receipt:
             if segment.state in _GAP_STATES:
                 gaps += [replace(segment, range=part) for part in subtract([segment.range], failed)]
         for gap in sorted(gaps, key=lambda each: each.range):
-            _append(self.gaps, gap)
+            self.is_truncated |= not _append(self.gaps, gap)
 
 
 def _append(segments: list[Segment], segment: Segment) -> bool:

@@ -158,11 +158,19 @@ class IStorageManager(ABC):
     """Storage as the rest of the service sees it: reads, and changes that are merged with everybody else's."""
 
     @abstractmethod
-    async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
-        """Return what is stored of *partition*; see `IRawDataStorage.read_partition`."""
+    async def read(
+        self, partition: Partition, wanted: TimeRange | None = None, *, known: StoredPartition | None = None
+    ) -> StoredPartition:
+        """Return what is stored of *partition*; see `IRawDataStorage.read_partition`.
+
+        Args:
+            known: What the same question was answered with before: returned again where there is nothing newer.
+        """
 
     @abstractmethod
-    async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+    async def read_if_possible(
+        self, partition: Partition, wanted: TimeRange | None = None, *, known: StoredPartition | None = None
+    ) -> StoredPartition:
         """Return what is stored of *partition*, or nothing (version None) where storage cannot be read.
 
         That has then been counted and is visible in `problem`. Whoever asks gets rows all the same, from the exchange;

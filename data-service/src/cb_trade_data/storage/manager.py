@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 import structlog
@@ -26,7 +25,11 @@ _log = structlog.get_logger(__name__)
 
 # Beside its rows: coverage, digests and the objects around them.
 _PARTITION_OVERHEAD_BYTES: Final = 16 * 1024
+# Their times once more, to be searched.
+_TIMES_BYTES: Final = 8
 _KEPT_FACTS_MAX: Final = 10_000
+# A month of seconds has ten times as many: 130 MB, of which an hour may be all that somebody wants.
+_KEPT_WHOLE_BARS_MAX: Final = 262_144
 
 # A read that wants no rows, whatever the layout.
 _BEFORE_ALL_ROWS: Final = TimeRange(EVER.start - timedelta(days=1), EVER.start)
@@ -54,19 +57,25 @@ class StorageManagerImpl(IStorageManager):
         self._writes = Failures("write")
         self._restated_rows = 0
 
-    async def read(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+    async def read(
+        self, partition: Partition, wanted: TimeRange | None = None, *, known: StoredPartition | None = None
+    ) -> StoredPartition:
         """See `IStorageManager.read`."""
         if (kept := self._partitions.trusted(partition)) is not None:
             return kept
         with self._reads.noted(str(partition)):
-            if wanted is not None and self._storage.has_rows_apart:
-                return await self._storage.read_partition(partition, wanted)
-            return await self._partitions.get(partition, partial(self._newest, partition))
+            if wanted is not None and (self._storage.has_rows_apart or _is_large(partition)):
+                return await self._newest(partition, wanted, known)
+            return await self._partitions.get(
+                partition, lambda kept: self._newest(partition, None, kept if known is None else known)
+            )
 
-    async def read_if_possible(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
+    async def read_if_possible(
+        self, partition: Partition, wanted: TimeRange | None = None, *, known: StoredPartition | None = None
+    ) -> StoredPartition:
         """See `IStorageManager.read_if_possible`."""
         with suppress(StorageUnavailableError):
-            return await self.read(partition, wanted)
+            return await self.read(partition, wanted, known=known)
         return StoredPartition.empty(partition)
 
     async def version(self, partition: Partition) -> str | None:
@@ -187,11 +196,13 @@ class StorageManagerImpl(IStorageManager):
             "damaged_objects": self._storage.damaged_objects,
         }
 
-    async def _newest(self, partition: Partition, kept: StoredPartition | None) -> StoredPartition:
-        """Return *kept* if it is the newest version, or else that one."""
-        if kept is not None and await self._storage.partition_version(partition) == kept.version:
-            return kept
-        return await self._storage.read_partition(partition)
+    async def _newest(
+        self, partition: Partition, wanted: TimeRange | None, known: StoredPartition | None
+    ) -> StoredPartition:
+        """Return *known* if it is the newest version, or else that one, with the rows of *wanted* or all of them."""
+        if known is not None and await self._storage.partition_version(partition) == known.version:
+            return known
+        return await self._storage.read_partition(partition, wanted)
 
     def _count_restated(self, rows: int, partition: Partition) -> None:
         """Note that rows which were stored already came with other values: the last ones count."""
@@ -203,4 +214,10 @@ class StorageManagerImpl(IStorageManager):
 def _size_bytes(stored: StoredPartition) -> int | None:
     if stored.version is None:
         return None
-    return int(stored.rows.nbytes) + _PARTITION_OVERHEAD_BYTES
+    rows = stored.rows
+    return int(rows.nbytes) + _TIMES_BYTES * int(rows.num_rows) + _PARTITION_OVERHEAD_BYTES
+
+
+def _is_large(partition: Partition) -> bool:
+    """Tell whether *partition* has so many bars that it is read in the parts that are asked for, and not kept."""
+    return partition.series.grid.bars_in(partition.range) > _KEPT_WHOLE_BARS_MAX
