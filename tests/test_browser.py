@@ -388,7 +388,7 @@ async def test_the_chart_is_blank_where_nothing_is(opened: Place):
 async def test_months_that_an_exchange_lacks_at_the_edges_are_told(opened: Place):
     shown = await opened.ask(timeframe="1M", start="2017-05-15", end="2017-12-31")
 
-    assert shown["absences"] == ["2017-05-15 00:00 to 2017-08-01 00:00: the exchange has no candle here"]
+    assert shown["absences"] == ["2017-06-01 00:00 to 2017-08-01 00:00: before the first candle"]
     assert shown["facts"]["rows"] == "5"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from service_harness import at, ms, running_service
 
+from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_simulator import ExchangeSimulator, ManualClock
 from cb_trade_simulator.faults import BodyFault, RowsFault, StatusFault
 
@@ -35,6 +36,58 @@ async def test_before_listing_is_unlisted_and_costs_one_page_and_one_probe(clien
             {"start_time": ms(listed), "end_time": ms(end), "state": "held"},
         ]
         assert reply.last["gaps"] == []
+
+
+@pytest.mark.parametrize(
+    ("symbol", "timeframe", "start", "first_bar", "end"),
+    [
+        ("BTC/USDT", "1d", "2017-06-01", "2017-08-17", "2018-06-01"),
+        ("BTC/USDT", "1w", "2017-06-05", "2017-08-14", "2018-06-04"),
+        ("BTC/USDT", "1M", "2017-05-15", "2017-08-01", "2018-06-01"),
+        ("BTC/USDT", "1h", "2017-08-10", "2017-08-17T04:00", "2017-08-20"),
+        ("SOL/USDT", "1m", "2020-08-11T00:00", "2020-08-11T06:00", "2020-08-11T12:00"),
+    ],
+)
+async def test_a_page_across_the_listing_tells_what_lies_before_it_as_empty_pages_do(
+    simulator, tmp_path, symbol, timeframe, start, first_bar, end
+):
+    async def ask(client, since: str) -> None:
+        first_asked = Timeframe.parse(timeframe).ceil(at(since))
+        reply = await client.history(at(since), at(end), symbol=symbol, timeframe=timeframe)
+        np.testing.assert_array_equal(reply.rows, simulator.candles(symbol, timeframe, at(since), at(end)))
+        assert reply.last["coverage"] == [
+            {"start_time": ms(first_asked), "end_time": ms(at(first_bar)), "state": "unlisted"},
+            {"start_time": ms(at(first_bar)), "end_time": ms(at(end)), "state": "held"},
+        ]
+        assert reply.last["gaps"] == []
+        assert reply.last["exchange_calls"] == min(simulator.calls.total, 1)
+
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+        await ask(client, start)
+        assert simulator.calls.by_endpoint["klines"] == 1 + 1  # the page, and the probe
+        simulator.calls.reset()
+        await ask(client, start)
+        await ask(client, "2015-01-01")
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+        await ask(client, start)
+
+    assert simulator.calls.total == 0
+
+
+async def test_a_listing_that_cannot_be_looked_up_after_a_page_across_it_costs_no_row(client, simulator):
+    start, end, listed = at("2017-06-01"), at("2018-06-01"), at("2017-08-17")
+    simulator.inject(RowsFault(lambda rows: rows), endpoint="klines", times=1)
+    simulator.inject(StatusFault(503), endpoint="klines", times=5)
+    first = await client.history(start, end, timeframe="1d")
+    second = await client.history_when_back(start, end, timeframe="1d")
+
+    for reply in (first, second):
+        np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1d", start, end))
+    assert [(gap["start_time"], gap["end_time"], gap["state"]) for gap in first.last["gaps"]] == [
+        (ms(start), ms(listed), "failed")
+    ]
+    assert states(second) == ["unlisted", "held"]
+    assert second.last["rows_from_exchange"] == 0
 
 
 async def test_asking_for_everything_since_1970_costs_no_more_than_what_exists(client, simulator):

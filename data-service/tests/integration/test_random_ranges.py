@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cb_trade_data.historical.manager import HistoricalDataManagerImpl
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.coverage import State
 
 MINUTES = 120
 PAGE_LIMIT_BARS = 7
@@ -56,14 +57,16 @@ class Oracle:
     def calls_for(self, start: int, end: int) -> int:
         """Return the fewest pages that settle the range, and learn from them."""
         calls = 0
-        for low, high in ((start, min(end, 60)), (max(start, 60), end)):
+        for border, low, high in ((0, start, min(end, 60)), (60, max(start, 60), end)):
             while missing := [number for number in range(low, high) if number not in self.settled]:
                 window = range(missing[0], missing[0] + PAGE_LIMIT_BARS)
                 calls += 1
+                older = self.existing & self.settled & set(range(border, missing[0]))
                 self.settled |= {number for number in missing if number in window}
                 reached = range(missing[0], max(number for number in missing if number in window) + 1)
-                if not self.existing & set(reached):
-                    # The listing is looked up after an empty page, and settles everything before it.
+                if not self.existing & set(reached) or (missing[0] not in self.existing and not older):
+                    # The listing is looked up after an empty page, and after one whose first bar is missing while none
+                    # from before is known. It settles everything before it.
                     self.settled |= set(range(min(self.existing, default=0)))
         return calls
 
@@ -88,6 +91,7 @@ def test_any_sequence_of_ranges_is_exact_and_minimal(existing, requests, restart
                         calls = len(exchange.windows) - before
                         assert calls == receipt.exchange_calls == (oracle.calls_for(start, end) if existing else calls)
                         _assert_tiles(receipt.coverage, start, end)
+                        _assert_held_from(min(existing, default=MINUTES), receipt.coverage)
                         if restart:
                             break
             assert exchange.probes <= 1
@@ -101,6 +105,11 @@ def _assert_tiles(coverage, start: int, end: int) -> None:
     assert coverage[-1].range.end == minute(end)
     for one, following in pairwise(coverage):
         assert one.range.end == following.range.start
+
+
+def _assert_held_from(first: int, coverage) -> None:
+    """A hole lies between two bars: before the first one there is nothing to be held."""
+    assert all(segment.range.start >= minute(first) for segment in coverage if segment.state is State.HELD)
 
 
 @given(existing=histories, requests=st.lists(ranges, min_size=2, max_size=6))
@@ -117,9 +126,10 @@ def test_ranges_asked_for_at_once_are_exact_and_ask_for_no_minute_twice(existing
                 again = await asyncio.gather(*(ask(manager, start, end) for start, end in requests))
 
             assert len(exchange.windows) == windows
-            for (start, end), (rows, _), (rows_again, _) in zip(requests, answers, again, strict=True):
+            for (start, end), (rows, receipt), (rows_again, _) in zip(requests, answers, again, strict=True):
                 truth = rows_at(minute(number) for number in existing if start <= number < end).to_pylist()
                 assert rows == truth
                 assert rows_again == truth
+                _assert_held_from(min(existing, default=MINUTES), receipt.coverage)
 
     asyncio.run(scenario())

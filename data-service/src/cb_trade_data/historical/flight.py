@@ -22,7 +22,7 @@ from cb_trade_data.historical.knowledge import Knowledge
 from cb_trade_data.historical.page_order import PageOrder, Want
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
-from cb_trade_data.historical.validation import Finding, check_page, settle
+from cb_trade_data.historical.validation import CheckedPage, Finding, check_page, settle
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
 from cb_trade_data.storage.coverage import State
@@ -342,17 +342,28 @@ class Flight:
             self._findings.update(checked.findings)
             findings = {str(finding): count for finding, count in checked.findings.items()}
             _log.info("page.findings", partition=str(self._partition), window=str(window), **findings)
-        if checked.is_empty and checked.answered is not None:
-            if not self._known.is_stored:
-                await self._commit()  # What follows may take a while, in which nothing else is stored.
-            try:
-                await self._known.look_into_lifetime(now)
-            except ExchangeUnavailableError as error:
-                self._known.add_failure(window, now, error.reason)
-                return
         await self._known.check_listing(checked.rows, now)
+        lead = checked.lead
+        if lead is None or not (checked.is_empty or self._known.may_be_unlisted(lead)):
+            self._settle(checked, window, now)
+            return
+        if lead.end < window.end:
+            self._settle(checked, TimeRange(lead.end, window.end), now)
+        if not self._known.is_stored:
+            await self._commit()  # What follows may take a while, in which nothing else is stored.
+        try:
+            if checked.is_empty:
+                await self._known.look_into_lifetime(now)
+            else:
+                await self._known.look_into_beginning(lead, now)
+        except ExchangeUnavailableError as error:
+            self._known.add_failure(lead, now, error.reason)
+        else:
+            self._settle(checked, lead, now)
 
-        answered = [] if checked.answered is None else [checked.answered]
+    def _settle(self, checked: CheckedPage, window: TimeRange, now: datetime) -> None:
+        """Add what a page tells of *window*, which is all of its own or a part of it."""
+        answered = [] if checked.answered is None else list(intersect_all([checked.answered], [window]))
         wanted = self._order.wanted_in(window)
         change = settle(checked, wanted, self._grid, now)
         is_word = any(intersect_all(wanted, answered))  # on something that was asked

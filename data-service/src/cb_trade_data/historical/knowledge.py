@@ -19,6 +19,7 @@ from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 
@@ -139,12 +140,32 @@ class Knowledge:
         if not self._has_looked_at_end:
             self._has_looked_at_end = True
             facts = await self._register.look_up_delisting(series, now)
-        self.reach = replace(self.reach, facts=facts)
-        self._order.settle(self.reach.absent)
+        self._take_over(facts)
         if has_none:
             # It said just now that it has no bar at all, which answers the other pages as well.
-            wanted = self._order.wanted_in(self._partition.range)
-            self._add_without_rows([Segment(part, State.EMPTY, now, asks=1) for part in wanted], wanted)
+            self._add_silence(self._partition.range, now)
+
+    async def look_into_beginning(self, lead: TimeRange, now: datetime) -> None:
+        """After a page whose first bars are missing, while none before is known: find out when the series was listed.
+
+        Where that is not to be asked again yet, there being nothing is evidence with a date: it is not known to be a
+        hole between two bars.
+
+        Args:
+            lead: What is missing, up to the first bar that came.
+
+        Raises:
+            ExchangeUnavailableError: The exchange does not tell.
+        """
+        series, facts, oldest = self._partition.series, self.reach.facts, self.state.oldest
+        if facts.listing_is_due(now):
+            facts = await self._register.look_up_listing(series, now, known_bar=min(lead.end, oldest or lead.end))
+        if oldest is not None and facts.listed_at is not None and oldest < facts.listed_at:
+            # Somebody else looked it up meanwhile, who did not know of that bar.
+            facts = await self._register.note_older_bar(series, oldest, now)
+        self._take_over(facts)
+        if facts.listed_at is None:
+            self._add_silence(lead, now)
 
     async def check_listing(self, rows: pa.Table, now: datetime) -> None:
         """Take back a listing that *rows* of a page prove wrong: it was found while that was under way."""
@@ -177,9 +198,12 @@ class Knowledge:
         return settles
 
     def may_be_unlisted(self, window: TimeRange) -> bool:
-        """Tell whether the exchange may have had nothing yet in *window*: its listing is unknown, and so is any bar."""
-        held = self.state.coverage.ranges(State.HELD)
-        return self.reach.facts.listed_at is None and not any(part.start < window.start for part in held)
+        """Tell whether the exchange may have had nothing yet in *window*.
+
+        Its listing is unknown, and so is any bar of the partition from before.
+        """
+        oldest = self.state.oldest
+        return self.reach.facts.listed_at is None and (oldest is None or oldest >= window.start)
 
     def add(self, change: Change, answered: list[TimeRange]) -> None:
         """Add what the exchange told, which settles *answered*."""
@@ -198,6 +222,16 @@ class Knowledge:
             # Where rows are held, a failed refresh leaves no trace in the coverage; its asker is told all the same.
             want.failures += [segment for segment in failed if want.refresh and want.open_in(segment.range)]
         self._add_without_rows(failed, [window])
+
+    def _take_over(self, facts: SeriesFacts) -> None:
+        """Settle where the series is absent by what the exchange told of it just now."""
+        self.reach = replace(self.reach, facts=facts)
+        self._order.settle(self.reach.absent)
+
+    def _add_silence(self, window: TimeRange, now: datetime) -> None:
+        """Add that the exchange has nothing where something is wanted of *window*."""
+        wanted = self._order.wanted_in(window)
+        self._add_without_rows([Segment(part, State.EMPTY, now, asks=1) for part in wanted], wanted)
 
     def _add_without_rows(self, segments: Iterable[Segment], answered: list[TimeRange]) -> None:
         self.add(Change(self.state.rows.slice(0, 0), tuple(segments)), answered)

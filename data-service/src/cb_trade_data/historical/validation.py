@@ -74,6 +74,18 @@ class CheckedPage:
         """Whether the exchange said, believably, that it has nothing there."""
         return self.rows.num_rows == 0 and not self.rejected and self.silence_counts
 
+    @property
+    def lead(self) -> TimeRange | None:
+        """The part before the first bar that came, where the exchange said, believably, that it has nothing there.
+
+        All that an empty answer speaks for; None where the first bar that was asked for came.
+        """
+        if self.answered is None or not self.silence_counts:
+            return None
+        first_row = map(from_ms, timestamps_ms(self.rows)[:1].tolist())
+        end = min([*first_row, *(bars.start for bars in self.rejected), self.answered.end])
+        return TimeRange(self.answered.start, end) if self.answered.start < end else None
+
 
 def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: ExchangeFacts, now: datetime) -> CheckedPage:
     """Return the rows of *page* that belong to *window* and can be true, and what the answer proves.

@@ -68,12 +68,16 @@ async def test_a_range_is_the_truth_for_the_fewest_pages_and_costs_nothing_again
 
     np.testing.assert_array_equal(cold.rows, simulator.candles(symbol, timeframe, start, end))
     np.testing.assert_array_equal(warm.rows, cold.rows)
-    assert calls == cold.last["exchange_calls"] == pages_for(venue, timeframe, start, end)
+    # Kraken keeps more weeks than there were, so that its first page leaves some out; nobody else looks for a listing.
+    begins_before_listing = start < simulator.listed_at(symbol)
+    probes = calls - cold.last["exchange_calls"]
+    assert cold.last["exchange_calls"] == pages_for(venue, timeframe, start, end)
+    assert 1 <= probes <= venue.listing_calls if begins_before_listing else probes == 0
     if not venue.keeps_newest_only:  # whose clock a plan, which calls nobody, may not know yet
-        assert plan["exchange_calls"] == calls
+        assert plan["exchange_calls"] == cold.last["exchange_calls"]
     assert simulator.calls.total == 0
     for reply in (cold, warm):
-        assert states(reply) == ["held"]
+        assert states(reply) == (["unlisted", "held"] if begins_before_listing else ["held"])
         assert reply.last["gaps"] == []
 
 
@@ -107,8 +111,9 @@ async def test_random_ranges_around_outages_and_borders_are_the_truth_for_the_fe
         missing = np.array([time for time in opens(timeframe, start, end).tolist() if time not in settled], np.int64)
         assert reply.last["exchange_calls"] == fewest_pages(timeframe, missing, venue.page_bars)
         probes = simulator.calls.by_endpoint["klines"] - reply.last["exchange_calls"]
-        # A page may lie in an outage as a whole. Only then the listing is looked for, and only once.
-        assert 0 <= probes <= (0 if is_listing_known or "empty" not in states(reply) else venue.listing_calls)
+        # A page may lie in an outage as a whole, or begin in one. Only then the listing is looked for, and only once.
+        is_telling = "empty" not in states(reply) and bool(np.isin(missing[:1], truth["timestamp"]).all())
+        assert 0 <= probes <= (0 if is_listing_known or is_telling else venue.listing_calls)
         assert {gap["state"] for gap in reply.last["gaps"]} <= {"empty"}
         is_listing_known |= probes > 0
         settled |= set(missing.tolist())
