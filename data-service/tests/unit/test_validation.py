@@ -454,6 +454,27 @@ def test_a_page_of_which_every_row_was_rejected_is_not_empty():
     assert learned(page(*bad)) == {State.FAILED: list(range(10))}
 
 
+@pytest.mark.parametrize(
+    ("answer", "lead"),
+    [
+        pytest.param(page(3, 4, 7), minutes(0, 3), id="up to the first bar"),
+        pytest.param(page(7, 4, 3), minutes(0, 3), id="whatever the order"),
+        pytest.param(page((3, NAN, 1, 1, 1, 1), 4), minutes(0, 3), id="up to a bar of which no usable row came"),
+        pytest.param(page(2.5, 4), minutes(0, 2), id="up to a bar within which a row lies"),
+        pytest.param(page(), WINDOW, id="all of it where nothing came"),
+        pytest.param(page(0, 5), None, id="none where the first bar came"),
+        pytest.param(page(3, 60 * 24 * 365), None, id="none where a row came that may be of any bar"),
+        pytest.param(page(3.0, *[4] * 9), None, id="none where a full answer may have been cut"),
+    ],
+)
+def test_what_an_answer_leaves_out_before_its_first_bar(answer, lead):
+    assert check(answer, exchange=BOUNDED).lead == lead
+
+
+def test_an_exchange_that_nobody_has_proven_leaves_nothing_out_before_its_first_bar():
+    assert check(page(3, 4), exchange=replace(GENERIC, is_proven=False)).lead is None
+
+
 @pytest.mark.parametrize("now", [minute(40), LATER])
 @pytest.mark.parametrize("stray", [-1440.5, -0.25, 10.25, 30.5])
 def test_a_hole_is_no_absence_where_a_row_came_whose_time_is_unusable(stray, now):
