@@ -16,7 +16,6 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 
 import numpy as np
-from stamina.instrumentation import set_on_retry_hooks
 
 from bar_times import bars_later
 from cb_trade_client import (
@@ -91,7 +90,6 @@ def say(text: str) -> None:
 
 def run(work: Coroutine[None, None, None]) -> int:
     """Run *work* to its end; return the exit code, and say in one line on stderr what went wrong and what to do."""
-    set_on_retry_hooks([])  # which would print log lines between ours
     try:
         asyncio.run(work)
     except CbTradeError as error:

@@ -10,24 +10,22 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bar_times import bars_later
-from cb_trade_client import ConnectionLostError, DataClient, History, ServiceUnavailableError
+from cb_trade_client import DataClient, History
 from command_line import HelpFormatter, add_service_options, positive, run, say, timeframe, token_of
 from moving_averages import BUY, SELL, MovingAverages
 
-T = TypeVar("T")
-
-RETRY_WAIT_SECS = 2
+# About ten minutes: as long as `wait_until` takes a service that is away to come back.
+RETRIES = 60
 
 DESCRIPTION = """\
 Tell a moving-average crossover's signal for each bar as soon as the exchange has closed it.
@@ -140,8 +138,8 @@ def _text(moment: datetime) -> str:
 
 async def follow(given: argparse.Namespace) -> None:
     strategy = Strategy(given.exchange, given.symbol, given.timeframe, given.fast, given.slow)
-    async with DataClient(given.url, token=token_of(given)) as client:
-        # What is wrong at the beginning, such as the address, ends the program. Later on the service may come and go.
+    async with DataClient(given.url, token=token_of(given), retries=RETRIES) as client:
+        # What is wrong at the beginning, such as the address, ends the program. Later on the SDK waits for the service.
         past = await strategy.warm_up(client)
         for gap in past:
             if isinstance(gap, Gap):
@@ -149,21 +147,11 @@ async def follow(given: argparse.Namespace) -> None:
         say(f"warmed up with {sum(isinstance(each, Bar) for each in past)} bars, waiting for the next one to close")
         told_bars = 0
         while True:
-            for news in await patiently(lambda: strategy.next_bars(client)):
+            for news in await strategy.next_bars(client):
                 print(json.dumps(asdict(news)) if given.json else news, flush=True)
                 told_bars += isinstance(news, Bar)
                 if told_bars == given.bars:
                     return
-
-
-async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Return what *ask* returns, asking again for as long as the service is away or busy."""
-    while True:
-        try:
-            return await ask()
-        except (ConnectionLostError, ServiceUnavailableError) as error:
-            say(f"waiting for the service: {error}")
-            await asyncio.sleep(error.retry_after_ms / 1000 if error.retry_after_ms else RETRY_WAIT_SECS)
 
 
 async def main(given: argparse.Namespace) -> None:

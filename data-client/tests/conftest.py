@@ -76,6 +76,9 @@ class FakeService:
     edit_binary: Callable[[bytes], list[bytes | str]] = lambda binary: [binary]
 
     url: str = ""
+    port: int = 0
+    leave: Callable[[], None] = lambda: None  # closes its connections as a restart does, and answers no more
+    sockets: list[ServerConnection] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     request_headers: list[Headers] = field(default_factory=list)
     request_paths: list[str] = field(default_factory=list)
@@ -134,6 +137,7 @@ class FakeService:
         }
 
     def handle(self, socket: ServerConnection) -> None:
+        self.sockets.append(socket)
         try:
             for text in socket:
                 request = json.loads(text)
@@ -255,23 +259,32 @@ class FakeService:
 
 @pytest.fixture
 def run_service() -> Iterator[Callable[..., FakeService]]:
-    """Start a `FakeService` with the given fields on a free port; it stops after the test.
+    """Start a `FakeService` with the given fields, on a free port if none is given; it stops after the test.
 
     What it was sent, and what it sent before tests edited that, must keep the contract.
     """
     stops: list[Callable[[], None]] = []
     services: list[FakeService] = []
 
-    def run(**fields: Any) -> FakeService:
+    def run(port: int = 0, **fields: Any) -> FakeService:
         service = FakeService(**fields)
         services.append(service)
         server = serve(
-            service.handle, "127.0.0.1", 0, process_request=service.check_token, compression=None, close_timeout=1
+            service.handle, "127.0.0.1", port, process_request=service.check_token, compression=None, close_timeout=1
         )
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         stops.extend([thread.join, server.shutdown])
-        service.url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/ws/data"
+        service.port = server.socket.getsockname()[1]
+        service.url = f"ws://127.0.0.1:{service.port}/ws/data"
+
+        def leave() -> None:
+            server.shutdown()
+            thread.join()
+            for socket in service.sockets:
+                socket.close(1012)
+
+        service.leave = leave
         return service
 
     yield run

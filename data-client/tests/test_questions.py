@@ -5,8 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from cb_trade_client import ConnectionLostError, DataClient, LatestBar, PlanResult, ProtocolError, TimeSpan
-from cb_trade_client.waiting import WAIT_MAX_SECS, WAIT_MIN_SECS, secs_until_next_question
+from cb_trade_client import (
+    ConnectionLostError,
+    DataClient,
+    LatestBar,
+    PlanResult,
+    ProtocolError,
+    ServiceUnavailableError,
+    TimeSpan,
+)
+from cb_trade_client.retrying import _secs_after
+from cb_trade_client.waiting import RETRIES_WHILE_AWAY, WAIT_MAX_SECS, WAIT_MIN_SECS, secs_until_next_question
 
 TOKEN = "good.token"
 
@@ -24,6 +33,31 @@ async def ask(run_service):
     yield connect
     for client in clients:
         await client.aclose()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Take what happens while the SDK waits before another try, a function of how many there were; no time passes."""
+    tries = []
+
+    def expect(event=lambda number: None):
+        def no_wait(error, number):
+            tries.append(number)
+            event(number)
+            return 0
+
+        monkeypatch.setattr("cb_trade_client.retrying._secs_after", no_wait)
+        return tries
+
+    return expect
+
+
+QUESTIONS = {
+    "latest": lambda client, start, end: client.latest("binance", "BTC/USDT", "1m"),
+    "plan": lambda client, start, end: client.plan("binance", "BTC/USDT", "1m", start, end),
+    "history": lambda client, start, end: client.history("binance", "BTC/USDT", "1m", start, end),
+    "wait_until": lambda client, start, end: client.wait_until("binance", "BTC/USDT", "1m", end),
+}
 
 
 async def test_latest_tells_the_newest_stored_bar_and_how_far_bars_have_closed(ask, minute_bars, start):
@@ -102,6 +136,101 @@ async def test_without_retries_a_drop_is_told(ask):
     with pytest.raises(ConnectionLostError):
         await client.latest("binance", "BTC/USDT", "1m")
     assert (await client.latest("binance", "BTC/USDT", "1m")).timestamp is None
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+async def test_a_restart_while_the_client_is_idle_is_not_noticed(ask, run_service, waits, start, end, question):
+    service, client = ask()
+    await client.latest("binance", "BTC/USDT", "1m")
+    await asyncio.to_thread(service.leave)
+    tries = waits(lambda number: number == 3 and run_service(port=service.port))
+
+    assert await question(client, start, end) is not None
+    assert tries == [1, 2, 3]
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+async def test_a_service_that_never_was_there_is_told_at_once(waits, start, end, question):
+    tries = waits()
+
+    with pytest.raises(ServiceUnavailableError, match="connection refused"):
+        await question(DataClient("ws://127.0.0.1:1/ws/data", token=TOKEN), start, end)
+
+    assert tries == []
+
+
+@pytest.mark.parametrize(
+    ("retries", "tries_while_asking", "tries_while_waiting"), [(5, 5, RETRIES_WHILE_AWAY), (0, 0, 0)]
+)
+async def test_who_waits_for_a_bar_has_more_patience_but_not_for_ever(
+    ask, waits, end, retries, tries_while_asking, tries_while_waiting
+):
+    service, client = ask(retries=retries)
+    await client.latest("binance", "BTC/USDT", "1m")
+    await asyncio.to_thread(service.leave)
+    tries = waits()
+
+    with pytest.raises(ServiceUnavailableError, match="connection refused"):
+        await client.latest("binance", "BTC/USDT", "1m")
+    assert len(tries) == tries_while_asking
+
+    tries.clear()
+    with pytest.raises(ServiceUnavailableError, match="connection refused"):
+        await client.wait_until("binance", "BTC/USDT", "1m", end)
+    assert len(tries) == tries_while_waiting
+
+
+async def test_wait_until_outlasts_an_exchange_that_is_away(ask, waits, end):
+    away = {"code": "exchange_unavailable", "message": "down", "retryable": True, "retry_after_ms": None, "details": {}}
+    service, client = ask(edit=lambda message: [away | {"type": "error_response", "request_id": message["request_id"]}])
+
+    def come_back(number):
+        if number == 7:
+            service.edit = lambda message: [message]
+
+    tries = waits(come_back)
+    with pytest.raises(ServiceUnavailableError, match="down"):
+        await client.latest("binance", "BTC/USDT", "1m")
+    assert tries == []
+
+    assert (await client.wait_until("binance", "BTC/USDT", "1m", end)).closed_until == end
+    assert len(tries) == 7
+
+
+async def test_a_token_that_expires_while_a_question_is_asked_is_replaced(ask):
+    service, _ = ask()
+    tokens = iter([TOKEN, TOKEN])
+
+    def expire_once(message):
+        service.edit = lambda message: [message]
+        service.sockets[0].close(4401, "token_expired")
+        return []
+
+    service.edit = expire_once
+    async with DataClient(service.url, token=lambda: next(tokens)) as client:
+        await client.latest("binance", "BTC/USDT", "1m")
+
+    assert list(tokens) == []
+
+
+async def test_trying_again_is_silent(ask, capfd, caplog):
+    """Whatever the program that uses the SDK has installed: its output is its own."""
+    _, client = ask(drop_answers=2)
+
+    await client.latest("binance", "BTC/USDT", "1m")
+
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if not record.name.startswith("websockets")]
+
+
+def test_waits_grow_are_bounded_and_heed_what_the_service_asks():
+    error = ConnectionLostError("gone")
+    waits = [[_secs_after(error, number) for _ in range(100)] for number in (1, 2, 5, 1000)]
+
+    assert [max(each) for each in waits][::3] == [0, 10]
+    assert 0.1 <= min(waits[1]) < max(waits[1]) <= 0.6
+    assert 0.8 <= min(waits[2]) < max(waits[2]) <= 1.3
+    assert _secs_after(ServiceUnavailableError("busy", retry_after_ms=3000), 1) == 3
 
 
 async def test_an_answer_without_closed_until_is_a_protocol_error(ask):

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
-import stamina
 
 from cb_trade_client import AuthenticationError, ConnectionLostError, DataClient, ProtocolError, ServiceUnavailableError
 from cb_trade_client.digest import AnswerDigest
@@ -18,9 +17,8 @@ MINUTE_MS = 60_000
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting():
-    with stamina.set_testing(True, attempts=1000, cap=True):
-        yield
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr("cb_trade_client.retrying._WAIT_MAX_SECS", 0)
 
 
 def with_digest(service, start, end):

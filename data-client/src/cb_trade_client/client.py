@@ -8,17 +8,14 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
-import pyarrow as pa
-
 from cb_trade_client.answers import CoverageSegment, LatestBar, PlanResult
-from cb_trade_client.connection import Connection
-from cb_trade_client.errors import ProtocolError
+from cb_trade_client.connector import Connector
+from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.fields import read_objects, read_optional_instant, read_optional_text
 from cb_trade_client.gap_policy import GapPolicy
 from cb_trade_client.history import History
 from cb_trade_client.instants import Instant, to_text, to_utc
 from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
-from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
 from cb_trade_client.message_types import LATEST, PLAN
 from cb_trade_client.progress import OnProgress
 from cb_trade_client.questions import Questions
@@ -27,7 +24,7 @@ from cb_trade_client.retrying import DEFAULT_RETRIES
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.shared_connection import SharedConnection
 from cb_trade_client.stream import HistoryStream, StreamOptions
-from cb_trade_client.waiting import secs_until_next_question
+from cb_trade_client.waiting import RETRIES_WHILE_AWAY, secs_until_next_question
 
 _SERIES_PER_PAGE = 100
 
@@ -58,13 +55,15 @@ class DataClient:
             url: `ws://` or `wss://` address of the service's socket.
             token: With a function, a token that expires during a stream is replaced by a new one.
             retries: How often something is tried again after a lost connection, without any progress in between, before
-                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once.
+                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. So does, whatever the
+                number, a service that this client has never reached: most likely the address is wrong.
         """
         self._url = url
         self._token = token
         self._retries = retries
         self._streams: WeakSet[HistoryStream] = WeakSet()
-        self._shared = SharedConnection(self._connect)
+        self._connector = Connector(url, self._new_token, can_renew_token=callable(token))
+        self._shared = SharedConnection(self._connector)
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,7 +126,10 @@ class DataClient:
             chunk_rows=chunk_rows,
             refresh=refresh,
         )
-        return self._stream(request, PieceByPiece(), verify, on_gap, on_progress)
+        options = StreamOptions(verify, on_gap, self._retries, on_progress)
+        stream = HistoryStream(request, self._connector, self._coverage_of, options)
+        self._streams.add(stream)
+        return stream
 
     async def history(
         self,
@@ -149,37 +151,44 @@ class DataClient:
 
         No rows make an empty table of the same schema. Use `stream` for what does not fit into memory: 48 bytes a bar.
         """
-        request = history_request(
+        stream = self.stream(
             exchange,
             symbol,
             timeframe,
             start,
             end,
-            kind=kind,
-            wire_format=format,
+            format=format,
             chunk_rows=chunk_rows,
             refresh=refresh,
+            kind=kind,
+            verify=verify,
+            on_gap=on_gap,
+            on_progress=on_progress,
         )
-        async with self._stream(request, OneBlock(), verify, on_gap, on_progress) as stream:
-            batches = [batch async for batch in stream]
-        return History(pa.Table.from_batches(batches, stream.schema), stream.started, stream.completed)
+        return await stream.whole()
 
     async def latest(self, exchange: str, symbol: str, timeframe: str) -> LatestBar:
         """Return how far a series is stored and how far its bars have closed."""
-        request = latest_request(exchange, symbol, timeframe)
-        return LatestBar.from_message(await self._shared.ask(request, LATEST, self._retries))
+        return await self._latest(exchange, symbol, timeframe, self._retries, self._connector.is_lost)
 
     async def wait_until(self, exchange: str, symbol: str, timeframe: str, timestamp: Instant) -> LatestBar:
         """Return as soon as all bars that end at *timestamp* or before have closed on the exchange.
 
         The service is asked when that can be so by this machine's clock, then about once a second; before that at least
         once a minute. Bound it with `asyncio.timeout` where it must not wait for ever.
+
+        Made for programs that run for days: once this client has reached the service, it may restart, be busy, or lose
+        the exchange for a while. Only when that lasts for about ten minutes its error is raised; with `retries=0`, at
+        once.
         """
         target = to_utc(timestamp, "timestamp")
-        # Nothing but asking tells that a bar has closed.
-        while (reach := await self.latest(exchange, symbol, timeframe)).closed_until < target:  # noqa: ASYNC110
+        retries = self._retries and max(self._retries, RETRIES_WHILE_AWAY)
+        while True:
+            reach = await self._latest(exchange, symbol, timeframe, retries, self._connector.is_away)
+            if reach.closed_until >= target:
+                return reach
+            # Nothing but asking tells that a bar has closed.
             await asyncio.sleep(secs_until_next_question(target, datetime.now(UTC)))
-        return reach
 
     async def plan(
         self,
@@ -194,7 +203,7 @@ class DataClient:
     ) -> PlanResult:
         """Return what the same `history` request would read and fetch, without calling the exchange."""
         request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
-        return PlanResult.from_message(await self._shared.ask(request, PLAN, self._retries))
+        return PlanResult.from_message(await self._shared.ask(request, PLAN, self._retries, self._connector.is_lost))
 
     async def exchanges(self) -> tuple[ExchangeInfo, ...]:
         """Return the exchanges that can be asked for, with the state each was last seen in."""
@@ -257,20 +266,15 @@ class DataClient:
                 _check_progress(page.start, next_start)
                 query["start_time"] = to_text(next_start)
 
-    def _stream(
-        self, request: Request, landing: Landing, verify: bool, on_gap: GapPolicy, on_progress: OnProgress | None
-    ) -> HistoryStream:
-        options = StreamOptions(verify, on_gap, self._retries, on_progress, can_renew_token=callable(self._token))
-        stream = HistoryStream(request, landing, self._connect, self._coverage_of, options)
-        self._streams.add(stream)
-        return stream
+    async def _latest(
+        self, exchange: str, symbol: str, timeframe: str, retries: int, is_loss: Callable[[CbTradeError], bool]
+    ) -> LatestBar:
+        request = latest_request(exchange, symbol, timeframe)
+        return LatestBar.from_message(await self._shared.ask(request, LATEST, retries, is_loss))
 
     async def _coverage_of(self, request: Request, start: datetime, end: datetime) -> tuple[CoverageSegment, ...]:
         named = (request["exchange"], request["symbol"], request.get("timeframe"))
         return (await self.coverage(*named, start, end, kind=request["kind"])).segments
-
-    async def _connect(self) -> Connection:
-        return await Connection.open(self._url, await self._new_token())
 
     async def _new_token(self) -> str:
         if isinstance(self._token, str):

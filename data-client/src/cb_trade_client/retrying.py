@@ -1,9 +1,9 @@
-"""Trying again after a lost connection: a bounded number of times, each time after a longer wait."""
+"""Trying again after a lost connection: a bounded number of times, after growing waits, and without a word."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-
-import stamina
 
 from cb_trade_client.errors import CbTradeError, ConnectionLostError, ServiceUnavailableError
 
@@ -23,22 +23,16 @@ async def with_retries(work: Callable[[], Awaitable[T]], retries: int, is_loss: 
         retries: How often it is done again, at most; the first time at once, then after growing waits or as long as the
             service asks. A service that is away or busy for now is worth another try, too, once there was a loss.
     """
-    try:
-        return await work()
-    except CbTradeError as error:
-        if not retries or not is_loss(error):
-            raise
-    async for attempt in stamina.retry_context(
-        on=_wait,
-        attempts=retries,
-        timeout=None,
-        wait_initial=_WAIT_FIRST_SECS,
-        wait_max=_WAIT_MAX_SECS,
-        wait_jitter=_JITTER_SECS,
-    ):
-        with attempt:
+    for tries in range(1, retries + 1):
+        try:
             return await work()
-    raise AssertionError("unreachable: the last attempt returns or raises")
+        except CbTradeError as error:
+            if not is_loss(error):
+                raise
+            wait_secs = _secs_after(error, tries)
+        await asyncio.sleep(wait_secs)
+        is_loss = is_temporary
+    return await work()
 
 
 def is_lost_connection(error: CbTradeError) -> bool:
@@ -46,13 +40,21 @@ def is_lost_connection(error: CbTradeError) -> bool:
     return isinstance(error, ConnectionLostError)
 
 
+def is_unreachable(error: CbTradeError) -> bool:
+    """Return whether *error* means that nobody answers where the service should be."""
+    return isinstance(error, ServiceUnavailableError) and error.code == ServiceUnavailableError.default_code
+
+
 def is_temporary(error: CbTradeError) -> bool:
     """Return whether *error* is a lost connection, or a service that is away or busy for now."""
     return is_lost_connection(error) or (isinstance(error, ServiceUnavailableError) and error.retryable)
 
 
-def _wait(error: Exception) -> bool | float:
-    """Return whether to try again after *error*, or how many seconds to wait before."""
-    if not isinstance(error, CbTradeError) or not is_temporary(error):
-        return False
-    return min(error.retry_after_ms / 1000, _WAIT_MAX_SECS) if error.retry_after_ms else True
+def _secs_after(error: CbTradeError, tries: int) -> float:
+    if error.retry_after_ms:
+        return min(error.retry_after_ms / 1000, _WAIT_MAX_SECS)
+    if tries == 1:
+        return 0
+    # Jittered: clients that lost the same service are not to come back all in the same instant.
+    wait_secs = _WAIT_FIRST_SECS * 2.0 ** (min(tries, 20) - 2) + random.uniform(0, _JITTER_SECS)  # noqa: S311 - no secret
+    return min(wait_secs, _WAIT_MAX_SECS)

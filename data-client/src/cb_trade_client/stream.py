@@ -1,7 +1,7 @@
 """History as it arrives: one batch after the other, while the service is still fetching the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
@@ -10,16 +10,18 @@ from typing import Self
 import pyarrow as pa
 
 from cb_trade_client.answers import CoverageSegment, HistoryCompleted, HistoryStarted
+from cb_trade_client.connector import Connector
 from cb_trade_client.decoders.choice import decoder_of
 from cb_trade_client.digest import AnswerDigest, check_digest
-from cb_trade_client.errors import AuthenticationError, CbTradeError, ProtocolError
+from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.gap_policy import GapPolicy, apply_gap_policy
+from cb_trade_client.history import History
 from cb_trade_client.instants import to_text
-from cb_trade_client.landing import Landing
-from cb_trade_client.part import OpenConnection, Part
+from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
+from cb_trade_client.part import Part
 from cb_trade_client.progress import OnProgress, Progress
 from cb_trade_client.requests import Request, resumed
-from cb_trade_client.retrying import is_lost_connection, is_temporary, with_retries
+from cb_trade_client.retrying import is_temporary, with_retries
 from cb_trade_client.schemas import schema_of
 
 # Below this, a thread takes longer to wake than the hashing.
@@ -29,17 +31,12 @@ _GAP_STATES = frozenset({"failed", "unavailable", "empty", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How an answer is received; see `DataClient.stream`.
-
-    Attributes:
-        can_renew_token: Whether a connection that is opened again comes with a new token.
-    """
+    """How an answer is received; see `DataClient.stream`."""
 
     verify: bool
     on_gap: GapPolicy
     retries: int
     on_progress: OnProgress | None
-    can_renew_token: bool
 
 
 class HistoryStream:
@@ -64,15 +61,14 @@ class HistoryStream:
     def __init__(
         self,
         request: Request,
-        landing: Landing,
-        open_connection: OpenConnection,
+        connector: Connector,
         ask_coverage: Callable[[Request, datetime, datetime], Awaitable[tuple[CoverageSegment, ...]]],
         options: StreamOptions,
     ) -> None:
         self._request = request
         self._schema = schema_of(request["kind"])
-        self._landing = landing
-        self._open_connection = open_connection
+        self._landing: Landing = PieceByPiece()
+        self._connector = connector
         self._ask_coverage = ask_coverage
         self._options = options
 
@@ -124,7 +120,7 @@ class HistoryStream:
     ) -> None:
         await self.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[pa.RecordBatch]:
+    async def __aiter__(self) -> AsyncGenerator[pa.RecordBatch, None]:
         if self._is_read:
             raise RuntimeError("a stream can be read once; ask for a new one")
         self._is_read = True
@@ -135,6 +131,13 @@ class HistoryStream:
                 yield batch
         finally:
             await self.aclose()
+
+    async def whole(self) -> History:
+        """Return everything in one piece, as `DataClient.history` does. Instead of entering the stream or iterating."""
+        self._landing = OneBlock()
+        async with self:
+            batches = [batch async for batch in self]
+        return History(pa.Table.from_batches(batches, self._schema), self.started, self.completed)
 
     async def aclose(self) -> None:
         """End the request and its connection; the service stops work that nobody else waits for. Idempotent."""
@@ -204,7 +207,7 @@ class HistoryStream:
             if self._part_start is not None and self._options.verify:
                 self._part_digest = AnswerDigest(request.get("timeframe"))
         decoder = decoder_of(request["format"], self._schema)
-        self._part = await Part.open(self._open_connection, request, decoder, self._landing)
+        self._part = await Part.open(self._connector.open, request, decoder, self._landing)
         if self._started is None:
             self._started = self._part.started
         elif self._until is not None:
@@ -256,10 +259,7 @@ class HistoryStream:
         )
 
     def _can_resume(self, error: CbTradeError) -> bool:
-        if self._is_closed:
-            return False
-        has_expired = isinstance(error, AuthenticationError) and self._started is not None
-        return is_lost_connection(error) or (has_expired and self._options.can_renew_token)
+        return not self._is_closed and self._connector.is_lost(error)
 
     def _tell_progress(self) -> None:
         if self._options.on_progress is not None:

@@ -9,6 +9,9 @@ WAIT_MIN_SECS = 1.0
 WAIT_MAX_SECS = 60.0
 """Between any two questions: our clock may lag, too, or have slept."""
 
+RETRIES_WHILE_AWAY = 60
+"""While the service is away: with the waits of `retrying` about ten minutes, more than a restart takes."""
+
 _JITTER = 0.25
 
 

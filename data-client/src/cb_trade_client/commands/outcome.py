@@ -22,10 +22,6 @@ from cb_trade_client.terminal import say
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command's work to its end and turn what it raises into a line on stderr and an exit code."""
-    # Imported here, as by all commands: what `cb-trade --help` need not wait for.
-    from stamina.instrumentation import set_on_retry_hooks
-
-    set_on_retry_hooks([])  # which would print log lines between ours
     try:
         asyncio.run(work)
     except CbTradeError as error:
