@@ -192,7 +192,7 @@ def test_a_wrong_command_line_ends_before_anything_is_asked(monkeypatch, capsys,
 async def test_ctrl_c_ends_a_backtest_without_a_chart(simulator, service, tmp_path):
     simulator.hold("klines")
     async with started("backtest", *BACKTEST, url=service.socket_url, folder=tmp_path) as process:
-        await simulator.wait_for_calls("klines", 2)  # both streams are under way
+        await simulator.wait_for_calls("klines", 1)  # the other stream may still be connecting
         process.send_signal(signal.SIGINT)
         stdout, stderr = await process.communicate()
     simulator.release("klines")

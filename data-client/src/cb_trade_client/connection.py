@@ -23,6 +23,7 @@ from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.fields import Message, read_count, read_text
 from cb_trade_client.inbox import Arrival, Inbox
 from cb_trade_client.landing import Landing
+from cb_trade_client.line import Line
 from cb_trade_client.message_types import CHUNK, ERROR, KNOWN_TYPES, START
 from cb_trade_client.proxies import proxy_for
 from cb_trade_client.refusals import check_token, error_from_close, error_of_no_answer
@@ -77,7 +78,7 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
         check_token(token)
         headers = {"Authorization": f"Bearer {token}"}
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_SECS):
+            async with asyncio.timeout(OPEN_TIMEOUT_SECS), Line(proxy_for(url)) as line:
                 _, connection = await ws_connect(
                     cls,
                     _without_user(url),
@@ -86,7 +87,8 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
                     logger_name=_LOGGER,
                     max_frame_size=MESSAGE_MAX_BYTES,
                     max_redirects=0,  # one could lead the token somewhere else
-                    proxy=proxy_for(url),
+                    proxy=line.http_proxy,
+                    socket_factory=line.connect,
                     read_buffer_init_size=_READ_BUFFER_BYTES,
                 )
         except WSInvalidStatusError as error:
