@@ -22,18 +22,15 @@ RANGE = ("2023-12-31T23:50:00Z", "2024-01-01T00:10:00Z")
 HISTORY_IN = {asked(name)["format"]: name for name in ("history_json", "history_json_columns", "history_arrow")}
 
 
-def replaying(conversation=None):
-    """Return an edit that puts a recorded answer in the place of the service's; by its format where it has no name."""
+def replaying(conversation):
+    """Return an edit that puts a recorded answer in the place of the service's."""
     begun = set()
 
     def edit(message):
         if message["request_id"] in begun:
             return []
         begun.add(message["request_id"])
-        return [
-            with_request_id(each, message["request_id"])
-            for each in answered(conversation or HISTORY_IN[message["format"]])
-        ]
+        return [with_request_id(each, message["request_id"]) for each in answered(conversation)]
 
     return edit
 
@@ -61,12 +58,14 @@ async def read(stream):
     return table.set_column(0, "timestamp", table.column("timestamp").cast(pa.int64())).to_pylist(), stream
 
 
-async def test_history_is_asked_for_and_read_as_recorded(run_service):
-    service = run_service(edit=replaying())
+@pytest.mark.parametrize("wire_format", HISTORY_IN)
+async def test_history_is_asked_for_and_read_as_recorded_in_each_format(run_service, wire_format):
+    conversation = HISTORY_IN[wire_format]
+    service = run_service(edit=replaying(conversation))
 
-    rows, stream = await read(DataClient(service.url, token=TOKEN).stream(*SERIES, *RANGE, chunk_rows=3))
+    client = DataClient(service.url, token=TOKEN)
+    rows, stream = await read(client.stream(*SERIES, *RANGE, format=wire_format, chunk_rows=3, verify=True))
 
-    conversation = HISTORY_IN[service.requests[0]["format"]]
     receipt = orjson.loads(answered(conversation)[-1])
     assert without_id(service.requests[0]) == without_id(asked(conversation))
     assert rows == rows_of("history_json")
