@@ -1,6 +1,7 @@
 """The WebSocket below the SDK: what it takes apart, how much it holds, and when it gives up."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
@@ -73,6 +74,18 @@ async def test_a_service_that_hangs_up_at_the_handshake_is_unavailable():
 
         with pytest.raises(ServiceUnavailableError, match="hung up"):
             await DataClient(url, token=TOKEN).latest("x", "BTC/USDT", "1m")
+
+
+async def test_the_addresses_of_a_name_are_tried_one_after_the_other(run_service, monkeypatch):
+    service = run_service()
+
+    async def both(*_, **__):
+        ports = 1, service.port  # nobody listens at the first
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    async with DataClient("ws://localhost/ws/data", token=TOKEN) as client:
+        assert (await client.latest("x", "BTC/USDT", "1m")).timestamp is None
 
 
 async def test_a_reason_that_comes_behind_the_headers_is_heard_all_the_same():

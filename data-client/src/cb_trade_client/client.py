@@ -55,8 +55,8 @@ class DataClient:
             url: `ws://` or `wss://` address of the service's socket.
             token: With a function, a token that expires during a stream is replaced by a new one.
             retries: How often something is tried again after a lost connection, without any progress in between, before
-                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. So does, whatever the
-                number, a service that this client has never reached: most likely the address is wrong.
+                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. A service that
+                this client has never reached is told at once in any case: most likely the address is wrong.
         """
         self._url = url
         self._token = token

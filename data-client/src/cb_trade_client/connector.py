@@ -8,8 +8,11 @@ from cb_trade_client.retrying import is_lost_connection, is_temporary, is_unreac
 
 
 class Connector:
-    """The way to one service. Where nobody ever answered, the address is likely wrong; where somebody did, it is worth
-    another try: the service restarts."""
+    """The way to one service.
+
+    Where nobody ever answered, the address is likely wrong. Where somebody did, it is worth another try:
+    services restart.
+    """
 
     def __init__(self, url: str, new_token: Callable[[], Awaitable[str]], *, can_renew_token: bool) -> None:
         """*url* is the WebSocket address of the service; *can_renew_token* tells whether *new_token* has newer ones."""
