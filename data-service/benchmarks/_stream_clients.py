@@ -6,15 +6,17 @@ The state of a client's heap moves results more than the protocol does: nobody m
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import resource
+import signal
 import socket
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +46,6 @@ def question(task: dict[str, Any], start_ms: int, end_ms: int) -> bytes:
             "start_time": start_ms,
             "end_time": end_ms,
             "format": task.get("format", "arrow"),
-            "chunk_rows": task.get("chunk_rows"),
         }
     )
 
@@ -65,7 +66,7 @@ def raw(task: dict[str, Any]) -> Callable[[], int]:
         connection.sendall(asked)
         size = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "little")
         buffer = np.empty(size, np.uint8)
-        view, got = memoryview(buffer), 0
+        view, got = buffer.data, 0
         while got < size:
             got += connection.recv_into(view[got : got + _RAW_PIECE_BYTES])
         rows: int = pa.ipc.open_stream(pa.py_buffer(buffer)).read_all().num_rows
@@ -165,10 +166,28 @@ async def bulk(task: dict[str, Any]) -> dict[str, Any]:
     return {"first": secs[0], "secs": statistics.median(secs[1:]), "rows": rows, "cpu": cpu}
 
 
+async def stream(task: dict[str, Any]) -> dict[str, Any]:
+    """Transfer a range again and again until told to end; print a line as soon as the first one is there.
+
+    When each of the others began and ended is told by the clock that all processes share.
+    """
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    transfer = await ASYNC[task["who"]](task)
+    await transfer()
+    print("{}", flush=True)
+    spans = []
+    while not told.is_set():
+        began = time.monotonic()
+        await transfer()
+        spans.append((began, time.monotonic()))
+    return {"spans": spans}
+
+
 # --- Days, many at once ---
 
 
-class _Days(picows.WSListener):  # type: ignore[misc]
+class _Days(picows.WSListener):
     """Collects the binary messages of one answer after the other."""
 
     def __init__(self) -> None:
@@ -178,68 +197,75 @@ class _Days(picows.WSListener):  # type: ignore[misc]
     def on_ws_frame(self, _: picows.WSTransport, frame: picows.WSFrame) -> None:
         if frame.msg_type == picows.WSMsgType.BINARY:
             self.parts.append(frame.get_payload_as_bytes())
-        elif frame.msg_type == picows.WSMsgType.TEXT and frame.get_payload_as_bytes().startswith(_LAST):
+        elif frame.msg_type == picows.WSMsgType.TEXT:
             assert self.answered is not None
-            self.answered.set_result(None)
+            text = frame.get_payload_as_bytes()
+            if text.startswith(_LAST):
+                self.answered.set_result(None)
+            elif text.startswith(_ERROR):
+                self.answered.set_exception(RuntimeError(text.decode()))
 
 
 async def days_of_ours(task: dict[str, Any]) -> dict[str, Any]:
-    """Ask for random days on many connections, each for the next one when it has the last."""
-    starts = _random_days(task)
+    """Ask for random days on many connections for a while, each for the next one when it has the last."""
     secs: list[float] = []
 
-    async def ask() -> None:
+    async def ask(number: int) -> None:
         headers = {"Authorization": f"Bearer {task['token']}"}
-        transport, listener = await picows.ws_connect(_Days, task["url"], extra_headers=headers)
-        while starts:
-            start_ms = starts.pop()
+        connected: tuple[Any, Any] = await picows.ws_connect(_Days, task["url"], extra_headers=headers)
+        transport, listener = connected
+        for start_ms in _random_days(task, number, until):
             listener.parts, listener.answered = [], asyncio.get_running_loop().create_future()
-            began = time.perf_counter()
+            began = time.monotonic()
             transport.send(picows.WSMsgType.TEXT, question(task, start_ms, start_ms + _DAY_MS))
             await listener.answered
             rows = pa.ipc.open_stream(b"".join(listener.parts)).read_all().num_rows
-            secs.append(time.perf_counter() - began)
+            secs.append(time.monotonic() - began)
             assert rows == _DAY_MS // 60_000
         transport.disconnect()
 
-    began = time.perf_counter()
-    await asyncio.gather(*(ask() for _ in range(task["connections"])))
-    return _rates(secs, time.perf_counter() - began)
+    began = time.monotonic()
+    until = began + task["secs"]
+    await asyncio.gather(*(ask(number) for number in range(task["connections"])))
+    return _rates(secs, began)
 
 
 async def days_of_flight(task: dict[str, Any]) -> dict[str, Any]:
-    starts = _random_days(task)
     secs: list[float] = []
 
-    def ask() -> None:
+    def ask(number: int) -> None:
         client = flight.connect(f"grpc://127.0.0.1:{task['port']}")
-        while starts:
-            start_ms = starts.pop()
+        for start_ms in _random_days(task, number, until):
             asked = {"start": start_ms, "end": start_ms + _DAY_MS, "from": "memory", "how": "table"}
-            began = time.perf_counter()
+            began = time.monotonic()
             rows = client.do_get(flight.Ticket(orjson.dumps(asked))).read_all().num_rows
-            secs.append(time.perf_counter() - began)
+            secs.append(time.monotonic() - began)
             assert rows == _DAY_MS // 60_000
 
-    threads = [threading.Thread(target=ask) for _ in range(task["connections"])]
-    began = time.perf_counter()
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(task["connections"])]
+    began = time.monotonic()
+    until = began + task["secs"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return _rates(secs, time.perf_counter() - began)
+    return _rates(secs, began)
 
 
-def _random_days(task: dict[str, Any]) -> list[int]:
-    days = (task["end"] - task["start"]) // _DAY_MS
-    chosen = np.random.default_rng(task["seed"]).integers(0, days, task["requests"])
-    return [task["start"] + int(day) * _DAY_MS for day in chosen]
+def _random_days(task: dict[str, Any], number: int, until: float) -> Iterator[int]:
+    """Yield the starts of the days that connection *number* asks for, until that time of the clock."""
+    chosen = np.random.default_rng((task["seed"], number)).permutation((task["end"] - task["start"]) // _DAY_MS)
+    for day in itertools.cycle(chosen.tolist()):
+        if time.monotonic() >= until:
+            return
+        yield task["start"] + day * _DAY_MS
 
 
-def _rates(secs: list[float], elapsed: float) -> dict[str, Any]:
-    ordered = sorted(secs)
+def _rates(secs: list[float], began: float) -> dict[str, Any]:
+    ended, ordered = time.monotonic(), sorted(secs)
     return {
-        "per_sec": len(secs) / elapsed,
+        "span": (began, ended),
+        "per_sec": len(secs) / (ended - began),
         "p50": ordered[len(ordered) // 2],
         "p99": ordered[int(len(ordered) * 0.99)],
     }
@@ -278,6 +304,7 @@ async def silent(task: dict[str, Any]) -> dict[str, Any]:
 
 JOBS: Final = {
     "bulk": bulk,
+    "stream": stream,
     "days": days_of_ours,
     "flight_days": days_of_flight,
     "first_chunk": first_chunk,

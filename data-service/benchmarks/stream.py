@@ -1,8 +1,8 @@
 """How fast warm history streams, beside Arrow Flight, naive JSON and what the machine can do at all.
 
 Everything runs on loopback: peers, service and clients are processes of their own, each client a fresh one for each
-measurement. Within a round everybody is measured once, in an order of its own; ratios are taken inside a round, and
-their median over the rounds is told.
+measurement. Within a round everybody is measured once, in an order of its own and with nobody beside it, unless a
+stream is meant to be there; ratios are taken inside a round, and their median over the rounds is told.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from _market import SERIES, START, days, minutes
+from _market import DAY_ROWS, SERIES, START, days, minutes
 from _report import machine, table, write
 
 from cb_trade_data.auth.module import create_token
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -46,10 +47,13 @@ _QUARTER: Final = days(0, 92)
 _ROUNDS: Final = 5
 _TIMES: Final = 8
 _JSON_TIMES: Final = 3
-_REQUESTS: Final = {1: 400, 4: 1_200, 32: 2_400}
+_CONNECTIONS: Final = (1, 4, 32)
+_DAYS_SECS: Final = 3.0  # long enough for dozens of transfers beside it, and for a 99th percentile
+_LEAST_TRANSFERS: Final = 3
 _MEBIBYTE: Final = 1024 * 1024
+_BAR_BYTES: Final = 48
 
-LAYOUTS: Final = {"arrow": ArrowLayout, "parquet": ParquetLayout}
+LAYOUTS: Final[dict[str, Callable[[], Layout]]] = {"arrow": ArrowLayout, "parquet": ParquetLayout}
 
 
 # --- Processes ---
@@ -143,7 +147,29 @@ class Rig:
         )
 
     def measured(self, task: dict[str, Any]) -> dict[str, Any]:
-        return _result(self.client(task))
+        """Return a client's result; beside the stream that the task names, if it names one."""
+        return self._measured_beside(task, task["beside"]) if "beside" in task else _result(self.client(task))
+
+    def _measured_beside(self, task: dict[str, Any], streamed: dict[str, Any]) -> dict[str, Any]:
+        """Measure while another client streams, from before until after.
+
+        The stream's `secs` are those of transfers that began and ended meanwhile.
+        """
+        stream = self.client(streamed)
+        assert stream.stdout is not None
+        stream.stdout.readline()  # it is under way
+        try:
+            found = _result(self.client(task))
+        finally:
+            stream.send_signal(signal.SIGTERM)
+        transfers = _result(stream)["spans"]
+        began, ended = found["span"]
+        meanwhile = [end - start for start, end in transfers if began <= start and end <= ended]
+        if not (transfers[0][0] <= began and ended <= transfers[-1][1]):
+            sys.exit("the stream did not last for as long as what was measured beside it")
+        if len(meanwhile) < _LEAST_TRANSFERS:
+            sys.exit(f"only {len(meanwhile)} transfers of the stream lie inside what was measured beside it")
+        return found | {"secs": statistics.median(meanwhile)}
 
 
 def _result(client: subprocess.Popen[str]) -> dict[str, Any]:
@@ -174,19 +200,18 @@ class Rounds:
                 self.results[name].append(rig.measured(tasks[name]))
 
     def median(self, name: str, what: str) -> float:
-        return statistics.median(each[what] for each in self.results[name])
+        return float(statistics.median(each[what] for each in self.results[name]))
 
     def ratio(self, name: str, peers: list[str], what: str = "secs") -> float:
         """Return how many times faster it was than the fastest of *peers*, round by round; the median."""
-        return statistics.median(
-            min(self.results[peer][number][what] for peer in peers) / each[what]
-            for number, each in enumerate(self.results[name])
-        )
+        fastest = (min(self.results[peer][number][what] for peer in peers) for number in range(len(self.results[name])))
+        pairs = zip(fastest, self.results[name], strict=True)
+        return float(statistics.median(other / each[what] for other, each in pairs))
 
     def rate(self, name: str, peer: str) -> float:
         """Return how many times more often it answered, round by round; the median."""
         pairs = zip(self.results[name], self.results[peer], strict=True)
-        return statistics.median(one["per_sec"] / other["per_sec"] for one, other in pairs)
+        return float(statistics.median(one["per_sec"] / other["per_sec"] for one, other in pairs))
 
 
 @dataclass(frozen=True)
@@ -263,6 +288,7 @@ def _bulk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
             found.ratio("SDK, `arrow` files", ["Flight, `arrow` files"]),
             1.5,
         ),
+        Goal("SDK from `arrow` files, x raw socket", found.ratio("SDK, `arrow` files", ["raw socket"]), 0.6),
         Goal("`websockets` from memory, x Flight", found.ratio("`websockets`, from memory", FLIGHT_MEMORY), 0.9),
         Goal(
             "SDK from `parquet` files, x Flight from them",
@@ -303,49 +329,59 @@ def _json(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
 
 def _days(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
     with rig.service("arrow") as service, rig.peer("flight", "arrow") as flight:
-        tasks = {}
-        for connections, requests in _REQUESTS.items():
-            common = {"connections": connections, "requests": requests, "seed": connections, **_range(_TWO_YEARS)}
-            ours = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
-            tasks[f"ours, {connections}"] = common | ours | {"job": "days"}
+        url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+        tasks: dict[str, dict[str, Any]] = {}
+        for connections in _CONNECTIONS:
+            common = {"connections": connections, "secs": _DAYS_SECS, "seed": connections, **_range(_TWO_YEARS)}
+            tasks[f"ours, {connections}"] = common | url | {"job": "days"}
             tasks[f"Flight, {connections}"] = common | {"job": "flight_days", "port": flight.port}
+        streams = {
+            "`arrow`": {"who": "sdk", **_range(_TWO_YEARS)},
+            "`json`": {"who": "stock", "format": "json", **_range(_QUARTER)},
+        }
+        for name, stream in streams.items():
+            tasks[f"ours, 4, beside a stream of {name}"] = tasks["ours, 4"] | {
+                "beside": stream | url | {"job": "stream"}
+            }
+        bulk = {"job": "bulk", "who": "flight", "port": flight.port, "from": "memory", "times": _TIMES}
+        alone = {
+            name: bulk | {"how": how, **_range(_TWO_YEARS)}
+            for name, how in zip(FLIGHT_MEMORY, ("table", "generator"), strict=True)
+        }
         found = Rounds()
-        found.run(rig, tasks, rounds)
-        beside, bulk_ratio = _beside_bulk(rig, service, flight, rounds)
+        found.run(rig, tasks | alone, rounds)
     rows = [
         [
             name,
             f"{found.median(name, 'per_sec'):,.0f}",
             f"{found.median(name, 'p50') * 1000:.2f}",
             f"{found.median(name, 'p99') * 1000:.2f}",
+            f"{found.median(name, 'secs') * 1000:.1f}" if "beside" in task else "",
         ]
-        for name in tasks
+        for name, task in tasks.items()
     ]
-    rows.append(["ours, 4, beside a bulk stream", "", f"{beside['p50'] * 1000:.2f}", f"{beside['p99'] * 1000:.2f}"])
     goals = [
         Goal("a day, 4 connections, x Flight's requests/s", found.rate("ours, 4", "Flight, 4"), 2.5),
         Goal("a day, 32 connections, x Flight's requests/s", found.rate("ours, 32", "Flight, 32"), 3.5),
         Goal("a day, 32 connections, p99", found.median("ours, 32", "p99") * 1000, 15, is_upper=True, unit="ms"),
-        Goal("a day beside a bulk stream, p99", beside["p99"] * 1000, 5, is_upper=True, unit="ms"),
-        Goal("that bulk stream, x Flight alone", bulk_ratio, 1.3),
+        *(
+            Goal(
+                f"a day beside a stream of {name}, p99",
+                found.median(f"ours, 4, beside a stream of {name}", "p99") * 1000,
+                5,
+                is_upper=True,
+                unit="ms",
+            )
+            for name in streams
+        ),
+        Goal(
+            "that stream of `arrow`, x Flight alone",
+            found.ratio("ours, 4, beside a stream of `arrow`", FLIGHT_MEMORY),
+            1.3,
+        ),
     ]
-    return table(["a day of minutes, connections", "requests/s", "p50 ms", "p99 ms"], rows), goals
-
-
-def _beside_bulk(rig: Rig, service: Process, flight: Process, rounds: int) -> tuple[dict[str, float], float]:
-    """Return how long days take while somebody streams years again and again, and how fast that is beside Flight."""
-    url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
-    some = {"job": "days", "connections": 4, "requests": 400, "seed": 7, **_range(_TWO_YEARS)} | url
-    years = {"job": "bulk", "times": 40, **_range(_TWO_YEARS)}
-    theirs = years | {"who": "flight", "port": flight.port, "from": "memory", "how": "table", "times": _TIMES}
-    found: list[dict[str, Any]] = []
-    ratios: list[float] = []
-    for _ in range(rounds):
-        stream = rig.client(years | {"who": "sdk"} | url)
-        time.sleep(1.0)  # it is under way then
-        found.append(rig.measured(some))
-        ratios.append(rig.measured(theirs)["secs"] / _result(stream)["secs"])
-    return {what: statistics.median(each[what] for each in found) for what in ("p50", "p99")}, statistics.median(ratios)
+    head = ["a day of minutes, connections", "requests/s", "p50 ms", "p99 ms", "ms of the stream beside it"]
+    return table(head, rows), goals
 
 
 def _first_chunk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
@@ -381,26 +417,31 @@ def _first_chunk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
 def _memory(rig: Rig) -> tuple[str, list[Goal]]:
     """Return what a stream of ten years, and a client that never reads, add to what the service holds."""
     cache_bytes = 16 * _MEBIBYTE
+    warm = days(0, 16)  # the first month there is, and no part of another one
+    # Rows of `arrow` files stay in the files, kept or not; others fill what the cache has room for.
+    room_bytes = {"arrow": 0, "parquet": cache_bytes - 16 * DAY_ROWS * _BAR_BYTES}
     rows, goals = [], []
     for layout in LAYOUTS:
         with rig.service(layout, cache_bytes=cache_bytes) as service:
-            url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
-            rig.measured({"job": "bulk", "who": "stock", "times": 1, **_range(days(0, 60))} | url)
-            before = service.memory_bytes()
-            stream = rig.client({"job": "bulk", "who": "stock", "times": 1, **_range(days(0, _DAYS))} | url)
-            added = (_most(service, stream) - before - cache_bytes) / _MEBIBYTE
-            _result(stream)
-            rows.append([f"ten years, `{layout}`, above the cache's bound", f"{added:.1f}"])
-            goals.append(Goal(f"memory of a stream, `{layout}`", added, 25, is_upper=True, unit="MiB"))
+            added = _added(rig, service, warm, {"job": "bulk", "who": "stock", "times": 1}) - room_bytes[layout]
+            rows.append([f"a stream of ten years, `{layout}`", f"{added / _MEBIBYTE:.1f}"])
+            goals.append(Goal(f"memory of a stream, `{layout}`", added / _MEBIBYTE, 25, is_upper=True, unit="MiB"))
     with rig.service("arrow") as service:
-        url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
-        rig.measured({"job": "bulk", "who": "stock", "times": 1, **_range(days(0, 60))} | url)
-        before = service.memory_bytes()
-        silent = rig.client({"job": "silent", **_range(days(0, 60))} | url)  # of what is kept already
-        added = (_most(service, silent) - before) / _MEBIBYTE
-        rows.append(["a client that never reads", f"{added:.1f}"])
-        goals.append(Goal("memory of a client that never reads", added, 5, is_upper=True, unit="MiB"))
-    return table(["added to the service's memory", "MiB"], rows), goals
+        added = _added(rig, service, warm, {"job": "silent"})
+        rows.append(["ten years for a client that never reads, `arrow`", f"{added / _MEBIBYTE:.1f}"])
+        goals.append(Goal("memory of a client that never reads", added / _MEBIBYTE, 5, is_upper=True, unit="MiB"))
+    return table(["added to the service's memory, without its cache", "MiB"], rows), goals
+
+
+def _added(rig: Rig, service: Process, warm: TimeRange, task: dict[str, Any]) -> int:
+    """Return by how many bytes the service grows at most for ten years, once it has answered *warm*."""
+    url = {"url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
+    rig.measured({"job": "bulk", "who": "stock", "times": 1, **_range(warm)} | url)
+    before = service.memory_bytes()
+    client = rig.client(task | url | _range(days(0, _DAYS)))
+    added = _most(service, client) - before
+    _result(client)
+    return added
 
 
 def _most(service: Process, client: subprocess.Popen[str]) -> int:
