@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -11,6 +12,17 @@ from pathlib import Path
 from typing import Final
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "topics" / "performance.md"
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark can be told."""
+    found = argparse.ArgumentParser(prog=f"platform.sh bench {name}", description=description)
+    found.add_argument(
+        "--no-write",
+        action="store_true",
+        help="leave docs/topics/performance.md as it is, into which the tables of a full run go",
+    )
+    return found
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

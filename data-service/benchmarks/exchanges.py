@@ -6,7 +6,6 @@ the real one allows; so the limit that a figure is compared with is enforced in 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -27,7 +26,7 @@ from typing import Any, Final
 
 import aiohttp
 import websockets
-from _report import machine, table, write
+from _report import machine, parser, table, write
 
 from cb_trade_data.auth.module import create_token
 
@@ -383,16 +382,11 @@ async def _run(names: list[str], secs: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="platform.sh bench exchanges", description=__doc__)
+    options = parser("exchanges", __doc__)
     names = [venue.name for venue in VENUES]
-    parser.add_argument("--exchange", action="append", choices=names, help="only this one; may be repeated")
-    parser.add_argument("--secs", type=float, default=_SECS, help=f"for each exchange (default {_SECS:g})")
-    parser.add_argument(
-        "--no-write",
-        action="store_true",
-        help="leave docs/topics/performance.md as it is, into which the tables of a run of full length go",
-    )
-    arguments = parser.parse_args()
+    options.add_argument("--exchange", action="append", choices=names, help="only this one; may be repeated")
+    options.add_argument("--secs", type=float, default=_SECS, help=f"for each exchange (default {_SECS:g})")
+    arguments = options.parse_args()
     text = asyncio.run(_run(arguments.exchange or names, arguments.secs))
     print(text)
     if arguments.secs == _SECS and not arguments.exchange and not arguments.no_write:

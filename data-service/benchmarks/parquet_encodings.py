@@ -5,7 +5,6 @@ On a simulated month of minutes and, where they are at hand, on candles as an ex
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 from _market import DAY_ROWS, minutes, recorded
-from _report import machine, table, write
+from _report import machine, parser, table, write
 
 from cb_trade_data.models.market import OHLCV_SCHEMA
 
@@ -87,9 +86,7 @@ def _table(rows: pa.Table) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="platform.sh bench parquet_encodings", description=__doc__)
-    parser.add_argument("--no-write", action="store_true", help="leave docs/topics/performance.md as it is")
-    arguments = parser.parse_args()
+    arguments = parser("parquet_encodings", __doc__).parse_args()
     parts = [
         f"Medians of {_RUNS} runs, in memory, one thread; {machine('pyarrow')}.",
         f"A simulated month of minutes, {31 * DAY_ROWS:,} rows:",

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import uvloop
 from _market import DAY_ROWS, SERIES, START, days, minutes, touched
-from _report import machine, table, write
+from _report import machine, parser, table, write
 
 from cb_trade_data.models.partition import partitions_of
 from cb_trade_data.models.time_range import TimeRange
@@ -368,25 +368,22 @@ def _text(samples: Samples, days_of_history: int, rounds: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="platform.sh bench storage", description=__doc__)
-    parser.add_argument("--days", type=int, default=_DAYS, help=f"of history, at least {_SHORT_DAYS} (default {_DAYS})")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--no-write",
-        action="store_true",
-        help="leave docs/topics/performance.md as it is, into which the tables of a run of full length go",
+    options = parser("storage", __doc__)
+    options.add_argument(
+        "--days", type=int, default=_DAYS, help=f"of history, at least {_SHORT_DAYS} (default {_DAYS})"
     )
+    options.add_argument("--rounds", type=int, default=3)
     for hidden in ("--work", "--contender", "--do", "--store"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+        options.add_argument(hidden, help=argparse.SUPPRESS)
+    options.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     if arguments.contender:
         # As the service runs.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_child(arguments))
         return
     if arguments.days < _SHORT_DAYS:
-        parser.error(f"--days is at least {_SHORT_DAYS}")
+        options.error(f"--days is at least {_SHORT_DAYS}")
     with tempfile.TemporaryDirectory(prefix="cb-trade-bench-") as work:
         samples = _run(arguments.days, arguments.rounds, Path(work))
     text = _text(samples, arguments.days, arguments.rounds)

@@ -7,7 +7,6 @@ stream is meant to be there; ratios are taken inside a round, and their median o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from _market import DAY_ROWS, SERIES, START, days, minutes
-from _report import machine, table, write
+from _report import machine, parser, table, write
 
 from cb_trade_data.auth.module import create_token
 from cb_trade_data.models.instants import to_ms
@@ -479,16 +478,11 @@ def _run(names: list[str], rounds: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="platform.sh bench stream", description=__doc__)
+    options = parser("stream", __doc__)
     names = [*PARTS, "memory"]
-    parser.add_argument("--only", action="append", choices=names, help="this part; may be repeated")
-    parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"how often (default {_ROUNDS})")
-    parser.add_argument(
-        "--no-write",
-        action="store_true",
-        help="leave docs/topics/performance.md as it is, into which the tables of a full run go",
-    )
-    arguments = parser.parse_args()
+    options.add_argument("--only", action="append", choices=names, help="this part; may be repeated")
+    options.add_argument("--rounds", type=int, default=_ROUNDS, help=f"how often (default {_ROUNDS})")
+    arguments = options.parse_args()
     text = _run(arguments.only or names, arguments.rounds)
     print(text)
     if arguments.rounds == _ROUNDS and not arguments.only and not arguments.no_write:
