@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from tenacity import AsyncRetrying, RetryCallState
 
 from cb_trade_client import (
     ConnectionLostError,
@@ -37,13 +38,13 @@ async def ask(run_service):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """Take what happens while the SDK waits before another try, a function of how many there were; no time passes."""
+    """Take what happens after a try that may be worth another one, a function of its number; no time passes."""
     tries = []
 
     def expect(event=lambda number: None):
-        def no_wait(error, number):
-            tries.append(number)
-            event(number)
+        def no_wait(state):
+            tries.append(state.attempt_number)
+            event(state.attempt_number)
             return 0
 
         monkeypatch.setattr("cb_trade_client.retrying._secs_after", no_wait)
@@ -160,7 +161,7 @@ async def test_a_service_that_never_was_there_is_told_at_once(waits, start, end,
 
 
 @pytest.mark.parametrize(
-    ("retries", "tries_while_asking", "tries_while_waiting"), [(5, 5, RETRIES_WHILE_AWAY), (0, 0, 0)]
+    ("retries", "tries_while_asking", "tries_while_waiting"), [(5, 6, 1 + RETRIES_WHILE_AWAY), (0, 1, 1)]
 )
 async def test_who_waits_for_a_bar_has_more_patience_but_not_for_ever(
     ask, waits, end, retries, tries_while_asking, tries_while_waiting
@@ -224,13 +225,19 @@ async def test_trying_again_is_silent(ask, capfd, caplog):
 
 
 def test_waits_grow_are_bounded_and_heed_what_the_service_asks():
+    def wait_secs(error, number):
+        state = RetryCallState(AsyncRetrying(), None, (), {})
+        state.attempt_number = number
+        state.set_exception((type(error), error, None))
+        return _secs_after(state)
+
     error = ConnectionLostError("gone")
-    waits = [[_secs_after(error, number) for _ in range(100)] for number in (1, 2, 5, 1000)]
+    waits = [[wait_secs(error, number) for _ in range(100)] for number in (1, 2, 5, 1000)]
 
     assert [max(each) for each in waits][::3] == [0, 10]
     assert 0.1 <= min(waits[1]) < max(waits[1]) <= 0.6
     assert 0.8 <= min(waits[2]) < max(waits[2]) <= 1.3
-    assert _secs_after(ServiceUnavailableError("busy", retry_after_ms=3000), 1) == 3
+    assert wait_secs(ServiceUnavailableError("busy", retry_after_ms=3000), 1) == 3
 
 
 async def test_an_answer_without_closed_until_is_a_protocol_error(ask):
@@ -263,3 +270,34 @@ def test_the_next_question_comes_when_the_bar_can_have_closed_within_bounds(star
     waits = [secs_until_next_question(start + lead, start) for _ in range(100)]
 
     assert least_secs <= min(waits) < max(waits) <= most_secs
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_client_that_was_closed_opens_no_connection_any_more(ask, question, start, end):
+    service, client = ask()
+    await client.latest("binance", "BTC/USDT", "1m")
+    await client.aclose()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await QUESTIONS[question](client, start, end)
+
+    assert len(service.sockets) == 1
+
+
+async def test_a_question_that_is_open_when_the_client_is_closed_is_not_asked_again(ask):
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def say_nothing(_):
+        loop.call_soon_threadsafe(asked.set)
+        return []
+
+    service, client = ask(edit=say_nothing)
+    question = asyncio.create_task(client.latest("binance", "BTC/USDT", "1m"))
+    await asked.wait()
+
+    await client.aclose()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await question
+    assert len(service.sockets) == 1

@@ -74,7 +74,8 @@ class DataClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End all streams that are still open, and all connections."""
+        """End all streams that are still open, and all connections; what is asked afterwards raises RuntimeError."""
+        self._connector.close()
         for stream in tuple(self._streams):
             await stream.aclose()
         await self._shared.aclose()

@@ -20,12 +20,25 @@ class Connector:
         self._new_token = new_token
         self._can_renew_token = can_renew_token
         self._was_reached = False
+        self._is_closed = False
 
     async def open(self) -> Connection:
-        """Return a new connection; raises what `Connection.open` does."""
+        """Return a new connection; raises what `Connection.open` does, and RuntimeError once this is closed."""
+        self._refuse_if_closed()
         connection = await Connection.open(self._url, await self._new_token())
         self._was_reached = True
+        if self._is_closed:  # meanwhile
+            await connection.aclose()
+        self._refuse_if_closed()
         return connection
+
+    def close(self) -> None:
+        """Open no connection any more, whoever asks; those that there are stay."""
+        self._is_closed = True
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
 
     def is_lost(self, error: CbTradeError) -> bool:
         """Return whether *error* means that a connection, or the way to one, was there before and is not there now."""
