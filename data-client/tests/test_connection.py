@@ -10,8 +10,9 @@ import pytest
 from cb_trade_client import AuthenticationError, ConnectionLostError, DataClient, RequestError, ServiceUnavailableError
 from cb_trade_client import connection as connection_module
 from cb_trade_client.connection import Connection
-from cb_trade_client.landing import OneBlock
+from cb_trade_client.landing import OneBlock, PieceByPiece
 from cb_trade_client.proxies import proxy_for
+from cb_trade_client.requests import history_request, latest_request
 
 TOKEN = "good.token"
 WAIT_SECS = 5
@@ -53,6 +54,50 @@ async def test_what_waits_to_be_read_is_bounded(run_service, minute_bars, start,
     # 72 MB came. What was in the library's buffer when reading paused still did, and that may grow to the kernel's.
     assert max(held) < 16_000_000
     assert not any(is_reading)
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_takes_no_room(run_service, minute_bars, monkeypatch):
+    monkeypatch.setattr(connection_module, "UNREAD_MAX_BYTES", 1_000)
+    monkeypatch.setattr(connection_module, "_UNREAD_LOW_BYTES", 500)
+    service = run_service(series=minute_bars(10))
+    connection = await Connection.open(service.url, TOKEN)
+
+    async with asyncio.timeout(WAIT_SECS):
+        for _ in range(20):
+            left, awaited = (latest_request("x", "BTC/USDT", "1m") for _ in range(2))
+            connection.ask(left, PieceByPiece())
+            # Answers come in the order of their requests, so the first one is there with the second.
+            await connection.ask(awaited, PieceByPiece()).take()
+            connection.forget(left)
+            connection.forget(awaited)
+    await connection.aclose()
+
+
+async def test_rows_announced_for_a_request_that_was_forgotten_take_no_room(
+    run_service, minute_bars, start, end, monkeypatch
+):
+    monkeypatch.setattr(connection_module, "UNREAD_MAX_BYTES", 1_000)
+    monkeypatch.setattr(connection_module, "_UNREAD_LOW_BYTES", 500)
+    request = history_request(
+        "x", "BTC/USDT", "1m", start, end, kind="ohlcv", wire_format="arrow", chunk_rows=None, refresh=False
+    )
+    receive_text = Connection._receive_text
+
+    def forget_once_announced(self, payload):
+        receive_text(self, payload)
+        if self._announced is not None:
+            self.forget(request)
+
+    monkeypatch.setattr(Connection, "_receive_text", forget_once_announced)
+    service = run_service(series=minute_bars(250))
+    connection = await Connection.open(service.url, TOKEN)
+    connection.ask(request, PieceByPiece())
+
+    question = latest_request("x", "BTC/USDT", "1m")
+    async with asyncio.timeout(WAIT_SECS):
+        assert (await connection.ask(question, PieceByPiece()).take()).message["timestamp"] is not None
+        assert connection._unread_bytes == 0
+    await connection.aclose()
 
 
 async def test_a_service_that_falls_silent_is_given_up(run_service, minute_bars, start, end, monkeypatch):

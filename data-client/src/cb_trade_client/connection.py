@@ -53,7 +53,7 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._inboxes: dict[str, Inbox] = {}
-        self._announced: tuple[Inbox | None, Message, int] | None = None
+        self._announced: tuple[Message, int] | None = None
         self._fragments: tuple[bool, bytearray] | None = None
         self._unread_bytes = 0
         self._is_paused = False
@@ -115,8 +115,10 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
         return inbox
 
     def forget(self, request: Request) -> None:
-        """Drop whatever still arrives for *request*."""
-        self._inboxes.pop(request["request_id"], None)
+        """Drop whatever has arrived for *request* and was not taken, and whatever still arrives."""
+        inbox = self._inboxes.pop(request["request_id"], None)
+        if inbox is not None:
+            inbox.clear()
 
     async def aclose(self) -> None:
         """Close; the service then stops whatever was still being answered here. Closing twice is fine."""
@@ -170,9 +172,9 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
 
     def _receive(self, is_text: bool, payload: memoryview | bytearray) -> None:
         if self._announced is not None:
-            inbox, message, text_bytes = self._announced
+            message, text_bytes = self._announced
             self._announced = None
-            self._receive_binary(inbox, message, text_bytes, None if is_text else payload)
+            self._receive_binary(message, text_bytes, None if is_text else payload)
         elif is_text:
             self._receive_text(payload)
         else:
@@ -189,20 +191,19 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
             return
         inbox = self._inboxes.get(read_text(message, "request_id"))
         if message["type"] == CHUNK and "bytes" in message:
-            self._announced = inbox, message, len(payload)
+            self._announced = message, len(payload)
         elif inbox is not None:
             if message["type"] == START and isinstance(message.get("estimated_bytes"), int):
                 inbox.landing.expect(message["estimated_bytes"])
             self._put(inbox, Arrival(message, None, len(payload)))
 
-    def _receive_binary(
-        self, inbox: Inbox | None, message: Message, text_bytes: int, payload: memoryview | bytearray | None
-    ) -> None:
+    def _receive_binary(self, message: Message, text_bytes: int, payload: memoryview | bytearray | None) -> None:
         announced_bytes = read_count(message, "bytes")
         if payload is None:
             raise ProtocolError("a text message arrived where the bytes of a chunk were due")
         if len(payload) != announced_bytes:
             raise ProtocolError(f"a chunk announced {announced_bytes} bytes, but {len(payload)} arrived")
+        inbox = self._inboxes.get(read_text(message, "request_id"))
         if inbox is not None:
             place = inbox.landing.room(announced_bytes)
             place[:] = payload

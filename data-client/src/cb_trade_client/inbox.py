@@ -39,6 +39,11 @@ class Inbox:
         self._arrivals.append(arrival)
         self._news.set()
 
+    def clear(self) -> None:
+        """Let go of what was not taken."""
+        while self._arrivals:
+            self._on_taken(self._arrivals.popleft().size_bytes)
+
     def end(self, error: Exception) -> None:
         """Let nothing follow but *error*; the first one counts."""
         self._end = self._end or error
