@@ -254,7 +254,15 @@ class FakeService:
 
     def answer_plan(self, socket: ServerConnection, request: dict[str, Any]) -> None:
         missing = [{"start_time": start_ms(), "end_time": start_ms() + 1440 * MINUTE_MS}]
-        self.send(socket, request, "plan_response", rows_in_storage=7, missing=missing, exchange_calls=2)
+        self.send(
+            socket,
+            request,
+            "plan_response",
+            rows_in_storage=7,
+            missing=missing,
+            missing_truncated=False,
+            exchange_calls=2,
+        )
 
 
 @pytest.fixture

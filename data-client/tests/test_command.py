@@ -241,6 +241,18 @@ def test_plan_shows_storage_calls_and_missing_spans(cb_trade, run_service):
     ]
 
 
+def test_plan_says_that_more_is_missing_than_the_service_lists(cb_trade, run_service):
+    def cut(message):
+        return [message | {"missing_truncated": True}]
+
+    result = cb_trade("plan", *SERIES, *JANUARY_FIRST, service=run_service(edit=cut))
+
+    assert result.stdout.splitlines()[-2:] == [
+        "missing          2024-01-01T00:00:00Z … 2024-01-02T00:00:00Z",
+        "missing          … and more, later",
+    ]
+
+
 def test_help_shows_the_commands_and_the_exit_codes(cb_trade):
     result = cb_trade("--help")
 

@@ -88,7 +88,9 @@ async def test_plan_tells_what_would_be_read_and_fetched(ask, start, end):
 
     answer = await client.plan("binance", "BTC/USDT", "1m", start, end)
 
-    assert answer == PlanResult(rows_in_storage=7, missing=(TimeSpan(start, end),), exchange_calls=2)
+    assert answer == PlanResult(
+        rows_in_storage=7, missing=(TimeSpan(start, end),), missing_truncated=False, exchange_calls=2
+    )
     request = service.requests[0]
     del request["request_id"]
     assert request == {

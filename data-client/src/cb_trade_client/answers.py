@@ -203,11 +203,13 @@ class PlanResult:
     Attributes:
         rows_in_storage: Rows that need no exchange.
         missing: The spans that would be fetched, oldest first.
+        missing_truncated: Whether `missing` was cut because it had too many spans; `exchange_calls` counts them all.
         exchange_calls: How many calls that would take.
     """
 
     rows_in_storage: int
     missing: tuple[TimeSpan, ...]
+    missing_truncated: bool
     exchange_calls: int
 
     @classmethod
@@ -215,5 +217,6 @@ class PlanResult:
         return cls(
             rows_in_storage=read_count(message, "rows_in_storage"),
             missing=tuple(map(TimeSpan.from_message, read_objects(message, "missing"))),
+            missing_truncated=message.get("missing_truncated") is True,
             exchange_calls=read_count(message, "exchange_calls"),
         )

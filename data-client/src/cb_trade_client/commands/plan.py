@@ -34,5 +34,7 @@ def plan(
         typer.echo(f"exchange calls   {result.exchange_calls:,}")
         for span in result.missing:
             typer.echo(f"missing          {to_text(span.start)} … {to_text(span.end)}")
+        if result.missing_truncated:
+            typer.echo("missing          … and more, later")
 
     outcome.run(work())
