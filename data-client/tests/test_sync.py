@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -9,6 +10,7 @@ from cb_trade_client import ConnectionLostError, RequestError, SyncDataClient
 
 TOKEN = "good.token"
 SERIES = ("binance", "BTC/USDT", "1m")
+WAIT_SECS = 5
 
 
 def test_each_verb_waits_for_its_answer(run_service, minute_bars, start, end):
@@ -73,3 +75,64 @@ def test_a_closed_client_says_so_and_leaves_no_thread(run_service):
     with pytest.raises(RuntimeError, match="closed"):
         client.latest(*SERIES)
     assert threading.active_count() <= before + 1  # that of the service
+
+
+def in_a_thread(work):
+    """Return what *work* will have come to."""
+    outcome = Future()
+
+    def run():
+        try:
+            outcome.set_result(work())
+        except Exception as error:  # noqa: BLE001 - told to whoever asks for the outcome
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # one that waits for ever is not to hold up the tests
+    return outcome
+
+
+def test_closing_ends_what_another_thread_waits_for(run_service):
+    is_asked = threading.Event()
+
+    def tell(message):
+        is_asked.set()
+        return [message]
+
+    client = SyncDataClient(run_service(edit=tell).url, token=TOKEN)
+    outcome = in_a_thread(lambda: client.wait_until(*SERIES, "2099-01-01T00:00:00Z"))
+    assert is_asked.wait(WAIT_SECS)
+
+    client.close()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        outcome.result(WAIT_SECS)
+
+
+def test_closing_ends_a_stream_that_another_thread_reads(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(250), hold_after_chunks=1)
+    client = SyncDataClient(service.url, token=TOKEN)
+    has_begun = threading.Event()
+
+    def read():
+        with client.stream(*SERIES, start, end) as stream:
+            for _ in stream:
+                has_begun.set()
+
+    outcome = in_a_thread(read)
+    assert has_begun.wait(WAIT_SECS)
+
+    client.close()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        outcome.result(WAIT_SECS)
+    assert service.connection_ended.wait(WAIT_SECS)
+
+
+def test_a_stream_is_left_without_an_error_after_its_client_was_closed(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(250), hold_after_chunks=1)
+    client = SyncDataClient(service.url, token=TOKEN)
+
+    with client.stream(*SERIES, start, end):
+        client.close()
+
+    assert service.connection_ended.wait(WAIT_SECS)

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import update_wrapper, wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -19,34 +21,64 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _ClosedError(RuntimeError):
+    """The client was closed, before the call or during it."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
+
+
 class _LoopThread:
     """An event loop in a thread of its own: it works beside whatever loop the caller may be in."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cb-trade", daemon=True)
+        self._is_closed = False
+        # Nothing is to be begun behind what closes: the loop would stop before it ends.
+        self._beginning = threading.Lock()
+        self._thread = threading.Thread(target=self._run_loop, name="cb-trade", daemon=True)
         self._thread.start()
 
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self.is_alive:
+        """Return what *work* returns. Raises `_ClosedError` when the thread is closed, also where that is meanwhile."""
+        with self._beginning:
+            future = None if self._is_closed else asyncio.run_coroutine_threadsafe(work, self._loop)
+        if future is None:
             work.close()
-            raise RuntimeError("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            # Not before all has ended: a stream that the caller lets go of could not be closed any more.
+            self._thread.join()
+            raise _ClosedError
         try:
             return future.result()
+        except CancelledError:  # by `close`; nobody else does
+            self._thread.join()
+            raise _ClosedError from None
         except BaseException:  # Ctrl-C among them: nothing is to go on behind the caller's back
             future.cancel()
             raise
 
-    def close(self) -> None:
-        if self.is_alive:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+    def close(self, last_work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Cancel all that runs, whichever thread waits for it, then do *last_work* and end the thread. Idempotent."""
+        with self._beginning:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            ended = asyncio.run_coroutine_threadsafe(self._end(last_work), self._loop)
+        # Also when Ctrl-C ends the waiting here.
+        ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        ended.result()
+        self._thread.join()
+
+    async def _end(self, last_work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await last_work()
+
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
 
 def _waiting(
@@ -67,7 +99,7 @@ class SyncDataClient:
         with SyncDataClient(token=token) as client:
             frame = client.history("binance", "BTC/USDT", "1h", start, end).to_pandas()
 
-    It may be used by several threads. `on_progress` is called in a thread of the client's own.
+    It may be used by several threads, and closed by any. `on_progress` is called in a thread of the client's own.
     """
 
     def __init__(self, url: str = DEFAULT_URL, *, token: Token, retries: int = DEFAULT_RETRIES) -> None:
@@ -84,10 +116,8 @@ class SyncDataClient:
         self.close()
 
     def close(self) -> None:
-        """End all streams and connections. Idempotent."""
-        if self._thread.is_alive:
-            self._thread.run(self._client.aclose())
-        self._thread.close()
+        """End all streams and connections; who waits for them in other threads gets a RuntimeError. Idempotent."""
+        self._thread.close(self._client.aclose)
 
     history = _waiting(DataClient.history)
     latest = _waiting(DataClient.latest)
@@ -143,7 +173,7 @@ class SyncHistoryStream:
 
     def close(self) -> None:
         """End the request and its connection. Idempotent."""
-        if self._thread.is_alive:
+        with suppress(_ClosedError):  # then the client has ended it
             self._thread.run(self._stream.aclose())
 
 
