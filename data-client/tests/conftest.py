@@ -64,7 +64,7 @@ class FakeService:
     close_after_chunks: tuple[int, int, str] | None = None
     drop_after_chunks: int | None = None
     hold_after_chunks: int | None = None
-    drops_before_the_receipt: bool = False
+    drop_receipts: int = 0
     drop_answers: int = 0
     exchanges: list[dict[str, Any]] = field(default_factory=list)
     stored_series: list[dict[str, Any]] = field(default_factory=list)
@@ -193,7 +193,8 @@ class FakeService:
             )
             for edited in self.edit_binary(binary) if binary is not None else []:
                 socket.send(edited)
-        if self.drops_before_the_receipt:
+        if self.drop_receipts:
+            self.drop_receipts -= 1
             socket.close_socket()
             return
         self.send(

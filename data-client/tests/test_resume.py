@@ -21,7 +21,7 @@ def _no_waiting(monkeypatch):
     monkeypatch.setattr("cb_trade_client.retrying._WAIT_MAX_SECS", 0)
 
 
-def with_digest(service, start, end):
+def with_digest(service):
     """Let the service tell the digest of what each answer should hold."""
 
     def edit(message):
@@ -35,6 +35,17 @@ def with_digest(service, start, end):
         return [message]
 
     service.edit = edit
+
+
+def histories(service):
+    return [request for request in service.requests if request.get("type") == "request_historical"]
+
+
+def asked_minutes(service, start):
+    """Return the range of each history request, in minutes from *start*."""
+    first_ms = int(start.timestamp()) * 1000
+    names = ("start_time", "end_time")
+    return [tuple((to_ms(each[name]) - first_ms) // MINUTE_MS for name in names) for each in histories(service)]
 
 
 def to_ms(text):
@@ -76,14 +87,77 @@ async def test_the_merged_receipt_tells_only_what_somebody_knows(run_service, mi
 
 
 async def test_when_only_the_receipt_was_lost_no_row_is_asked_for_again(run_service, minute_bars, start, end):
-    service = run_service(series=minute_bars(200), segments=held(start, 200))
-    service.drops_before_the_receipt = True
+    service = run_service(series=minute_bars(200), segments=held(start, 200), drop_receipts=1)
 
     history = await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)
 
     assert len(history) == 200
     assert [segment.state for segment in history.coverage] == ["held"]
-    assert len([request for request in service.requests if request.get("type") == "request_historical"]) == 1
+    assert asked_minutes(service, start) == [(0, 1440)]
+
+
+async def test_verify_compares_rows_whose_receipt_was_lost_by_asking_for_them_again(
+    run_service, minute_bars, start, end
+):
+    service = run_service(series=minute_bars(250), segments=held(start, 250), drop_after_chunks=2, drop_receipts=2)
+    with_digest(service)
+
+    client = DataClient(service.url, token=TOKEN)
+    history = await client.history("binance", "BTC/USDT", "1m", start, end, verify=True)
+
+    assert history.to_arrow().column("open").to_pylist() == [100.0 + number for number in range(250)]
+    # The last part only, and again where the receipt of that was lost, too.
+    assert asked_minutes(service, start) == [(0, 1440), (200, 250), (200, 250), (200, 250)]
+    assert history.digest is not None
+
+
+async def test_verify_asks_the_exchange_for_nothing_again(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(200), segments=held(start, 200), drop_receipts=1)
+    with_digest(service)
+
+    client = DataClient(service.url, token=TOKEN)
+    await client.history("binance", "BTC/USDT", "1m", start, end, verify=True, refresh=True)
+
+    assert [request.get("refresh") for request in histories(service)] == [True, None]
+
+
+async def test_verify_compares_the_rows_before_a_rest_that_has_none(run_service, minute_bars, start, end):
+    service = run_service(series=minute_bars(200), segments=held(start, 200), drop_receipts=1)
+    with_digest(service)
+    tell_digest = service.edit
+
+    def end_later(message):
+        if message.get("type") == "historical_data_start" and len(histories(service)) < 3:
+            message["end_time"] = to_ms("2024-01-01T05:00:00Z")
+        return tell_digest(message)
+
+    service.edit = end_later
+
+    client = DataClient(service.url, token=TOKEN)
+    history = await client.history("binance", "BTC/USDT", "1m", start, end, verify=True)
+
+    assert len(history) == 200
+    assert asked_minutes(service, start) == [(0, 1440), (200, 300), (0, 200)]
+
+
+async def test_rows_whose_receipt_was_lost_are_not_believed_where_the_service_has_others(
+    run_service, minute_bars, start, end
+):
+    service = run_service(series=minute_bars(200), segments=held(start, 200), drop_receipts=1)
+    with_digest(service)
+    tell_digest = service.edit
+
+    def change_a_row(message):
+        if message.get("type") == "historical_data_start" and len(histories(service)) == 2:
+            service.series[17]["close"] += 1
+        return tell_digest(message)
+
+    service.edit = change_a_row
+
+    with pytest.raises(ProtocolError) as caught:
+        await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end, verify=True)
+
+    assert caught.value.code == "digest_mismatch"
 
 
 async def test_a_service_that_begins_again_from_the_start_is_not_believed(run_service, minute_bars, start, end):
@@ -180,7 +254,7 @@ async def test_cuts_anywhere_change_no_byte(run_service, minute_bars, start, wir
     bars = 20_000
     end = start + timedelta(minutes=bars)
     service = run_service(series=minute_bars(bars), chunk_rows=10, segments=held(start, bars))
-    with_digest(service, start, end)
+    with_digest(service)
     options = {"verify": True, "format": wire_format}
     async with DataClient(service.url, token=TOKEN) as client:
         undisturbed = await client.history("binance", "BTC/USDT", "1m", start, end, **options)

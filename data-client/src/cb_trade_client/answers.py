@@ -143,8 +143,8 @@ class HistoryCompleted:
         rows_from_exchange: Rows it fetched for this answer; None after a resume.
         exchange_calls: Calls to the exchange this answer cost; None after a resume.
         elapsed_ms: Time the service took, in milliseconds; None after a resume.
-        digest: Fingerprint of the delivered values. After a resume it is the SDK's own, over all that was delivered,
-            and None unless `verify` was asked for. None, too, when the service does not compute one.
+        digest: Fingerprint of the delivered values. After a lost connection it is the SDK's own, over all that was
+            delivered, and None unless `verify` was asked for. None, too, when the service does not compute one.
         resumes: How often the answer was taken up again after a lost connection.
     """
 

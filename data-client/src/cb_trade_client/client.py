@@ -112,6 +112,8 @@ class DataClient:
                 (`digest_mismatch`) when they differ. Off by default for what it costs: SHA-256 is slower than the whole
                 way from the service's memory to yours, while order, number and range of the rows are always checked,
                 and TCP and TLS look after the bytes. Turn it on where proof is worth a second per gigabyte.
+                After a lost connection the last part that brought rows is compared; where its receipt was lost, those
+                rows are asked for once more.
             on_gap: What to do at the end when the range has gaps: `raise` a GapError, `warn` with a GapWarning, or
                 `ignore` them. `completed.gaps` has them in any case.
             on_progress: Told how far the answer has come.

@@ -78,7 +78,7 @@ def check_digest(told: str | None, computed: AnswerDigest) -> None:
         raise ProtocolError(f"the service tells no digest of version {_VERSION}", code="digest_missing")
     if told != arrived:
         raise ProtocolError(
-            "the rows that arrived are not those that the service sent",
+            "the rows that arrived are not those that the service tells the digest of",
             code="digest_mismatch",
             details={"told": told, "arrived": arrived},
         )

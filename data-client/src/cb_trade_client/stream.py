@@ -55,6 +55,10 @@ class HistoryStream:
     drops the iterator. The service sends no faster than batches are taken, so memory stays flat. A lost connection is
     opened again, and the answer goes on where it broke off: no row is skipped and none comes twice.
 
+    With `verify`, what the service tells of the last part that brought rows, of everything where there was no loss, is
+    compared with what arrived, or an error is raised. Where the receipt of those rows was lost, they are asked for once
+    more to have their digest; what comes then is not delivered again.
+
     Every error a stream raises carries `resume_from`, the point to ask again from.
     """
 
@@ -74,7 +78,10 @@ class HistoryStream:
 
         self._part: Part | None = None
         self._part_start: datetime | None = None  # None: it is the first one
-        self._part_digest = self._digest = AnswerDigest(request.get("timeframe")) if options.verify else None
+        self._digest = self._new_digest() if options.verify else None
+        # Over the last part that brought rows; until there is a second one, both are the same.
+        self._part_digest = self._digest
+        self._part_digest_start: datetime | None = None  # None: where the answer starts
         self._resumes = 0
         self._until: datetime | None = None
         self._rows = self._chunks = self._size_bytes = 0
@@ -161,6 +168,7 @@ class HistoryStream:
         if self._part is None:
             if self._until is not None and self._until >= self.started.end:
                 # All rows came, only their receipt did not.
+                await self._compare_again()
                 self._completed = await self._merged(None, self._until)
                 return None
             await self._open_part()
@@ -180,6 +188,8 @@ class HistoryStream:
         if batch is None:
             await self._complete(part)
             return None
+        if part.chunks == 1 and self._part_start is not None and self._options.verify:
+            self._part_digest, self._part_digest_start = self._new_digest(), self._part_start
         for digest in self._digests():
             if batch.nbytes < _HASHED_AT_ONCE_BYTES:
                 digest.add(batch)
@@ -197,6 +207,9 @@ class HistoryStream:
         both = (self._digest, self._part_digest) if self._digest is not self._part_digest else (self._digest,)
         return [each for each in both if each is not None]
 
+    def _new_digest(self) -> AnswerDigest:
+        return AnswerDigest(self._request.get("timeframe"))
+
     async def _open_part(self) -> None:
         request = self._request
         if self._started is not None:
@@ -204,8 +217,6 @@ class HistoryStream:
             self._part_start = self._until
             # Its end, not the one asked for: bars that have closed since then belong to another answer.
             request = resumed(request, self._until or self._started.start, self._started.end)
-            if self._part_start is not None and self._options.verify:
-                self._part_digest = AnswerDigest(request.get("timeframe"))
         decoder = decoder_of(request["format"], self._schema)
         self._part = await Part.open(self._connector.open, request, decoder, self._landing)
         if self._started is None:
@@ -230,12 +241,31 @@ class HistoryStream:
         receipt = part.completed
         if receipt is None:
             raise RuntimeError("a part that ended has a receipt")
-        if self._part_digest is not None:
+        if part.chunks == 0 and self._part_start is not None:
+            # It tells of no row; what tells of those before it was lost.
+            await self._compare_again()
+        elif self._part_digest is not None:
             check_digest(receipt.digest, self._part_digest)
         if self._part_start is None:
             self._completed = replace(receipt, resumes=self._resumes)
         else:
             self._completed = await self._merged(receipt, self._part_start)
+
+    async def _compare_again(self) -> None:
+        """Compare the last rows that came, whose receipt was lost, with what the service tells of them now."""
+        if self._part_digest is None or self._until is None:
+            return
+        await self._close_part()
+        request = resumed(self._request, self._part_digest_start or self.started.start, self._until)
+        request.pop("refresh", None)  # what the exchange says by now is another question
+        decoder = decoder_of(request["format"], self._schema)
+        self._part = part = await Part.open(self._connector.open, request, decoder, PieceByPiece())
+        try:
+            while await part.next_batch() is not None:
+                pass
+        finally:
+            await self._close_part()
+        check_digest(part.completed.digest if part.completed else None, self._part_digest)
 
     async def _merged(self, receipt: HistoryCompleted | None, start: datetime) -> HistoryCompleted:
         """Return one receipt for everything: *receipt* speaks from *start* on, the service's coverage before that."""
