@@ -1,17 +1,20 @@
 """Trying again after a lost connection: a bounded number of times, after growing waits, and without a word."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from cb_trade_client.errors import CbTradeError, ConnectionLostError, ServiceUnavailableError
 
 T = TypeVar("T")
 
 DEFAULT_RETRIES = 5
+_WAIT_FIRST_SECS = 0.1
 _WAIT_MAX_SECS = 10.0
-_growing_wait = wait_exponential_jitter(multiplier=0.05, jitter=0.5)
+_JITTER_SECS = 0.5
 
 
 async def with_retries(work: Callable[[], Awaitable[T]], retries: int, is_loss: Callable[[CbTradeError], bool]) -> T:
@@ -22,17 +25,18 @@ async def with_retries(work: Callable[[], Awaitable[T]], retries: int, is_loss: 
         retries: How often it is done again, at most; the first time at once, then after growing waits or as long as the
             service asks. A service that is away or busy for now is worth another try, too, once there was a loss.
     """
-
-    def is_worth_another_try(error: BaseException) -> bool:
-        nonlocal is_loss
-        is_worth_it = isinstance(error, CbTradeError) and is_loss(error)
-        is_loss = is_temporary
-        return is_worth_it
-
+    # By itself: this is done for every batch of a stream, and hardly ever fails.
+    try:
+        return await work()
+    except CbTradeError as error:
+        if retries == 0 or not is_loss(error):
+            raise
+        wait_secs = _secs_after(error, 1)
+    await asyncio.sleep(wait_secs)
     return await AsyncRetrying(
-        retry=retry_if_exception(is_worth_another_try),
-        wait=_secs_after,
-        stop=stop_after_attempt(1 + retries),
+        retry=retry_if_exception(lambda error: isinstance(error, CbTradeError) and is_temporary(error)),
+        wait=_secs_after_one_more,
+        stop=stop_after_attempt(retries),
         reraise=True,
     )(work)
 
@@ -52,11 +56,16 @@ def is_temporary(error: CbTradeError) -> bool:
     return is_lost_connection(error) or (isinstance(error, ServiceUnavailableError) and error.retryable)
 
 
-def _secs_after(state: RetryCallState) -> float:
+def _secs_after_one_more(state: RetryCallState) -> float:
     error = None if state.outcome is None else state.outcome.exception()
+    return _secs_after(error, state.attempt_number + 1)
+
+
+def _secs_after(error: BaseException | None, tries: int) -> float:
     if isinstance(error, CbTradeError) and error.retry_after_ms:
         return min(error.retry_after_ms / 1000, _WAIT_MAX_SECS)
-    if state.attempt_number == 1:
+    if tries == 1:
         return 0
     # Jittered: clients that lost the same service are not to come back all in the same instant.
-    return min(_growing_wait(state), _WAIT_MAX_SECS)
+    wait_secs = _WAIT_FIRST_SECS * 2.0 ** (min(tries, 20) - 2) + random.uniform(0, _JITTER_SECS)  # noqa: S311 - no secret
+    return min(wait_secs, _WAIT_MAX_SECS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass, field
 
 import pytest
@@ -117,9 +118,29 @@ async def test_the_least_recently_used_goes_first(place):
 async def test_what_is_larger_than_the_bound_is_not_kept(place, max_size):
     cache = cache_of(max_size, recheck_after_secs=HOUR_SECS, size=10)
     for _ in range(2):
-        assert await place.get(cache) == Value("one", "v1")
+        await place.get(cache)
+        gc.collect()
 
     assert (len(place.reads), cache.size) == (2, 0)
+
+
+async def test_what_there_is_no_room_for_is_trusted_for_as_long_as_somebody_holds_it(place):
+    cache = cache_of(0, recheck_after_secs=HOUR_SECS)
+    held = await place.get(cache)
+
+    assert await place.get(cache) is held
+    assert (place.reads, cache.size) == (["one"], 0)
+
+    cache.drop("one")
+    newer = await place.get(cache)
+    assert newer is not held
+    del held
+    assert await place.get(cache) is newer
+
+    del newer
+    gc.collect()
+    await place.get(cache)
+    assert place.reads == ["one"] * 3
 
 
 async def test_many_who_miss_the_same_wait_for_one_read(place):

@@ -14,7 +14,7 @@ from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import StoredPartition
 
-#: Two months of minutes, 4 MB: they are decoded side by side while one is sent. Of larger partitions, none.
+#: Two months of minutes, 4 MB: they are decoded while one is sent. Of larger partitions, none.
 BARS_AHEAD_MAX: Final = 2 * 31 * 1_440
 
 
@@ -32,6 +32,7 @@ class ReadAhead:
         self._series = series
         self._storage = storage
         self._readings: deque[_Reading] = deque()
+        self._one_at_a_time = asyncio.Lock()
 
     def begin(self, rest: TimeRange, facts: SeriesFacts) -> None:
         """Have the first partitions of *rest* read, as many as there may be; those before listing are not worth it."""
@@ -43,9 +44,14 @@ class ReadAhead:
             room -= self._series.grid.bars_in(part)
             if room < 0:
                 return
-            task = asyncio.create_task(self._storage.read_if_possible(partition, part))
+            task = asyncio.create_task(self._read(partition, part))
             self._readings.append(_Reading(part, after, task))
             following = after
+
+    async def _read(self, partition: Partition, part: TimeRange) -> StoredPartition:
+        # Two at once would be a little faster, and take twice the memory while they decode.
+        async with self._one_at_a_time:
+            return await self._storage.read_if_possible(partition, part)
 
     async def take(self, partition: Partition, part: TimeRange) -> StoredPartition:
         """Return the newest of what is stored of *part*, whose turn has come: read ahead, or now."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
+from weakref import ref
 
 from cachetools import LRUCache
 
@@ -25,8 +27,9 @@ class _Kept(Generic[V]):
 class FreshCache(Generic[K, V]):
     """Values of which another process may have stored a newer version; the least recently used ones are forgotten.
 
-    Which version is the newest is looked up at every read, unless that was done a moment ago. Many who need the same at
-    once wait for one read; one that is cancelled leaves it running for the others.
+    Which version is the newest is looked up at every read, unless that was done a moment ago: also of a value for which
+    there is no room, for as long as somebody else holds it. Many who need the same at once wait for one read; one that
+    is cancelled leaves it running for the others.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class FreshCache(Generic[K, V]):
         self._recheck_after_secs = recheck_after_secs
         self._size_of = size_of
         self._kept: LRUCache[K, _Kept[V]] = LRUCache(max_size, getsizeof=lambda kept: kept.size)
+        self._held_elsewhere: dict[K, tuple[ref[V], float]] = {}  # as long as they are
         self._renewing: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, renew: Callable[[V | None], Awaitable[V]]) -> V:
@@ -59,10 +63,12 @@ class FreshCache(Generic[K, V]):
 
     def trusted(self, key: K) -> V | None:
         """Return what is kept, if that was found to be the newest a moment ago."""
-        kept = self._kept.get(key)
-        if kept is None or asyncio.get_running_loop().time() >= kept.trusted_until:
-            return None
-        return kept.value
+        if (kept := self._kept.get(key)) is not None:
+            return kept.value if asyncio.get_running_loop().time() < kept.trusted_until else None
+        if (held := self._held_elsewhere.get(key)) is not None:
+            value, trusted_until = held
+            return value() if asyncio.get_running_loop().time() < trusted_until else None
+        return None
 
     def peek(self, key: K) -> V | None:
         """Return what is kept, the newest or not."""
@@ -72,6 +78,7 @@ class FreshCache(Generic[K, V]):
     def drop(self, key: K) -> None:
         """Let go of the value: there is a newer one. What is being read of it now is not kept, either."""
         self._kept.pop(key, None)
+        self._held_elsewhere.pop(key, None)
         self._renewing.pop(key, None)
 
     @property
@@ -96,5 +103,14 @@ class FreshCache(Generic[K, V]):
 
     def _keep(self, key: K, value: V, size: int | None, trusted_until: float) -> None:
         self._kept.pop(key, None)
-        if size is not None and size <= self._kept.maxsize:
+        self._held_elsewhere.pop(key, None)
+        if size is None:
+            return
+        if size <= self._kept.maxsize:
             self._kept[key] = _Kept(value, size, trusted_until)
+        else:
+            self._held_elsewhere[key] = ref(value, partial(self._forget, key)), trusted_until
+
+    def _forget(self, key: K, gone: ref[V]) -> None:
+        if key in self._held_elsewhere and self._held_elsewhere[key][0] is gone:
+            del self._held_elsewhere[key]
