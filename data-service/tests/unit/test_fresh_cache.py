@@ -5,6 +5,7 @@ import gc
 from dataclasses import dataclass, field
 
 import pytest
+from scripted_client import settled
 
 from cb_trade_data.storage.fresh_cache import FreshCache
 
@@ -119,7 +120,7 @@ async def test_what_is_larger_than_the_bound_is_not_kept(place, max_size):
     cache = cache_of(max_size, recheck_after_secs=HOUR_SECS, size=10)
     for _ in range(2):
         await place.get(cache)
-        gc.collect()
+        await settled()  # until the task that has read it is gone, too
 
     assert (len(place.reads), cache.size) == (2, 0)
 
