@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from dataclasses import dataclass, field
 
 import pytest
@@ -139,7 +138,7 @@ async def test_what_there_is_no_room_for_is_trusted_for_as_long_as_somebody_hold
     assert await place.get(cache) is newer
 
     del newer
-    gc.collect()
+    await settled()
     await place.get(cache)
     assert place.reads == ["one"] * 3
 
