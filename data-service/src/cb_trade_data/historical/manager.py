@@ -6,7 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache, partial
 
-from cb_trade_data.errors import RangeInFutureError, RangeTooLargeError, UnknownTimeframeError, UnsupportedKindError
+from cb_trade_data.errors import (
+    RangeInFutureError,
+    RangeTooLargeError,
+    StorageUnavailableError,
+    UnknownTimeframeError,
+    UnsupportedKindError,
+)
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
@@ -147,7 +153,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if bars is None:
             return now  # The range lies between two opens of the past.
         newest = series.grid.bar(series.grid.advance(bars.end, -1))
-        coverage = (await self._storage.read_if_possible(partition_at(series, newest.start))).coverage
+        try:
+            coverage = await self._storage.coverage(partition_at(series, newest.start))
+        except StorageUnavailableError:
+            return await self._source.now(series.exchange)
         # Not what our own clock puts out of reach: how far back an exchange answers is counted from its own present.
         if any(missing(newest, coverage, absent=facts.absent, now=now, failures_since=now)):
             return await self._source.now(series.exchange)
