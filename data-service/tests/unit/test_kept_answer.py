@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -155,3 +155,9 @@ async def test_what_is_stored_from_before_the_listing_does_not_count(warm):
     assert not await is_kept(warm, too_early)
     _, receipt = await warm.answer(too_early, series=SERIES)
     assert [each.state for each in receipt.coverage] == [State.UNLISTED]
+
+
+async def test_an_end_at_the_end_of_the_calendar_is_none_that_is_kept(warm):
+    last = datetime.max.replace(tzinfo=UTC)
+
+    assert not await is_kept(warm, TimeRange(utc("2024-02-01"), last))

@@ -36,9 +36,13 @@ def kept_answer(storage: IStorageManager, series: Series, wanted: TimeRange) -> 
 
     What is held had closed when it was fetched, so that nobody's clock matters.
     """
-    facts, stored = storage.kept_facts(series), storage.kept(partition_at(series, wanted.start))
+    partition = partition_at(series, wanted.start)
+    facts, stored = storage.kept_facts(series), storage.kept(partition)
+    # Before anything is reckoned with its end, which may be that of the calendar.
+    if facts is None or stored is None or wanted.end > partition.range.end:
+        return None
     bars = series.grid.snap(wanted)
-    if facts is None or stored is None or bars is None:
+    if bars is None:
         return None
     if not (stored.coverage.holds(bars) and facts.lists(bars)):
         return None
