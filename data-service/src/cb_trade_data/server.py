@@ -73,7 +73,7 @@ def configure_log(level: str) -> None:
     rendering: list[structlog.typing.Processor] = (
         [pretty, _encoded] if is_terminal else [format_exc_info, JSONRenderer(serializer=_json)]
     )
-    # Straight to stderr: by way of `logging`, the line that each request has would cost three times as much.
+    # Straight to stderr: there is a line for each request, and `logging` would render it from a record of its own.
     structlog.configure(
         processors=[*shared, *rendering],
         logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _LogFile(sys.stderr.buffer))),

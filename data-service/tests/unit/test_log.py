@@ -87,3 +87,15 @@ def test_a_line_for_which_the_disk_has_no_room_is_lost_and_nothing_else(monkeypa
         with pytest.raises(OSError, match="no space left"):
             disk.close()
     configure_log("info")
+
+
+def test_on_a_terminal_lines_are_for_people(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stderr, "isatty", lambda: True)
+        configure_log("info")
+        structlog.get_logger("cb_trade_data").info("request", series="\u20ac/\ud800")
+    configure_log("info")
+
+    line = capsys.readouterr().err
+    assert "request" in line
+    assert not line.startswith("{")

@@ -116,3 +116,13 @@ def test_gaps_are_listed_to_their_own_limit():
     assert len(receipt.coverage) == SEGMENTS_MAX
     assert len(receipt.gaps) == SEGMENTS_MAX
     assert receipt.is_truncated
+
+
+def test_failures_of_a_refresh_that_are_cut_are_said_to_be():
+    """They are gaps where the coverage, one stretch that is held, is far from its limit."""
+    receipt = Receipt()
+    receipt.enter([held(0, 3 * SEGMENTS_MAX + 3)], separate(SEGMENTS_MAX + 1))
+
+    assert len(receipt.coverage) == 1
+    assert receipt.gaps == separate(SEGMENTS_MAX)
+    assert receipt.is_truncated

@@ -505,3 +505,38 @@ async def test_rows_that_lie_apart_are_read_only_where_they_are_wanted(tmp_path)
 
     assert (await manager.read(PARTITION, minutes(3, 4))).rows.num_rows == 1
     assert (await manager.read(PARTITION)).rows.num_rows == 3
+
+
+async def test_of_a_partition_with_very_many_bars_only_the_part_that_is_asked_for_is_read_and_nothing_kept(
+    storage, monkeypatch
+):
+    seconds = series(timeframe="1s")
+    january = partition_at(seconds, minute(0))
+    await storage.save_bulk_entries(seconds, minute_bars(range(120)))
+    manager, reads = trusting(storage), []
+    read_partition = storage.read_partition
+
+    async def noted(partition, wanted=None):
+        reads.append(wanted)
+        return await read_partition(partition, wanted)
+
+    monkeypatch.setattr(storage, "read_partition", noted)
+
+    stored = await manager.read(january, minutes(60, 90))
+    again = await manager.read(january, minutes(60, 90), known=stored)
+
+    assert_same_rows(stored.rows_in(minutes(60, 90)), minute_bars(range(60, 90)))
+    assert again is stored
+    assert reads == [minutes(60, 90)]
+    assert manager.kept(january) is None
+
+
+async def test_what_is_known_of_an_older_version_is_read_again(storage, other):
+    manager = StorageManagerImpl(storage)
+    await other.save_bulk_entries(SERIES, minute_bars([0]))
+    known = await manager.read(PARTITION)
+    assert await manager.read(PARTITION, known=known) is known
+
+    await other.save_bulk_entries(SERIES, minute_bars([7]))
+
+    assert (await manager.read(PARTITION, known=known)).rows.num_rows == 2

@@ -49,7 +49,7 @@ class ReadAhead:
             following = after
 
     async def _read(self, partition: Partition, part: TimeRange) -> StoredPartition:
-        # Two at once would be a little faster, and take twice the memory while they decode.
+        # Two at once would take the memory for decoding twice: see `bench stream --only memory`.
         async with self._one_at_a_time:
             return await self._storage.read_if_possible(partition, part)
 
