@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from scripted_client import settled
 from unit_builders import series, span, table, utc
 
 from cb_trade_data.api.connection import Connection, ConnectionLimits
+from cb_trade_data.api.encoders import JsonColumns, JsonRows
 from cb_trade_data.auth.interfaces import Principal
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.historical.interfaces import CurrentState
@@ -187,6 +189,23 @@ async def test_the_service_holds_a_recorded_conversation_byte_for_byte(conversat
     answers = [message_of(file) for file in files_of(conversation) if not is_request(file)]
     assert [with_recorded_duration(conversation, message) for message in socket.sent] == answers
     assert manager.asked == asked
+
+
+@pytest.mark.parametrize(("conversation", "on_the_loop"), [("history_json", False), ("history_json_columns", True)])
+async def test_rows_of_json_are_written_beside_the_event_loop(monkeypatch, conversation, on_the_loop):
+    outcome, _ = INSIDE[conversation]
+    written_by: list[bool] = []
+    for encoder in (JsonRows, JsonColumns):
+
+        def data(self, rows, write=encoder._data):
+            written_by.append(threading.current_thread() is threading.main_thread())
+            return write(self, rows)
+
+        monkeypatch.setattr(encoder, "_data", data)
+
+    await Connection(Socket(conversation), PRINCIPAL, Manager(outcome), ConnectionLimits()).serve(NOW)
+
+    assert set(written_by) == {on_the_loop}
 
 
 class SlowSocket(Socket):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from cb_trade_data.api import outgoing
-from cb_trade_data.api.encoders import ENCODERS
+from cb_trade_data.api.encoders import ENCODERS, Chunk, ChunkEncoder
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
 from cb_trade_data.auth.interfaces import Principal
@@ -211,7 +212,8 @@ class Connection:
         rows, chunks, sent_bytes = 0, 0, 0
         async with aclosing(answer.stretches()) as stretches:
             async for stretch in stretches:
-                for chunk in encoder.chunks(stretch):
+                made = encoder.chunks(stretch)
+                while (chunk := await _next(made, encoder)) is not None:
                     if chunks:
                         # Sending does not yield while the client keeps up: give the other requests their turn.
                         await asyncio.sleep(0)
@@ -264,6 +266,10 @@ class Connection:
         while self._sending_since is None or loop.time() < self._sending_since + timeout_secs:  # noqa: ASYNC110
             await asyncio.sleep(timeout_secs / _LOOKS_PER_SEND_TIMEOUT)
         self._close(CLOSE_READER_STOPPED, "the client stopped reading")
+
+
+async def _next(chunks: Iterator[Chunk], encoder: ChunkEncoder) -> Chunk | None:
+    return await asyncio.to_thread(next, chunks, None) if encoder.takes_long else next(chunks, None)
 
 
 def _range(message: RangeMessage) -> TimeRange:

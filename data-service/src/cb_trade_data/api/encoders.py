@@ -20,9 +20,9 @@ from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.messages import WireFormat
 from cb_trade_data.models.series import Series
 
-# Of JSON, which is written on the event loop, for a thread would hold the interpreter all the same: large enough that
-# what each message costs does not matter, small enough that others get their turns. With the longest numbers there are,
-# it is three times as much, and far below the 1 MiB that no message may exceed.
+# Of JSON, which takes its time to write: large enough that what each message costs does not matter, small enough that
+# others get their turns. The longest numbers there are make it a few times as much, far below the 1 MiB that no message
+# may exceed.
 _DATA_BYTES: Final = 128 * 1024
 # Of the first chunk, so that it leaves at once.
 _FIRST_DATA_BYTES: Final = 32 * 1024
@@ -55,6 +55,8 @@ class ChunkEncoder(ABC):
 
     #: Bytes of a usual row: two to five digits before and after each point.
     typical_row_bytes: int
+    #: Whether a chunk takes so long to make that it is worth a thread.
+    takes_long = False
 
     def __init__(self, request_id: str, series: Series, chunk_rows: int | None) -> None:
         """*chunk_rows*: upper bound of the rows in a chunk; None leaves it to the format."""
@@ -112,6 +114,7 @@ class JsonRows(_JsonEncoder):
     """`json`: an object for each row."""
 
     typical_row_bytes = 115
+    takes_long = True
 
     def _data(self, rows: pa.Table) -> bytes:
         # A column is written at once and cut into its cells: less than half the time that objects of Python take.
