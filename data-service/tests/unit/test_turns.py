@@ -121,11 +121,23 @@ async def listed(rig):
     rig.exchange.windows.clear()
 
 
+async def begun_backfill(rig: HistoryRig) -> Asker:
+    """Five pages of the month that it is at are in; its next one waits, and one that looks ahead, without its lock.
+
+    Nobody is granted a turn before both wait: the latter, if it waits alone, is served, and gives its turn back.
+    """
+    backfill = Asker(rig, BACKFILL)
+    for pages in range(1, 6):
+        await rig.source.grant()
+        await eventually(lambda pages=pages: len(rig.exchange.windows) == pages)
+        await eventually(lambda: len(rig.source.waiting) == 2)
+    return backfill
+
+
 @pytest.mark.parametrize("day", [span("2024-02-12", "2024-02-13"), span("2024-03-02", "2024-03-03")])
 async def test_a_day_asked_for_in_the_middle_of_a_backfill_is_served_first(rig, day):
     """In the month that the backfill is at, or in another one."""
-    backfill = Asker(rig, BACKFILL)
-    await rig.source.grant(5)
+    backfill = await begun_backfill(rig)
     urgent = Asker(rig, day)
     await eventually(lambda: rig.source.wants_at_most(1440))
 
@@ -140,9 +152,7 @@ async def test_a_day_asked_for_in_the_middle_of_a_backfill_is_served_first(rig, 
 async def test_who_joins_a_flight_that_looks_ahead_is_urgent_when_it_has_the_lock(rig, monkeypatch):
     """A turn that comes before would be missed."""
     day = span("2024-03-02", "2024-03-03")
-    backfill = Asker(rig, BACKFILL)
-    await rig.source.grant(5)
-    await eventually(lambda: len(rig.source.waiting) == 2)  # of February, and ahead of it
+    backfill = await begun_backfill(rig)
     asked, may_have_it = asyncio.Event(), asyncio.Event()
     try_lock = rig.storage.try_lock
 
