@@ -137,7 +137,7 @@ def test_the_limits_are_those_of_the_service():
         "answer_max_bytes": 1024 * 1024,
         "running_requests": limits.running_requests,
         "open_requests": limits.open_requests,
-        "request_rows": settings.request_max_rows,
+        "request_rows": settings.limits.request_rows_max,
         "send_timeout_secs": limits.send_timeout_secs,
         "ping_interval_secs": server.ws_ping_interval,
         "ping_timeout_secs": server.ws_ping_timeout,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from cb_trade_client.progress import Progress
     from cb_trade_client.service_errors import (
+        AuthenticationUnavailableError,
         BadJsonError,
         BadMessageError,
         CorruptObjectError,
@@ -48,9 +49,11 @@ if TYPE_CHECKING:
         MethodNotAllowedError,
         MissingFieldError,
         NewerFormatError,
+        OverloadedError,
         QuotaExceededError,
         RangeInFutureError,
         RangeTooLargeError,
+        ShuttingDownError,
         StorageUnavailableError,
         TokenExpiredError,
         TokenInvalidError,
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuthenticationError": "errors",
+    "AuthenticationUnavailableError": "service_errors",
     "BadJsonError": "service_errors",
     "BadMessageError": "service_errors",
     "CbTradeError": "errors",
@@ -100,6 +104,7 @@ _HOMES = {
     "MethodNotAllowedError": "service_errors",
     "MissingFieldError": "service_errors",
     "NewerFormatError": "service_errors",
+    "OverloadedError": "service_errors",
     "PlanResult": "answers",
     "Progress": "progress",
     "ProtocolError": "errors",
@@ -108,6 +113,7 @@ _HOMES = {
     "RangeTooLargeError": "service_errors",
     "RequestError": "errors",
     "ServiceUnavailableError": "errors",
+    "ShuttingDownError": "service_errors",
     "StorageUnavailableError": "service_errors",
     "StoredSeries": "inventory",
     "SyncDataClient": "sync",
@@ -129,6 +135,7 @@ _HOMES = {
 
 __all__ = [
     "AuthenticationError",
+    "AuthenticationUnavailableError",
     "BadJsonError",
     "BadMessageError",
     "CbTradeError",
@@ -156,6 +163,7 @@ __all__ = [
     "MethodNotAllowedError",
     "MissingFieldError",
     "NewerFormatError",
+    "OverloadedError",
     "PlanResult",
     "Progress",
     "ProtocolError",
@@ -164,6 +172,7 @@ __all__ = [
     "RangeTooLargeError",
     "RequestError",
     "ServiceUnavailableError",
+    "ShuttingDownError",
     "StorageUnavailableError",
     "StoredSeries",
     "SyncDataClient",

@@ -146,6 +146,24 @@ class QuotaExceededError(ServiceUnavailableError):
     default_code = "quota_exceeded"
 
 
+class OverloadedError(ServiceUnavailableError):
+    """The service as a whole has as much to do as it may."""
+
+    default_code = "overloaded"
+
+
+class ShuttingDownError(ServiceUnavailableError):
+    """The service ends, and begins nothing new: the next connection finds its successor."""
+
+    default_code = "shutting_down"
+
+
+class AuthenticationUnavailableError(ServiceUnavailableError):
+    """The service cannot have the keys that tokens are checked with."""
+
+    default_code = "auth_unavailable"
+
+
 class ExchangeUnavailableError(ServiceUnavailableError):
     """The exchange does not answer, or not believably."""
 
@@ -195,6 +213,9 @@ _CLASSES: tuple[type[CbTradeError], ...] = (
     TokenExpiredError,
     TooManyRequestsError,
     QuotaExceededError,
+    OverloadedError,
+    ShuttingDownError,
+    AuthenticationUnavailableError,
     ExchangeUnavailableError,
     StorageUnavailableError,
     CorruptObjectError,

@@ -29,7 +29,7 @@ _COPY_IT: Final = (
 )
 
 # Other programs' settings, which may stand in the same environment and files.
-_SECTIONS: Final = {"STORAGE", "AUTH", "EXCHANGES"}
+_SECTIONS: Final = {"STORAGE", "AUTH", "LIMITS", "TLS", "EXCHANGES"}
 _FOREIGN_PREFIXES: Final = ("CB_TRADE_CLIENT__", "CB_TRADE_SIMULATOR__")
 
 
@@ -121,18 +121,71 @@ class StorageSettings(_Section):
 
 
 class AuthSettings(_Section):
-    """How tokens are checked."""
+    """How tokens are checked; exactly one of `secret`, `public_key` and `jwks_url` says with which keys."""
 
-    secret: SecretStr = Field(description="Key of HS256 tokens, at least 32 bytes. No default.")
-    audience: str | None = Field(None, description="The `aud` claim tokens must carry; not checked when unset.")
-    issuer: str | None = Field(None, description="The `iss` claim tokens must carry; not checked when unset.")
+    secret: SecretStr | None = Field(None, description="Key of HS256 tokens, at least 32 bytes.")
+    public_key: str | None = Field(
+        None, description="Of whoever signs tokens with RS256 or ES256: PEM, its lines as lines or as `\\n`."
+    )
+    jwks_url: HttpUrl | None = Field(
+        None, description="Where whoever signs tokens publishes its keys, as Microsoft Entra ID does; https."
+    )
+    algorithms: tuple[Literal["HS256", "RS256", "ES256"], ...] = Field(
+        (), description="Those that a signature may have, as JSON; empty: the one of the key, RS256 for a JWKS URL."
+    )
+    audience: str | None = Field(
+        None, description="The `aud` claim tokens must carry; not checked when unset. A JWKS URL needs it."
+    )
+    issuer: str | None = Field(
+        None, description="The `iss` claim tokens must carry; not checked when unset. A JWKS URL needs it."
+    )
+    leeway_secs: float = Field(
+        10.0, ge=0, le=300, description="By how much clocks may differ where `exp`, `nbf` and `iat` are looked at."
+    )
+    allowed_origins: tuple[str, ...] | None = Field(
+        None, description="The pages, as JSON, that browsers may connect from; unset: all, empty: none."
+    )
 
     @field_validator("secret")
     @classmethod
-    def _long_enough(cls, secret: SecretStr) -> SecretStr:
-        if len(secret.get_secret_value().encode()) < SECRET_MIN_BYTES:
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().encode()) < SECRET_MIN_BYTES:
             raise ValueError(f"shorter than {SECRET_MIN_BYTES} bytes: {_MAKE_ONE}")
         return secret
+
+    @model_validator(mode="after")
+    def _has_one_source_of_keys(self) -> AuthSettings:
+        if sum(source is not None for source in (self.secret, self.public_key, self.jwks_url)) != 1:
+            raise ValueError(f"set exactly one of SECRET, PUBLIC_KEY and JWKS_URL; for the first, {_MAKE_ONE}")
+        return self
+
+
+class LimitSettings(_Section):
+    """How much there may be at once: of one subject, and of all together."""
+
+    connections_max: int = Field(2_000, ge=1, description="How many connections there may be.")
+    connections_per_subject: int = Field(256, ge=1, description="How many connections one subject may have.")
+    requests_per_subject: int = Field(
+        1_024, ge=1, description="How many requests of one subject may be open, running or queued."
+    )
+    requests_per_sec_per_subject: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="How many requests a second one subject may begin; unset: any."
+    )
+    request_rows_max: int = Field(
+        50_000_000, ge=1, description="How many rows the range of one request may have room for: 95 years of minutes."
+    )
+    memory_max_bytes: int | None = Field(
+        None,
+        ge=256 * 1024 * 1024,
+        description="How much memory of its own the process may hold before it begins nothing new; unset: any.",
+    )
+
+
+class TlsSettings(_Section):
+    """The service's own certificate; without one it speaks plain text."""
+
+    certificate_file: Path | None = Field(None, description="PEM: the certificate, and those between it and the root.")
+    key_file: Path | None = Field(None, description="PEM: the certificate's private key, not encrypted.")
 
 
 class ExchangeSettings(_Section):
@@ -148,6 +201,11 @@ class ExchangeSettings(_Section):
     calls_per_sec: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="How often it may be asked, in place of its plugin's pace."
     )
+    budget_share: float = Field(
+        1.0, gt=0, le=1, description="Which part of that this host takes, where several share one address."
+    )
+    api_key: SecretStr | None = Field(None, description="Of an account there: for what only accounts may ask.")
+    api_secret: SecretStr | None = Field(None, description="The key's secret.")
 
 
 class HousekeepingSettings(BaseSettings):
@@ -189,10 +247,16 @@ class Settings(HousekeepingSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8700, description="Port to listen on; 0 takes any free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    request_max_rows: int = Field(
-        50_000_000, ge=1, description="How many rows the range of one request may have room for: 95 years of minutes."
+    mode: Literal["laptop", "production"] = Field(
+        "laptop", description="`production` does not start with what is only good enough for a laptop."
+    )
+    workers: int = Field(1, ge=1, le=64, description="How many processes answer; each gets its part of the budgets.")
+    drain_secs: float = Field(
+        10.0, ge=0, le=600, description="How long what is under way may go on when the service is told to end."
     )
     auth: AuthSettings
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
     exchanges: dict[str, ExchangeSettings] = Field(default_factory=dict)
 
 

@@ -38,6 +38,9 @@ class ErrorCode(StrEnum):
     # Wait and retry.
     TOO_MANY_REQUESTS = "too_many_requests"
     QUOTA_EXCEEDED = "quota_exceeded"
+    OVERLOADED = "overloaded"
+    SHUTTING_DOWN = "shutting_down"
+    AUTH_UNAVAILABLE = "auth_unavailable"
     EXCHANGE_UNAVAILABLE = "exchange_unavailable"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     # Call us.
@@ -240,6 +243,47 @@ class TooManyRequestsError(TemporaryError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} requests are open or queued on this connection; wait for one to end", limit=limit)
+
+
+class QuotaExceededError(TemporaryError):
+    """A subject has used up what it may have: connections, open requests, or requests a second."""
+
+    code = ErrorCode.QUOTA_EXCEEDED
+
+    def __init__(self, quota: str, limit: float, retry_after: timedelta) -> None:
+        """*quota*: what is used up, in words, such as "connections"."""
+        super().__init__(f"you may have {limit:,} {quota}; end one, or wait", quota=quota, limit=limit)
+        self.retry_after = retry_after
+
+
+class OverloadedError(TemporaryError):
+    """The service as a whole has as much to do, or holds as much memory, as it may."""
+
+    code = ErrorCode.OVERLOADED
+
+    def __init__(self, reason: str, retry_after: timedelta) -> None:
+        super().__init__(f"the service has as much to do as it may: {reason}; try again later", reason=reason)
+        self.retry_after = retry_after
+
+
+class ShuttingDownError(TemporaryError):
+    """The service ends, and begins nothing new."""
+
+    code = ErrorCode.SHUTTING_DOWN
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__("the service is being restarted: connect again, and ask there")
+        self.retry_after = retry_after
+
+
+class AuthenticationUnavailableError(TemporaryError):
+    """The keys that tokens are checked with cannot be had: nobody's token can be judged."""
+
+    code = ErrorCode.AUTH_UNAVAILABLE
+
+    def __init__(self, reason: str, retry_after: timedelta) -> None:
+        super().__init__(f"tokens cannot be checked now: {reason}", reason=reason)
+        self.retry_after = retry_after
 
 
 class ExchangeUnavailableError(TemporaryError):

@@ -59,6 +59,7 @@ def create_app(
     manager = HistoricalDataManagerImpl(
         storage, source, register, fetcher, CurrentDataFetcher(storage, source, register)
     )
+    assert settings.auth.secret is not None
     auth = AuthenticationModuleImpl(
         settings.auth.secret.get_secret_value(), audience=settings.auth.audience, issuer=settings.auth.issuer
     )
@@ -74,7 +75,7 @@ def create_app(
     app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
     app.include_router(health_router(storage, source))
     app.include_router(v1_router(auth, manager, source))
-    limits = limits or ConnectionLimits(request_rows=settings.request_max_rows)
+    limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
     app.include_router(websocket_router(auth, manager, limits, utc_now))
     return app
 

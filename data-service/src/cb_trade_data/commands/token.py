@@ -28,6 +28,7 @@ def create(
     from cb_trade_data.auth.module import create_token
     from cb_trade_data.models.instants import utc_now
 
+    assert settings.auth.secret is not None
     typer.echo(
         create_token(
             settings.auth.secret.get_secret_value(),
