@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cb_trade_data.errors import InvalidSettingsError
@@ -33,6 +45,10 @@ _SECTIONS: Final = {"STORAGE", "AUTH", "LIMITS", "TLS", "EXCHANGES"}
 _FOREIGN_PREFIXES: Final = ("CB_TRADE_CLIENT__", "CB_TRADE_SIMULATOR__")
 
 
+Algorithm = Literal["HS256", "RS256", "ES256"]
+# As a browser writes it: small letters, no path, and no port where it is the usual one.
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\sA-Z]+(?<!:443)(?<!:80)")
+
 _Settings = TypeVar("_Settings", bound="HousekeepingSettings")
 
 
@@ -41,6 +57,26 @@ def _json_or_text(decode: Callable[[str, FieldInfo, Any], Any], name: str, field
         return decode(name, field, value)
     except ValueError:
         return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _algorithms_of_the_key(settings: Mapping[str, Any]) -> tuple[Algorithm, ...]:
+    """Return what the key that is set is good for, the usual first; nothing where none, or a wrong one, is set."""
+    if settings.get("secret") is not None:
+        return ("HS256",)
+    if (pem := settings.get("public_key")) is not None:
+        from cb_trade_data.models.public_key import PublicKey
+
+        return (PublicKey.from_pem(pem).algorithm,)
+    if settings.get("jwks_url") is not None:
+        return ("RS256", "ES256")
+    return ()
 
 
 class _Section(BaseModel):
@@ -130,14 +166,20 @@ class AuthSettings(_Section):
     jwks_url: HttpUrl | None = Field(
         None, description="Where whoever signs tokens publishes its keys, as Microsoft Entra ID does; https."
     )
-    algorithms: tuple[Literal["HS256", "RS256", "ES256"], ...] = Field(
-        (), description="Those that a signature may have, as JSON; empty: the one of the key, RS256 for a JWKS URL."
+    algorithms: tuple[Algorithm, ...] = Field(
+        (),
+        validate_default=True,
+        description="Those that a signature may have, as JSON; empty: the one of the key, RS256 for a JWKS URL.",
     )
     audience: str | None = Field(
-        None, description="The `aud` claim tokens must carry; not checked when unset. A JWKS URL needs it."
+        None,
+        validate_default=True,
+        description="The `aud` claim tokens must carry; not checked when unset. A JWKS URL needs it.",
     )
     issuer: str | None = Field(
-        None, description="The `iss` claim tokens must carry; not checked when unset. A JWKS URL needs it."
+        None,
+        validate_default=True,
+        description="The `iss` claim tokens must carry; not checked when unset. A JWKS URL needs it.",
     )
     leeway_secs: float = Field(
         10.0, ge=0, le=300, description="By how much clocks may differ where `exp`, `nbf` and `iat` are looked at."
@@ -151,12 +193,57 @@ class AuthSettings(_Section):
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value().encode()) < SECRET_MIN_BYTES:
             raise ValueError(f"shorter than {SECRET_MIN_BYTES} bytes: {_MAKE_ONE}")
+        if secret is not None and "-----BEGIN" in secret.get_secret_value():
+            raise ValueError("is a key in PEM, which others may know: that of whoever signs goes into AUTH__PUBLIC_KEY")
         return secret
+
+    @field_validator("public_key")
+    @classmethod
+    def _can_be_used(cls, pem: str | None) -> str | None:
+        if pem is not None:
+            # A large import that commands which check no token need not pay for.
+            from cb_trade_data.models.public_key import PublicKey
+
+            PublicKey.from_pem(pem)
+        return pem
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _can_be_trusted(cls, url: HttpUrl | None) -> HttpUrl | None:
+        if url is not None and url.scheme != "https" and not _is_loopback(url.host or ""):
+            raise ValueError("whoever is on the way could send keys of its own: write https://")
+        return url
+
+    @field_validator("algorithms")
+    @classmethod
+    def _are_those_of_the_key(cls, chosen: tuple[Algorithm, ...], others: ValidationInfo) -> tuple[Algorithm, ...]:
+        possible = _algorithms_of_the_key(others.data)
+        if possible and not set(chosen) <= set(possible):
+            raise ValueError(f"the key that is set is good for {' and '.join(possible)} only")
+        return chosen or possible[:1]
+
+    @field_validator("audience", "issuer")
+    @classmethod
+    def _is_there_for_a_key_set(cls, text: str | None, others: ValidationInfo) -> str | None:
+        if text is None and others.data.get("jwks_url") is not None:
+            raise ValueError("is missing: who publishes the keys of JWKS_URL signs for other services, too")
+        return text
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for origin in origins or ():
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is https://HOST or https://HOST:PORT, in small letters and without a path")
+        return origins
 
     @model_validator(mode="after")
     def _has_one_source_of_keys(self) -> AuthSettings:
-        if sum(source is not None for source in (self.secret, self.public_key, self.jwks_url)) != 1:
-            raise ValueError(f"set exactly one of SECRET, PUBLIC_KEY and JWKS_URL; for the first, {_MAKE_ONE}")
+        match [source for source in (self.secret, self.public_key, self.jwks_url) if source is not None]:
+            case []:
+                raise PydanticCustomError("missing", "no key is set")
+            case [_, _, *_]:
+                raise ValueError("set only one of SECRET, PUBLIC_KEY and JWKS_URL")
         return self
 
 
@@ -341,8 +428,8 @@ def _misspelled(exchanges: _ExchangeNames) -> Iterator[str]:
 def _describe(details: ErrorDetails) -> str:
     variable = PREFIX + "__".join(str(part) for part in details["loc"]).upper()
     match details["type"]:
-        case "missing" if details["loc"] in {("auth",), ("auth", "secret")}:
-            return f"{PREFIX}AUTH__SECRET is missing: {_MAKE_ONE}"
+        case "missing" if details["loc"] == ("auth",):
+            return f"{PREFIX}AUTH__SECRET is missing, or one of AUTH__PUBLIC_KEY and AUTH__JWKS_URL: {_MAKE_ONE}"
         case "missing":
             return f"{variable} is missing: set it"
         case "extra_forbidden":

@@ -219,12 +219,23 @@ class TokenExpiredError(AuthenticationError):
 
 
 class ForbiddenError(CbTradeError):
-    """We know who asks, and it lacks the scope."""
+    """We know who asks, and it may not."""
 
     code = ErrorCode.FORBIDDEN
 
+
+class ScopeMissingError(ForbiddenError):
+    """The token lacks the scope for it."""
+
     def __init__(self, scope: str) -> None:
         super().__init__(f"the token lacks the scope {scope}", scope=scope)
+
+
+class ExchangeForbiddenError(ForbiddenError):
+    """The token is limited to other exchanges."""
+
+    def __init__(self, exchange: str) -> None:
+        super().__init__(f"the token is not for {exchange!r}: its claim `exchanges` lists others", exchange=exchange)
 
 
 # --- Wait and retry --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -16,8 +17,10 @@ from cb_trade_data.api.health import health_router
 from cb_trade_data.api.http import refuse_what_no_route_answers
 from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
+from cb_trade_data.auth.keys import Key, KeySource, OneKey
 from cb_trade_data.auth.module import AuthenticationModuleImpl
-from cb_trade_data.config import ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.config import PREFIX, AuthSettings, ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.exchange_source.discovery import load_plugins, offered
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugin import ExchangeAccess
@@ -27,6 +30,7 @@ from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.manager import HistoricalDataManagerImpl
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
+from cb_trade_data.models.public_key import PublicKey
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts import Layout
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
@@ -59,10 +63,7 @@ def create_app(
     manager = HistoricalDataManagerImpl(
         storage, source, register, fetcher, CurrentDataFetcher(storage, source, register)
     )
-    assert settings.auth.secret is not None
-    auth = AuthenticationModuleImpl(
-        settings.auth.secret.get_secret_value(), audience=settings.auth.audience, issuer=settings.auth.issuer
-    )
+    auth = create_authentication(settings.auth)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,6 +96,24 @@ def create_storage(settings: StorageSettings) -> ObjectStorage:
         account_url=None if azure.account_url is None else str(azure.account_url),
     )
     return AzureBlobStorage(container, layout)
+
+
+def create_authentication(settings: AuthSettings) -> AuthenticationModuleImpl:
+    """Return what checks tokens as *settings* have it; no key is fetched before it is needed."""
+    return AuthenticationModuleImpl(
+        _key_source(settings),
+        audience=settings.audience,
+        issuer=settings.issuer,
+        leeway=timedelta(seconds=settings.leeway_secs),
+    )
+
+
+def _key_source(settings: AuthSettings) -> KeySource:
+    if settings.secret is not None:
+        return OneKey(Key.of_secret(settings.secret.get_secret_value()))
+    if settings.public_key is not None:
+        return OneKey(Key.of_public_key(PublicKey.from_pem(settings.public_key)))
+    raise InvalidSettingsError([f"{PREFIX}AUTH__JWKS_URL cannot be used yet"], [])
 
 
 def _exchange_registry(settings: Settings) -> PluginRegistry:

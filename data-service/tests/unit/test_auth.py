@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from unit_builders import quick
 
 from cb_trade_data.auth.interfaces import Principal
+from cb_trade_data.auth.keys import Key, OneKey
 from cb_trade_data.auth.module import AuthenticationModuleImpl, create_token
 from cb_trade_data.errors import (
     AuthenticationError,
@@ -29,7 +31,7 @@ FAR = 4_102_444_800  # 2100-01-01
 NOW = int(datetime.now(UTC).timestamp())
 GOOD: dict[str, Any] = {"sub": "me", "exp": FAR, "scope": "data:read data:refresh"}
 
-AUTH = AuthenticationModuleImpl(KEY)
+AUTH = AuthenticationModuleImpl(OneKey(Key.of_secret(KEY)))
 
 
 def part(data: bytes) -> str:
@@ -44,9 +46,13 @@ def signed(payload: bytes | dict[str, Any], header: bytes = b'{"alg":"HS256","ty
     return f"{text}.{part(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest())}"
 
 
+def whose(token: str | None, auth: AuthenticationModuleImpl = AUTH) -> Principal:
+    return asyncio.run(auth.authenticate(token))
+
+
 def refusal(token: str | None, auth: AuthenticationModuleImpl = AUTH) -> str:
     with pytest.raises(TokenInvalidError) as caught:
-        auth.authenticate(token)
+        whose(token, auth)
     return str(caught.value)
 
 
@@ -54,9 +60,9 @@ def refusal(token: str | None, auth: AuthenticationModuleImpl = AUTH) -> str:
 
 
 def test_a_good_token_tells_who_is_asking_what_it_may_and_until_when():
-    assert AUTH.authenticate(signed(GOOD)) == Principal(
-        "me", frozenset({"data:read", "data:refresh"}), datetime(2100, 1, 1, tzinfo=UTC)
-    )
+    end = datetime(2100, 1, 1, tzinfo=UTC)
+
+    assert whose(signed(GOOD)) == Principal("me", frozenset({"data:read", "data:refresh"}), end, end)
 
 
 def test_a_token_of_ours_is_accepted():
@@ -64,16 +70,17 @@ def test_a_token_of_ours_is_accepted():
 
     token = create_token(KEY, subject="me", scopes=["data:read"], lifetime=timedelta(hours=1), now=now)
 
-    assert AUTH.authenticate(token) == Principal("me", frozenset({"data:read"}), now + timedelta(hours=1))
+    in_an_hour = now + timedelta(hours=1)
+    assert whose(token) == Principal("me", frozenset({"data:read"}), in_an_hour, in_an_hour)
 
 
 @pytest.mark.parametrize(("scope", "scopes"), [("", set()), (" a  b ", {"a", "b"}), ("a a", {"a"})])
 def test_scopes_are_words_between_spaces(scope, scopes):
-    assert AUTH.authenticate(signed(GOOD | {"scope": scope})).scopes == scopes
+    assert whose(signed(GOOD | {"scope": scope})).scopes == scopes
 
 
 def test_a_token_without_a_scope_may_do_nothing():
-    principal = AUTH.authenticate(signed({"sub": "me", "exp": FAR}))
+    principal = whose(signed({"sub": "me", "exp": FAR}))
 
     assert principal.scopes == frozenset()
     with pytest.raises(ForbiddenError) as caught:
@@ -82,7 +89,7 @@ def test_a_token_without_a_scope_may_do_nothing():
 
 
 def test_a_scope_is_had_whole_or_not_at_all():
-    principal = AUTH.authenticate(signed(GOOD | {"scope": "data:reads xdata:read data:"}))
+    principal = whose(signed(GOOD | {"scope": "data:reads xdata:read data:"}))
 
     with pytest.raises(ForbiddenError):
         principal.require("data:read")
@@ -90,7 +97,7 @@ def test_a_scope_is_had_whole_or_not_at_all():
 
 
 def test_unknown_claims_are_passed_over():
-    AUTH.authenticate(signed(GOOD | {"name": "Me", "roles": ["x"]}))
+    whose(signed(GOOD | {"name": "Me", "roles": ["x"]}))
 
 
 # --- Signature and algorithm -----------------------------------------------------------------------------------------
@@ -99,7 +106,7 @@ def test_unknown_claims_are_passed_over():
 @pytest.mark.parametrize("token", [None, ""])
 def test_no_token_is_a_missing_token(token):
     with pytest.raises(TokenMissingError):
-        AUTH.authenticate(token)
+        whose(token)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "nOnE"])
@@ -145,12 +152,12 @@ def test_a_claim_that_is_required_must_be_there(claim):
 @pytest.mark.parametrize("ago", [0, 1, 86_400, NOW], ids=["now", "a second ago", "a day ago", "in 1970"])
 def test_a_token_past_its_end_has_expired(ago):
     with pytest.raises(TokenExpiredError):
-        AUTH.authenticate(signed(GOOD | {"exp": NOW - ago}))
+        whose(signed(GOOD | {"exp": NOW - ago}))
 
 
 def test_a_token_is_not_accepted_before_its_time():
     refusal(signed(GOOD | {"nbf": NOW + 3600}))
-    AUTH.authenticate(signed(GOOD | {"nbf": NOW - 1}))
+    whose(signed(GOOD | {"nbf": NOW - 1}))
 
 
 @pytest.mark.parametrize("subject", [5, True, ["me"], {"name": "me"}, 1.5])
@@ -158,9 +165,38 @@ def test_a_subject_that_is_no_text_is_refused(subject):
     refusal(signed(GOOD | {"sub": subject}))
 
 
-@pytest.mark.parametrize("scope", [5, True, None, ["data:read"], {"data:read": True}])
-def test_a_scope_that_is_no_text_is_refused(scope):
-    refusal(signed(GOOD | {"scope": scope}))
+@pytest.mark.parametrize("subject", ["", " ", "\t", "a\nb", "a\x1b[2Jb", "\u2028", "x" * 129])
+def test_a_subject_that_nobody_could_read_in_a_log_is_refused(subject):
+    assert "sub" in refusal(signed(GOOD | {"sub": subject}))
+    whose(signed(GOOD | {"sub": "x" * 128}))
+
+
+@pytest.mark.parametrize("claim", ["scope", "scp", "roles", "exchanges"])
+@pytest.mark.parametrize("words", [5, True, None, [5], ["data:read", None], {"data:read": True}])
+def test_a_list_of_words_that_is_none_is_refused(claim, words):
+    assert claim in refusal(signed(GOOD | {claim: words}))
+
+
+def test_scopes_are_those_of_all_three_claims_together():
+    """Entra ID says `scp` for people and `roles` for programs, Okta writes `scp` as a list."""
+    principal = whose(signed(GOOD | {"scope": "a b", "scp": ["c"], "roles": ["d d", "e"]}))
+
+    assert principal.scopes == {"a", "b", "c", "d d", "e"}
+
+
+@pytest.mark.parametrize("exchanges", ["binance kraken", ["binance", "kraken"]])
+def test_a_token_may_be_limited_to_some_exchanges(exchanges):
+    principal = whose(signed(GOOD | {"exchanges": exchanges}))
+
+    principal.require_exchange("kraken")
+    with pytest.raises(ForbiddenError) as caught:
+        principal.require_exchange("okx")
+    assert caught.value.details == {"exchange": "okx"}
+
+
+def test_a_token_for_no_exchange_is_for_none_and_one_that_does_not_say_is_for_all():
+    assert not whose(signed(GOOD | {"exchanges": []})).may_use("binance")
+    assert whose(signed(GOOD)).may_use("binance")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +209,7 @@ def test_an_end_that_no_calendar_holds_is_refused(exp):
 @pytest.mark.parametrize("number", [b"Infinity", b"-Infinity", b"NaN", b"1e999"])
 def test_an_end_that_is_no_number_is_refused(number):
     with pytest.raises(AuthenticationError):
-        AUTH.authenticate(signed(b'{"sub":"me","exp":' + number + b"}"))
+        whose(signed(b'{"sub":"me","exp":' + number + b"}"))
 
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
@@ -189,12 +225,12 @@ def test_claims_that_are_no_object_are_refused(payload):
 
 # --- Audience and issuer ---------------------------------------------------------------------------------------------
 
-STRICT = AuthenticationModuleImpl(KEY, audience="cb-trade", issuer="us")
+STRICT = AuthenticationModuleImpl(OneKey(Key.of_secret(KEY)), audience="cb-trade", issuer="us")
 
 
 @pytest.mark.parametrize("audience", ["cb-trade", ["other", "cb-trade"]])
 def test_a_token_for_us_by_our_issuer_is_accepted(audience):
-    STRICT.authenticate(signed(GOOD | {"aud": audience, "iss": "us"}))
+    whose(signed(GOOD | {"aud": audience, "iss": "us"}), STRICT)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +253,7 @@ def test_a_token_for_others_or_by_others_is_refused(claims):
 
 @pytest.mark.parametrize("claims", [{"aud": "other"}, {"iss": "them"}, {"aud": ["a", "b"], "iss": "them"}])
 def test_audience_and_issuer_do_not_matter_where_none_is_set(claims):
-    AUTH.authenticate(signed(GOOD | claims))
+    whose(signed(GOOD | claims))
 
 
 def test_a_token_of_ours_carries_the_audience_and_issuer_it_was_made_for():
@@ -231,7 +267,7 @@ def test_a_token_of_ours_carries_the_audience_and_issuer_it_was_made_for():
         issuer="us",
     )
 
-    assert STRICT.authenticate(token).subject == "me"
+    assert whose(token, STRICT).subject == "me"
 
 
 # --- Garbage, and silence about it -----------------------------------------------------------------------------------
@@ -263,12 +299,12 @@ def test_garbage_is_no_token(token):
 @given(st.text(max_size=60) | st.binary(max_size=40).map(lambda data: f"{part(data)}.{part(data)}.{part(data)}"))
 def test_any_garbage_is_refused_and_nothing_worse(garbage):
     with pytest.raises(AuthenticationError):
-        AUTH.authenticate(garbage)
+        whose(garbage)
 
 
 @quick(150)
 @given(
-    st.sampled_from(["exp", "nbf", "iat", "sub", "scope", "aud", "iss"]),
+    st.sampled_from(["exp", "nbf", "iat", "sub", "scope", "scp", "roles", "exchanges", "aud", "iss", "jti"]),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
@@ -278,7 +314,7 @@ def test_any_garbage_is_refused_and_nothing_worse(garbage):
 )
 def test_any_claim_of_any_kind_is_accepted_or_refused_and_nothing_worse(claim, value, auth):
     try:
-        principal = auth.authenticate(signed(GOOD | {claim: value}))
+        principal = whose(signed(GOOD | {claim: value}), auth)
     except AuthenticationError:
         return
     assert isinstance(principal.subject, str)
@@ -294,18 +330,20 @@ def test_any_claim_of_any_kind_is_accepted_or_refused_and_nothing_worse(claim, v
         signed(GOOD | {"aud": "hunter2-audience", "iss": "us"}),
         signed(GOOD | {"aud": "cb-trade", "iss": "hunter2-issuer"}),
         signed(GOOD | {"sub": 5, "hunter2": "hunter2"}),
-        signed(GOOD | {"scope": ["hunter2"], "aud": "cb-trade", "iss": "us"}),
+        signed(GOOD | {"scope": {"hunter2": 1}, "aud": "cb-trade", "iss": "us"}),
         signed(b"hunter2hunter2"),
         signed(GOOD, b"hunter2hunter2"),
         "hunter2-hunter2-hunter2",
         "hunter2.hunter2.hunter2",
         "hunter2\x00.hunter2.hunter2",
         "\udcffhunter2.a.b",
+        signed(GOOD, b'{"alg":"HS256","crit":["hunter2"],"hunter2":1}'),
+        signed(GOOD, b'{"alg":"hunter2"}'),
     ],
 )
 def test_no_refusal_shows_any_part_of_the_token(token):
     with pytest.raises(AuthenticationError) as caught:
-        STRICT.authenticate(token)
+        whose(token, STRICT)
 
     shown = f"{caught.value} {caught.value.details}"
     assert "hunter2" not in shown

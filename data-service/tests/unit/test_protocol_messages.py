@@ -30,7 +30,8 @@ from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
 
 NOW = datetime.now(UTC)
-PRINCIPAL = Principal("test", frozenset({"data:read"}), NOW + timedelta(hours=1))
+IN_AN_HOUR = NOW + timedelta(hours=1)
+PRINCIPAL = Principal("test", frozenset({"data:read"}), IN_AN_HOUR, IN_AN_HOUR)
 FIVE_MINUTES = series(timeframe="5m")
 TURN_OF_THE_YEAR = span("2023-12-31T23:50", "2024-01-01T00:10")
 BARS = table(

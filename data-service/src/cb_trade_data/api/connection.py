@@ -79,7 +79,7 @@ class Connection:
 
     async def serve(self, now: datetime) -> None:
         """Serve until the client leaves, its token expires or it stops reading; then end all its requests."""
-        seconds_left = (self._principal.expires_at - now).total_seconds()
+        seconds_left = (self._principal.ends_at - now).total_seconds()
         loop = asyncio.get_running_loop()
         expiry = loop.call_later(seconds_left, self._close, CLOSE_UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED)
         reading = asyncio.create_task(self._read())

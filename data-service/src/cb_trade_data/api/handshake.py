@@ -27,7 +27,7 @@ async def authenticate(websocket: WebSocket, auth: IAuthenticationModule) -> Pri
     # RFC 6455: a server selects only from what was offered.
     selected = PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None
     try:
-        principal = auth.authenticate(token)
+        principal = await auth.authenticate(token)
         principal.require("data:read")
     except (AuthenticationError, ForbiddenError) as error:
         forbidden = isinstance(error, ForbiddenError)

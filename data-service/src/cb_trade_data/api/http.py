@@ -27,6 +27,7 @@ from cb_trade_data.errors import (
     MessageError,
     MethodNotAllowedError,
     RequestError,
+    ScopeMissingError,
     TemporaryError,
     UnknownPathError,
 )
@@ -60,7 +61,8 @@ def protected_router(prefix: str, auth: IAuthenticationModule) -> APIRouter:
     """Return a router whose routes answer to tokens with `data:read`, and refuse what they do not know."""
 
     async def authorize(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-        auth.authenticate(None if credentials is None else credentials.credentials).require("data:read")
+        principal = await auth.authenticate(None if credentials is None else credentials.credentials)
+        principal.require("data:read")
 
     return APIRouter(
         prefix=prefix,
@@ -93,7 +95,7 @@ async def refuse_what_no_route_answers(request: Request, error: Exception) -> Re
 
 def _challenge(error: CbTradeError) -> dict[str, str]:
     """Return what RFC 6750 (section 3) has to be said to whoever came without a good token."""
-    if isinstance(error, ForbiddenError):
+    if isinstance(error, ScopeMissingError):
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.details["scope"]}"'}
     if isinstance(error, AuthenticationError):
         is_missing = error.code is ErrorCode.TOKEN_MISSING
