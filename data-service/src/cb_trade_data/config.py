@@ -239,12 +239,14 @@ class AuthSettings(_Section):
 
     @model_validator(mode="after")
     def _has_one_source_of_keys(self) -> AuthSettings:
-        match [source for source in (self.secret, self.public_key, self.jwks_url) if source is not None]:
+        keys = {"SECRET": self.secret, "PUBLIC_KEY": self.public_key, "JWKS_URL": self.jwks_url}
+        match [name for name, key in keys.items() if key is not None]:
             case []:
-                raise PydanticCustomError("missing", "no key is set")
-            case [_, _, *_]:
-                raise ValueError("set only one of SECRET, PUBLIC_KEY and JWKS_URL")
-        return self
+                raise PydanticCustomError("key_missing", "no key")
+            case [_]:
+                return self
+            case names:
+                raise ValueError(f"{' and '.join(names)} are set, and keys come from one place: remove the others")
 
 
 class LimitSettings(_Section):
@@ -428,8 +430,8 @@ def _misspelled(exchanges: _ExchangeNames) -> Iterator[str]:
 def _describe(details: ErrorDetails) -> str:
     variable = PREFIX + "__".join(str(part) for part in details["loc"]).upper()
     match details["type"]:
-        case "missing" if details["loc"] == ("auth",):
-            return f"{PREFIX}AUTH__SECRET is missing, or one of AUTH__PUBLIC_KEY and AUTH__JWKS_URL: {_MAKE_ONE}"
+        case "key_missing" | "missing" if details["loc"] == ("auth",):
+            return f"{PREFIX}AUTH__SECRET is missing, and so are AUTH__PUBLIC_KEY and AUTH__JWKS_URL: {_MAKE_ONE}"
         case "missing":
             return f"{variable} is missing: set it"
         case "extra_forbidden":

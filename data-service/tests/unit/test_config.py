@@ -188,6 +188,12 @@ def test_the_secret_is_missing_although_its_neighbours_are_set(problems_of):
     assert problem.startswith("CB_TRADE_AUTH__SECRET is missing")
 
 
+def test_keys_come_from_one_place(problems_of):
+    (problem,) = problems_of(AUTH__JWKS_URL="https://keys.example/", AUTH__ISSUER="us", AUTH__AUDIENCE="here")
+
+    assert problem == ("CB_TRADE_AUTH: SECRET and JWKS_URL are set, and keys come from one place: remove the others")
+
+
 def test_a_secret_has_32_bytes_at_least(load, problems_of):
     assert "shorter than 32 bytes" in problems_of(AUTH__SECRET="x" * 31)[0]
     load(AUTH__SECRET="x" * 32)
