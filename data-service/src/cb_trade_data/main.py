@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,8 +20,8 @@ from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.keys import Key, KeySource, OneKey
 from cb_trade_data.auth.module import AuthenticationModuleImpl
-from cb_trade_data.config import PREFIX, AuthSettings, ExchangeSettings, Settings, StorageSettings
-from cb_trade_data.errors import InvalidSettingsError
+from cb_trade_data.auth.published_keys import PublishedKeys
+from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.discovery import load_plugins, offered
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugin import ExchangeAccess
@@ -50,7 +51,7 @@ def create_app(
     Args:
         settings: How it is set up.
         limits: What a connection may do; None for the usual.
-        stopwatch: What the patience with exchanges is counted by; None for real seconds.
+        stopwatch: What patience with exchanges, and with who publishes keys, is counted by; None for real seconds.
     """
     storage = StorageManagerImpl(
         create_storage(settings.storage),
@@ -63,11 +64,12 @@ def create_app(
     manager = HistoricalDataManagerImpl(
         storage, source, register, fetcher, CurrentDataFetcher(storage, source, register)
     )
-    auth = create_authentication(settings.auth)
+    auth = create_authentication(settings.auth, (stopwatch or Stopwatch()).now_secs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await auth.close()
         await fetcher.close()
         await source.close()
         await storage.close()
@@ -98,22 +100,25 @@ def create_storage(settings: StorageSettings) -> ObjectStorage:
     return AzureBlobStorage(container, layout)
 
 
-def create_authentication(settings: AuthSettings) -> AuthenticationModuleImpl:
+def create_authentication(
+    settings: AuthSettings, now_secs: Callable[[], float] = time.monotonic
+) -> AuthenticationModuleImpl:
     """Return what checks tokens as *settings* have it; no key is fetched before it is needed."""
     return AuthenticationModuleImpl(
-        _key_source(settings),
+        _key_source(settings, now_secs),
         audience=settings.audience,
         issuer=settings.issuer,
         leeway=timedelta(seconds=settings.leeway_secs),
     )
 
 
-def _key_source(settings: AuthSettings) -> KeySource:
+def _key_source(settings: AuthSettings, now_secs: Callable[[], float]) -> KeySource:
     if settings.secret is not None:
         return OneKey(Key.of_secret(settings.secret.get_secret_value()))
     if settings.public_key is not None:
         return OneKey(Key.of_public_key(PublicKey.from_pem(settings.public_key)))
-    raise InvalidSettingsError([f"{PREFIX}AUTH__JWKS_URL cannot be used yet"], [])
+    # One of the three is set: the settings would not be there otherwise.
+    return PublishedKeys(str(settings.jwks_url), settings.algorithms, now_secs)
 
 
 def _exchange_registry(settings: Settings) -> PluginRegistry:

@@ -58,3 +58,7 @@ class IAuthenticationModule(ABC):
     @abstractmethod
     def condition(self) -> KeyCondition:
         """Return how the keys are doing that tokens are checked with; asks nobody."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End what is under way; nobody may ask any more."""

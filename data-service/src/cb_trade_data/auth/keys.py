@@ -68,6 +68,10 @@ class KeySource(ABC):
     def condition(self) -> KeyCondition:
         """Return how the source is doing; asks nobody."""
 
+    @abstractmethod
+    async def close(self) -> None:
+        """End what is under way."""
+
 
 class OneKey(KeySource):
     """A key of the settings: all tokens are signed for it, by whatever name they call it."""
@@ -83,3 +87,6 @@ class OneKey(KeySource):
     def condition(self) -> KeyCondition:
         """See `KeySource.condition`."""
         return KeyCondition("ok")
+
+    async def close(self) -> None:
+        """See `KeySource.close`."""

@@ -58,6 +58,10 @@ class AuthenticationModuleImpl(IAuthenticationModule):
         """See `IAuthenticationModule.condition`."""
         return self._keys.condition()
 
+    async def close(self) -> None:
+        """See `IAuthenticationModule.close`."""
+        await self._keys.close()
+
     def _key_name(self, token: str) -> str | None:
         """Return the name that the header has for its key. Where it can be no header of ours, no key is looked for."""
         try:
