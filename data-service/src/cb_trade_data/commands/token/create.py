@@ -1,22 +1,24 @@
-"""`cb-trade token`: the tokens that clients show to the service."""
+"""`cb-trade token create`: a token signed with the service's own secret."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from cb_trade_data.commands.settings import settings_of_the_service
 
-token = typer.Typer(help="Make the tokens that clients show to the service.", no_args_is_help=True)
+_EXIT_FAILURE: Final = 1
 
 
-@token.command("create")
 def create(
     subject: Annotated[str, typer.Option(help="Who the token is for: a name that appears in the log.")] = "me",
     scope: Annotated[
         list[str] | None, typer.Option(help="A right: data:read (the default), data:refresh, admin:read. Repeatable.")
+    ] = None,
+    exchange: Annotated[
+        list[str] | None, typer.Option(help="Limit the token to this exchange. Repeatable. All, by default.")
     ] = None,
     days: Annotated[float, typer.Option(min=0.001, max=3650.0, help="How long the token is good.")] = 30.0,
 ) -> None:
@@ -24,26 +26,26 @@ def create(
 
     For example: export CB_TRADE_CLIENT__TOKEN=$(cb-trade token create)
     """
-    settings = settings_of_the_service()
+    settings = settings_of_the_service().auth
     from cb_trade_data.auth.module import create_token
     from cb_trade_data.models.instants import utc_now
 
-    if settings.auth.secret is None:
-        typer.echo("the service only checks tokens that somebody else signs: get one there", err=True)
-        raise typer.Exit(1)
+    if settings.secret is None:
+        source = "CB_TRADE_AUTH__PUBLIC_KEY" if settings.jwks_url is None else "CB_TRADE_AUTH__JWKS_URL"
+        typer.echo(
+            f"error: only who has the private key can sign tokens for this service ({source} is set): get one there",
+            err=True,
+        )
+        raise typer.Exit(_EXIT_FAILURE)
     typer.echo(
         create_token(
-            settings.auth.secret.get_secret_value(),
+            settings.secret.get_secret_value(),
             subject=subject,
             scopes=scope or ["data:read"],
+            exchanges=exchange or None,
             lifetime=timedelta(days=days),
             now=utc_now(),
-            audience=settings.auth.audience,
-            issuer=settings.auth.issuer,
+            audience=settings.audience,
+            issuer=settings.issuer,
         )
     )
-
-
-@token.callback()
-def _token() -> None:
-    """Keep `create` a subcommand although it is the only one."""
