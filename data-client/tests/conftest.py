@@ -58,6 +58,7 @@ class FakeService:
     gaps: list[dict[str, Any]] = field(default_factory=list)
     chunk_rows: int = 100
     refuse_handshake: HTTPStatus | None = None
+    refusal: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
     error_after_chunks: int = 0
     lose_chunk: int | None = None
@@ -89,8 +90,8 @@ class FakeService:
         self.request_headers.append(request.headers)
         self.request_paths.append(request.path)
         if self.refuse_handshake:
-            body = json.dumps({"code": "token_expired", "message": "the token expired yesterday"})
-            return connection.respond(self.refuse_handshake, body)
+            refusal = {"code": "token_expired", "message": "the token expired yesterday"} | self.refusal
+            return connection.respond(self.refuse_handshake, json.dumps(refusal))
         if request.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
             return connection.respond(HTTPStatus.UNAUTHORIZED, "no valid token")
         parts = urlsplit(request.path)

@@ -215,6 +215,23 @@ async def test_a_token_that_expires_while_a_question_is_asked_is_replaced(ask):
     assert list(tokens) == []
 
 
+async def test_a_question_that_a_service_begins_no_more_is_asked_on_a_new_connection(ask, waits):
+    """It ends, and its socket stays open only for what is under way there: the next one finds its successor."""
+    ending = {"code": "shutting_down", "message": "ends", "retryable": True, "retry_after_ms": 1000, "details": {}}
+    service, client = ask()
+
+    def end_once(message):
+        service.edit = lambda message: [message]
+        return [ending | {"type": "error_response", "request_id": message["request_id"]}]
+
+    service.edit = end_once
+    tries = waits()
+    await client.latest("binance", "BTC/USDT", "1m")
+
+    assert tries == [1]
+    assert len(service.sockets) == 2
+
+
 async def test_trying_again_is_silent(ask, capfd, caplog):
     """Whatever the program that uses the SDK has installed: its output is its own."""
     _, client = ask(drop_answers=2)

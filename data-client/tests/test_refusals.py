@@ -12,6 +12,7 @@ from cb_trade_client import (
     DataClient,
     ForbiddenError,
     InternalServiceError,
+    QuotaExceededError,
     RequestError,
     ServiceUnavailableError,
 )
@@ -143,6 +144,19 @@ async def test_a_refused_handshake_quotes_the_services_code_and_reason(run_servi
         await ask(service.url)
 
     assert caught.value.code == "token_expired"
+
+
+async def test_a_handshake_that_is_refused_for_now_says_when_to_come_again(run_service):
+    service = run_service(
+        refuse_handshake=HTTPStatus.TOO_MANY_REQUESTS,
+        refusal={"code": "quota_exceeded", "retry_after_ms": 40, "details": {"quota": "connections", "limit": 1}},
+    )
+
+    with pytest.raises(QuotaExceededError) as caught:
+        await ask(service.url)
+
+    assert (caught.value.retryable, caught.value.retry_after_ms) == (True, 40)
+    assert caught.value.details["limit"] == 1
 
 
 async def test_a_service_that_is_not_there_says_how_to_start_it():

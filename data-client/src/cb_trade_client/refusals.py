@@ -122,11 +122,15 @@ def _error_of_status(url: str, status: int, said: Message, retry_after: str | No
     if status == 403:
         return ForbiddenError(f"the token does not allow this{reason}; {HOW_TO_WIDEN_IT}", code=code)
     if status in _RETRYABLE_STATUSES:
-        return ServiceUnavailableError(
+        known = class_of_code(code, ServiceUnavailableError)
+        in_header_ms = int(retry_after) * 1000 if retry_after and retry_after.isdecimal() else None
+        return (known if issubclass(known, ServiceUnavailableError) else ServiceUnavailableError)(
             f"the service at {url} answered HTTP {status}{reason}; try again later",
             code=code,
             retryable=True,
-            retry_after_ms=int(retry_after) * 1000 if retry_after and retry_after.isdecimal() else None,
+            # In the body it is finer; a proxy on the way knows only the header.
+            retry_after_ms=in_header_ms if (told_ms := _whole(said.get("retry_after_ms"))) is None else told_ms,
+            details=_facts(said.get("details")),
         )
     return None
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from cb_trade_client.errors import CbTradeError, ConnectionLostError, ServiceUnavailableError
+from cb_trade_client.service_errors import ShuttingDownError
 
 T = TypeVar("T")
 
@@ -42,8 +43,8 @@ async def with_retries(work: Callable[[], Awaitable[T]], retries: int, is_loss: 
 
 
 def is_lost_connection(error: CbTradeError) -> bool:
-    """Return whether *error* means that the connection ended before the answer did."""
-    return isinstance(error, ConnectionLostError)
+    """Return whether *error* means that the connection ended, or begins nothing new, before there was an answer."""
+    return isinstance(error, ConnectionLostError | ShuttingDownError)
 
 
 def is_unreachable(error: CbTradeError) -> bool:

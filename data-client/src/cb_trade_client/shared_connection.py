@@ -11,6 +11,7 @@ from cb_trade_client.landing import PieceByPiece
 from cb_trade_client.pending_request import PendingRequest
 from cb_trade_client.requests import Request
 from cb_trade_client.retrying import with_retries
+from cb_trade_client.service_errors import ShuttingDownError
 
 
 class SharedConnection:
@@ -34,6 +35,11 @@ class SharedConnection:
             try:
                 pending = PendingRequest.send(connection, request, PieceByPiece())
                 return (await pending.next_answer(answer_type)).message
+            except ShuttingDownError:
+                # It begins nothing new; what else was asked here is asked again, on the next one.
+                if connection is self._connection:
+                    await self.aclose()
+                raise
             finally:
                 connection.forget(request)
 
