@@ -17,8 +17,8 @@ from jsonschema_rs import Draft7Validator, Draft202012Validator, meta
 from pydantic import SecretStr
 from wire_contract import ASYNCAPI, DOCS, REQUESTS, answer_problem, request_problem
 
-from cb_trade_data.api.connection import CLOSE_READER_STOPPED, ConnectionLimits
-from cb_trade_data.api.handshake import CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED
+from cb_trade_data.api.connection import CLOSE_READER_STOPPED, CLOSE_RESTARTING, ConnectionLimits
+from cb_trade_data.api.handshake import CLOSE_FORBIDDEN, CLOSE_TRY_AGAIN_LATER, CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import MESSAGE_MAX_BYTES
 from cb_trade_data.config import AuthSettings, Settings
 from cb_trade_data.errors import ErrorCode
@@ -117,7 +117,12 @@ def test_the_codes_are_those_of_the_service():
     refusals = [code for codes in CHANNEL["x-refused-handshake"]["statuses"].values() for code in codes]
 
     assert set(on_the_socket) | set(at_the_handshake) == set(ErrorCode) - ELSEWHERE
-    assert set(on_the_socket) & set(at_the_handshake) == {ErrorCode.FORBIDDEN}
+    assert set(on_the_socket) & set(at_the_handshake) == {
+        ErrorCode.FORBIDDEN,
+        ErrorCode.QUOTA_EXCEEDED,
+        ErrorCode.OVERLOADED,
+        ErrorCode.SHUTTING_DOWN,
+    }
     assert sorted(refusals) == sorted(at_the_handshake)
 
 
@@ -148,7 +153,14 @@ def test_the_limits_are_those_of_the_service():
 def test_the_close_codes_are_those_of_the_service_and_on_the_page():
     codes = {int(code) for code in CHANNEL["x-close-codes"]}
 
-    assert codes == {1009, 1012, CLOSE_UNAUTHENTICATED, CLOSE_FORBIDDEN, CLOSE_READER_STOPPED}
+    assert codes == {
+        1009,
+        CLOSE_RESTARTING,
+        CLOSE_TRY_AGAIN_LATER,
+        CLOSE_UNAUTHENTICATED,
+        CLOSE_FORBIDDEN,
+        CLOSE_READER_STOPPED,
+    }
     assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", PAGE, re.MULTILINE)} == codes
 
 

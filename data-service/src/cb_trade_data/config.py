@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -268,6 +269,13 @@ class LimitSettings(_Section):
         ge=256 * 1024 * 1024,
         description="How much memory of its own the process may hold before it begins nothing new; unset: any.",
     )
+
+    @field_validator("memory_max_bytes")
+    @classmethod
+    def _can_be_told(cls, limit: int | None) -> int | None:
+        if limit is not None and sys.platform != "linux":
+            raise ValueError("only Linux tells how much memory is a process's own: remove it")
+        return limit
 
 
 class TlsSettings(_Section):

@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.health import health_router
 from cb_trade_data.api.http import refuse_what_no_route_answers
@@ -66,6 +67,16 @@ def create_app(
     )
     auth = create_authentication(settings.auth, (stopwatch or Stopwatch()).now_secs)
 
+    admission = Admission(
+        AdmissionLimits(
+            connections=settings.limits.connections_max,
+            connections_per_subject=settings.limits.connections_per_subject,
+            requests_per_subject=settings.limits.requests_per_subject,
+            requests_per_sec_per_subject=settings.limits.requests_per_sec_per_subject,
+            memory_bytes=settings.limits.memory_max_bytes,
+        )
+    )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
@@ -77,9 +88,9 @@ def create_app(
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
     app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
     app.include_router(health_router(storage, source))
-    app.include_router(v1_router(auth, manager, source))
+    app.include_router(v1_router(auth, admission, manager, source))
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
-    app.include_router(websocket_router(auth, manager, limits, utc_now))
+    app.include_router(websocket_router(auth, admission, manager, limits, utc_now))
     return app
 
 

@@ -22,7 +22,7 @@ from wire_contract import answer_problem, request_problem
 
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.auth.module import create_token
-from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.main import create_app
 from cb_trade_data.server import server_config
@@ -230,12 +230,14 @@ async def running_service(
     limits: ConnectionLimits | None = None,
     stopwatch: Stopwatch = HURRIED,
     port: int = 0,
+    quotas: LimitSettings | None = None,
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
     Args:
         exchanges: Where each exchange is, by name; one address alone is Binance's.
         stopwatch: What the patience with exchanges is counted by.
+        quotas: What the settings say of limits; None for the usual.
         port: Where to listen, for a service that comes back where another was; 0 takes any free one.
     """
     addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
@@ -243,6 +245,7 @@ async def running_service(
         _env_file=None,
         storage=_always_looked_at(StorageSettings(root=storage) if isinstance(storage, Path) else storage),
         auth=AuthSettings(secret=SECRET),
+        limits=quotas or LimitSettings(),
         exchanges={name: ExchangeSettings(base_url=HttpUrl(address)) for name, address in addresses.items()},
     )
     started = asyncio.Event()

@@ -15,6 +15,7 @@ from golden_messages import CONVERSATIONS, files_of, is_request, message_of
 from scripted_client import settled
 from unit_builders import series, span, table, utc
 
+from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import Connection, ConnectionLimits
 from cb_trade_data.api.encoders import JsonColumns, JsonRows
 from cb_trade_data.auth.interfaces import Principal
@@ -180,12 +181,17 @@ def with_recorded_duration(conversation: str, message: str | bytes) -> str | byt
     return message if recorded is None else re.sub(r'"elapsed_ms":\d+', recorded[0], message)
 
 
+async def serve(socket: Socket, manager: Manager) -> None:
+    with Admission(AdmissionLimits()).connection(PRINCIPAL.subject) as guest:
+        await Connection(socket, PRINCIPAL, guest, manager, ConnectionLimits()).serve(NOW)
+
+
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 async def test_the_service_holds_a_recorded_conversation_byte_for_byte(conversation):
     outcome, asked = INSIDE[conversation]
     manager, socket = Manager(outcome), Socket(conversation)
 
-    await Connection(socket, PRINCIPAL, manager, ConnectionLimits()).serve(NOW)
+    await serve(socket, manager)
 
     answers = [message_of(file) for file in files_of(conversation) if not is_request(file)]
     assert [with_recorded_duration(conversation, message) for message in socket.sent] == answers
@@ -204,7 +210,7 @@ async def test_rows_of_json_are_written_beside_the_event_loop(monkeypatch, conve
 
         monkeypatch.setattr(encoder, "_data", data)
 
-    await Connection(Socket(conversation), PRINCIPAL, Manager(outcome), ConnectionLimits()).serve(NOW)
+    await serve(Socket(conversation), Manager(outcome))
 
     assert set(written_by) == {on_the_loop}
 
@@ -226,7 +232,7 @@ class SlowSocket(Socket):
 async def test_rows_that_were_announced_come_before_the_word_that_their_request_was_cancelled():
     """A client that was told of so many bytes takes the next message for them."""
     socket = SlowSocket()
-    serving = asyncio.create_task(Connection(socket, PRINCIPAL, Manager(whole_answer()), ConnectionLimits()).serve(NOW))
+    serving = asyncio.create_task(serve(socket, Manager(whole_answer())))
 
     await settled()
     socket.takes_rows.set()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from cb_trade_data.api import outgoing
+from cb_trade_data.api.admission import Guest
 from cb_trade_data.api.encoders import ENCODERS, Chunk, ChunkEncoder
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
@@ -43,6 +45,7 @@ from cb_trade_data.models.time_range import TimeRange
 _log = structlog.get_logger(__name__)
 
 CLOSE_READER_STOPPED: Final = 4408
+CLOSE_RESTARTING: Final = 1012
 CLOSE_ABNORMAL: Final = 1006
 
 # How late at most a reader is given up: a twentieth of the time that it has.
@@ -63,10 +66,16 @@ class Connection:
     """Reads messages, runs requests, and is the only one who writes to the socket."""
 
     def __init__(
-        self, websocket: WebSocket, principal: Principal, manager: IHistoricalDataManager, limits: ConnectionLimits
+        self,
+        websocket: WebSocket,
+        principal: Principal,
+        guest: Guest,
+        manager: IHistoricalDataManager,
+        limits: ConnectionLimits,
     ) -> None:
         self._websocket = websocket
         self._principal = principal
+        self._guest = guest
         self._manager = manager
         self._limits = limits
         self._requests: dict[str, asyncio.Task[None]] = {}
@@ -78,10 +87,12 @@ class Connection:
         self._log = _log.bind(subject=principal.subject, connection_id=uuid4().hex[:12])
 
     async def serve(self, now: datetime) -> None:
-        """Serve until the client leaves, its token expires or it stops reading; then end all its requests."""
+        """Serve until the client leaves, its token expires, it stops reading, or the service ends; then end all its
+        requests."""
         seconds_left = (self._principal.ends_at - now).total_seconds()
         loop = asyncio.get_running_loop()
         expiry = loop.call_later(seconds_left, self._close, CLOSE_UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED)
+        self._guest.when_to_leave(partial(self._close, CLOSE_RESTARTING, ErrorCode.SHUTTING_DOWN))
         reading = asyncio.create_task(self._read())
         watching = asyncio.create_task(self._watch_reader())
         try:
@@ -136,10 +147,15 @@ class Connection:
             )
         if len(self._tasks) >= self._limits.open_requests:
             raise TooManyRequestsError(self._limits.open_requests)
+        self._guest.begin_request()
         task = asyncio.create_task(self._run(request_id, message))
         self._requests[request_id] = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._guest.end_request()
 
     async def _cancel(self, request_id: str) -> None:
         async with self._sending:  # so that a chunk that is on its way is followed by its rows

@@ -5,42 +5,57 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import WebSocket
-from fastapi.responses import JSONResponse
 
+from cb_trade_data.api.http import refusal
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
-from cb_trade_data.errors import AuthenticationError, ForbiddenError
+from cb_trade_data.errors import AuthenticationError, CbTradeError, ForbiddenError, TemporaryError
 
 PROTOCOL: Final = "cb-trade.v1"
 _BEARER_PROTOCOL: Final = "cb-trade.bearer."
 
 CLOSE_UNAUTHENTICATED: Final = 4401
 CLOSE_FORBIDDEN: Final = 4403
+CLOSE_TRY_AGAIN_LATER: Final = 1013
+
+_CLOSE_CODES: Final[tuple[tuple[type[CbTradeError], int], ...]] = (
+    (AuthenticationError, CLOSE_UNAUTHENTICATED),
+    (ForbiddenError, CLOSE_FORBIDDEN),
+    (TemporaryError, CLOSE_TRY_AGAIN_LATER),
+)
 
 
-async def authenticate(websocket: WebSocket, auth: IAuthenticationModule) -> Principal | None:
-    """Accept the connection and return who is asking, or refuse it and return None.
+async def authenticate(websocket: WebSocket, auth: IAuthenticationModule) -> Principal:
+    """Return who is asking.
 
-    A refusal is an HTTP 401 or 403 before the upgrade. A browser cannot see that status, so a token that came as a
-    subprotocol, as only browsers send it, is refused by accepting and closing with 4401 or 4403 and the code as reason.
+    Raises:
+        AuthenticationError: There is no token, or no good one.
+        ForbiddenError: It may not ask.
     """
-    token, from_browser = _token(websocket)
-    # RFC 6455: a server selects only from what was offered.
-    selected = PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None
-    try:
-        principal = await auth.authenticate(token)
-        principal.require("data:read")
-    except (AuthenticationError, ForbiddenError) as error:
-        forbidden = isinstance(error, ForbiddenError)
-        if from_browser:
-            await websocket.accept(subprotocol=selected)
-            await websocket.close(CLOSE_FORBIDDEN if forbidden else CLOSE_UNAUTHENTICATED, error.code)
-        else:
-            body = {"code": error.code, "message": str(error)}
-            headers = {} if forbidden else {"WWW-Authenticate": "Bearer"}
-            await websocket.send_denial_response(JSONResponse(body, 403 if forbidden else 401, headers))
-        return None
-    await websocket.accept(subprotocol=selected)
+    token, _ = _token(websocket)
+    principal = await auth.authenticate(token)
+    principal.require("data:read")
     return principal
+
+
+async def accept(websocket: WebSocket) -> None:
+    """Accept the connection."""
+    # RFC 6455: a server selects only from what was offered.
+    await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None)
+
+
+async def refuse(websocket: WebSocket, error: CbTradeError) -> None:
+    """Refuse the connection, with an HTTP status before the upgrade.
+
+    A browser cannot see that status, so a token that came as a subprotocol, as only browsers send it, is refused by
+    accepting and closing, with the code as reason.
+    """
+    _, from_browser = _token(websocket)
+    if from_browser:
+        await accept(websocket)
+        close_code = next(close_code for kind, close_code in _CLOSE_CODES if isinstance(error, kind))
+        await websocket.close(close_code, error.code)
+    else:
+        await websocket.send_denial_response(refusal(error))
 
 
 def _token(websocket: WebSocket) -> tuple[str | None, bool]:

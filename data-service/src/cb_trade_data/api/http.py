@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -16,6 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.incoming import invalid_fields
 from cb_trade_data.api.outgoing import error_facts
 from cb_trade_data.auth.interfaces import IAuthenticationModule
@@ -26,6 +28,7 @@ from cb_trade_data.errors import (
     ForbiddenError,
     MessageError,
     MethodNotAllowedError,
+    QuotaExceededError,
     RequestError,
     ScopeMissingError,
     TemporaryError,
@@ -40,6 +43,7 @@ _STATUSES: Final[tuple[tuple[type[CbTradeError], int], ...]] = (
     (RequestError, 400),
     (AuthenticationError, 401),
     (ForbiddenError, 403),
+    (QuotaExceededError, 429),
     (TemporaryError, 503),
 )
 
@@ -57,17 +61,21 @@ class Refusal(BaseModel):
     details: dict[str, Any]
 
 
-def protected_router(prefix: str, auth: IAuthenticationModule) -> APIRouter:
+def protected_router(prefix: str, auth: IAuthenticationModule, admission: Admission) -> APIRouter:
     """Return a router whose routes answer to tokens with `data:read`, and refuse what they do not know."""
 
-    async def authorize(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+    async def admit(
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> AsyncIterator[None]:
         principal = await auth.authenticate(None if credentials is None else credentials.credentials)
         principal.require("data:read")
+        with admission.request(principal.subject):
+            yield
 
     return APIRouter(
         prefix=prefix,
         route_class=_RefusingRoute,
-        dependencies=[Depends(authorize), Depends(_refuse_repeated)],
+        dependencies=[Depends(admit), Depends(_refuse_repeated)],
         responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
     )
 
@@ -75,7 +83,7 @@ def protected_router(prefix: str, auth: IAuthenticationModule) -> APIRouter:
 def refusal(error: CbTradeError) -> JSONResponse:
     """Return *error* as an HTTP answer."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    return JSONResponse(error_facts(error), status, _challenge(error))
+    return JSONResponse(error_facts(error), status, {**_challenge(error), **_retry_after(error)})
 
 
 async def refuse_what_no_route_answers(request: Request, error: Exception) -> Response:
@@ -101,6 +109,11 @@ def _challenge(error: CbTradeError) -> dict[str, str]:
         is_missing = error.code is ErrorCode.TOKEN_MISSING
         return {"WWW-Authenticate": "Bearer" if is_missing else 'Bearer error="invalid_token"'}
     return {}
+
+
+def _retry_after(error: CbTradeError) -> dict[str, str]:
+    """Return when the same may be asked again, where that is known; RFC 9110 (section 10.2.3) counts whole seconds."""
+    return {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after.total_seconds()))}
 
 
 def _refuse_repeated(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -109,7 +110,7 @@ def error_response(request_id: str | None, error: CbTradeError) -> bytes:
 
 def error_facts(error: CbTradeError) -> dict[str, Any]:
     """Return what is told of *error*, on the socket and over HTTP."""
-    retry_after_ms = None if error.retry_after is None else int(error.retry_after.total_seconds() * 1000)
+    retry_after_ms = None if error.retry_after is None else math.ceil(error.retry_after.total_seconds() * 1000)
     return {
         "code": error.code,
         "message": str(error),

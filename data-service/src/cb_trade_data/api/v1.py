@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.http import protected_router
 from cb_trade_data.api.incoming import check_range
 from cb_trade_data.api.v1_answers import CoverageAnswer, ExchangeAnswer, ExchangesAnswer, SeriesPageAnswer
@@ -15,9 +16,11 @@ from cb_trade_data.historical.interfaces import IHistoricalDataManager
 from cb_trade_data.models.queries import CoverageQuery, NoQuery, SeriesQuery
 
 
-def v1_router(auth: IAuthenticationModule, manager: IHistoricalDataManager, source: IDataSourceConnector) -> APIRouter:
+def v1_router(
+    auth: IAuthenticationModule, admission: Admission, manager: IHistoricalDataManager, source: IDataSourceConnector
+) -> APIRouter:
     """Return the routes that tell what there is."""
-    router = protected_router("/v1", auth)
+    router = protected_router("/v1", auth, admission)
 
     @router.get("/exchanges", tags=["what there is"])
     async def exchanges(_: Annotated[NoQuery, Query()]) -> ExchangesAnswer:

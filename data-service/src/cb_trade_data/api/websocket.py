@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,20 +11,23 @@ from fastapi import APIRouter, WebSocket
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.connection import Connection, ConnectionLimits
-from cb_trade_data.api.handshake import authenticate
+from cb_trade_data.api.handshake import accept, authenticate, refuse
 from cb_trade_data.auth.interfaces import IAuthenticationModule
+from cb_trade_data.errors import AuthenticationError, ForbiddenError, TemporaryError
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
 
 
 def websocket_router(
     auth: IAuthenticationModule,
+    admission: Admission,
     manager: IHistoricalDataManager,
     limits: ConnectionLimits,
     now: Callable[[], datetime],
 ) -> APIRouter:
     """Return the route of the data socket."""
-    return APIRouter(routes=[WebSocketRoute("/ws/data", _DataSocket(auth, manager, limits, now))])
+    return APIRouter(routes=[WebSocketRoute("/ws/data", _DataSocket(auth, admission, manager, limits, now))])
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,19 @@ class _DataSocket:
     """Plain ASGI: each message is spared the layers that FastAPI puts around a function."""
 
     auth: IAuthenticationModule
+    admission: Admission
     manager: IHistoricalDataManager
     limits: ConnectionLimits
     now: Callable[[], datetime]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
-        principal = await authenticate(websocket, self.auth)
-        if principal is not None:
-            await Connection(websocket, principal, self.manager, self.limits).serve(self.now())
+        with ExitStack() as stay:
+            try:
+                principal = await authenticate(websocket, self.auth)
+                guest = stay.enter_context(self.admission.connection(principal.subject))
+            except (AuthenticationError, ForbiddenError, TemporaryError) as error:
+                await refuse(websocket, error)
+                return
+            await accept(websocket)
+            await Connection(websocket, principal, guest, self.manager, self.limits).serve(self.now())
