@@ -87,7 +87,8 @@ def create_app(
 
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
     app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
-    app.include_router(health_router(storage, source))
+    app.state.admission = admission  # which whoever runs the app tells that it ends
+    app.include_router(health_router(storage, source, admission))
     app.include_router(v1_router(auth, admission, manager, source))
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
     app.include_router(websocket_router(auth, admission, manager, limits, utc_now))

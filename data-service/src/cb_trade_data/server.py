@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -10,6 +11,8 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from types import FrameType
 from typing import Any, BinaryIO, Final, cast
 
 import orjson
@@ -20,6 +23,7 @@ from fastapi import FastAPI
 from structlog.processors import JSONRenderer, format_exc_info
 
 from cb_trade_data.api.access_log import DropDenials, RedactTokens
+from cb_trade_data.api.admission import Admission
 from cb_trade_data.config import Settings
 from cb_trade_data.main import create_app
 
@@ -28,7 +32,9 @@ _PING_INTERVAL_SECS: Final = 20.0
 _PING_TIMEOUT_SECS: Final = 120.0
 # Over this the server closes with 1009 by itself; from 64 KiB on, we answer with an error.
 _MESSAGE_MAX_BYTES: Final = 1024 * 1024
-_DRAIN_SECS: Final = 10
+# For connections that were told to go, and for answers over HTTP.
+_FAREWELL_SECS: Final = 3
+_TICK_SECS: Final = 0.02
 
 # From which level on others may log, however much we do. At debug, all of these print headers and whole answers:
 # tokens, and what our own lines say better. The second kind does so at info: several lines for each request to storage.
@@ -47,7 +53,10 @@ def run(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
     # What is there from the start stays: a collection that looks through all of it holds every answer up.
     gc.freeze()
-    _AnnouncingServer(server_config(app)).run(sockets=[listener])
+    server = DataServer(
+        server_config(app), app.state.admission, settings.drain_secs, partial(say_where_it_listens, listener)
+    )
+    server.run(sockets=[listener])
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
@@ -61,7 +70,7 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         ws_ping_timeout=_PING_TIMEOUT_SECS,
         # Costs a factor of fifteen and more in throughput, and memory per socket.
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_DRAIN_SECS,
+        timeout_graceful_shutdown=_FAREWELL_SECS,
     )
 
 
@@ -144,13 +153,53 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """Says where it listens once it does, for people and for programs that started it with port 0."""
+def say_where_it_listens(listener: socket.socket) -> None:
+    """Print the address, for people and for programs that started the service with port 0."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"listening on http://{shown}:{port}\n")
+    sys.stdout.flush()
+
+
+class DataServer(uvicorn.Server):
+    """Told to end, it takes nothing new, and lets what is under way go on for a while before it hands over the rest."""
+
+    def __init__(
+        self, config: uvicorn.Config, admission: Admission, drain_secs: float, tell_started: Callable[[], None]
+    ) -> None:
+        """*tell_started* is called once requests are accepted."""
+        super().__init__(config)
+        self._admission = admission
+        self._drain_secs = drain_secs
+        self._tell_started = tell_started
+        self._is_in_haste = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; at a second signal, wait for nobody any more."""
+        self._is_in_haste = self.should_exit
+        super().handle_exit(sig, frame)
+        self.force_exit = False  # It would leave storage as it is, with its locks.
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, in this order: nobody new, nothing new, what is under way, the connections, the rooms."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        self._admission.end()
+        await self._wait_for_all_to_leave(self._drain_secs)
+        self._admission.send_away()
+        await self._wait_for_all_to_leave(_FAREWELL_SECS)
+        await super().shutdown(sockets)
+
+    async def _wait_for_all_to_leave(self, at_most_secs: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + at_most_secs
+        # A signal, too, sets nothing but an attribute.
+        while self._admission.connections and loop.time() < until and not self._is_in_haste:  # noqa: ASYNC110
+            await asyncio.sleep(_TICK_SECS)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept requests, and tell."""
         await super().startup(sockets)
-        for listener in sockets or ():
-            host, port = listener.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            sys.stdout.write(f"listening on http://{shown}:{port}\n")
-            sys.stdout.flush()
+        self._tell_started()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
-from azure.storage.blob import ContainerClient
 from nursery import Nursery, running_nursery
 from real_service import MODULES, service_process, started
 from service_harness import Reply, at, eventually, historical
-from storage_around import Around, AroundContainer, AroundFolder
+from shared_places import PLACES, Place
+from storage_around import Around
 from venues import pages_for, some
 
 from cb_trade_data.exchange_source.plugins.exchanges import BINANCE
@@ -30,36 +27,6 @@ PAGES = 3 + 2  # 1,000 bars each; January has 36 hours of it, February 30
 def nursery() -> Iterator[Nursery]:
     with running_nursery(*MODULES) as running:
         yield running
-
-
-@dataclass
-class Place:
-    """Where several services keep their rows: how they are told, and a way around them."""
-
-    environment: dict[str, str]
-    around: Around
-
-
-def local(request: pytest.FixtureRequest) -> Place:
-    root: Path = request.getfixturevalue("tmp_path") / "data"
-    environment = {"CB_TRADE_STORAGE__BACKEND": "local", "CB_TRADE_STORAGE__ROOT": str(root)}
-    return Place(environment, AroundFolder(root, request.getfixturevalue("monkeypatch")))
-
-
-def azure(request: pytest.FixtureRequest) -> Place:
-    connection_string: str = request.getfixturevalue("azurite")
-    name = f"test-{uuid4().hex[:12]}"
-    environment = {
-        "CB_TRADE_STORAGE__BACKEND": "azure",
-        "CB_TRADE_STORAGE__AZURE__CONNECTION_STRING": connection_string,
-        "CB_TRADE_STORAGE__AZURE__CONTAINER": name,
-    }
-    client = ContainerClient.from_connection_string(connection_string, name)
-    request.addfinalizer(client.close)
-    return Place(environment, AroundContainer(client, request.getfixturevalue("monkeypatch")))
-
-
-PLACES: list[Callable[[pytest.FixtureRequest], Place]] = [local, azure]
 
 
 @pytest.fixture(params=PLACES, ids=lambda make: make.__name__)

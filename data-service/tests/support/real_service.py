@@ -25,7 +25,7 @@ MODULES = (
 def serve(environment: dict[str, str]) -> None:
     """Be the service, until a signal ends it."""
     os.environ.update(environment)
-    serve_command(host=None, port=0)
+    serve_command(host=None, port=None)
 
 
 class ServiceProcess(RunningService):
@@ -45,9 +45,13 @@ class ServiceProcess(RunningService):
     async def kill(self) -> None:
         await asyncio.to_thread(self._child.kill)
 
+    def tell_to_end(self) -> None:
+        """Ask it to end, as the operator does."""
+        self._child.send_signal(signal.SIGTERM)
+
     async def end(self) -> None:
         """Ask it to end, as the operator does, and wait for that."""
-        self._child.send_signal(signal.SIGTERM)
+        self.tell_to_end()
         await asyncio.to_thread(self._child.wait)
 
 
@@ -59,6 +63,7 @@ async def started(
         "CB_TRADE_AUTH__SECRET": SECRET,
         f"CB_TRADE_EXCHANGES__{exchange.upper()}__BASE_URL": exchange_url,
         "CB_TRADE_LOG_LEVEL": "warning",
+        "CB_TRADE_PORT": "0",
     }
     child = nursery.spawn("real_service:serve", environment=settings | environment)
     line = (await asyncio.to_thread(child.said.readline)).decode()

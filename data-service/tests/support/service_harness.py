@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import uvicorn
 import websockets
 from pydantic import HttpUrl
 from websockets.asyncio.client import ClientConnection
@@ -25,7 +24,7 @@ from cb_trade_data.auth.module import create_token
 from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.main import create_app
-from cb_trade_data.server import server_config
+from cb_trade_data.server import DataServer, server_config
 
 SECRET = "a secret for tests that is long enough"
 # A minute of patience with an exchange that is down takes 0.06 s.
@@ -231,12 +230,14 @@ async def running_service(
     stopwatch: Stopwatch = HURRIED,
     port: int = 0,
     quotas: LimitSettings | None = None,
+    drain_secs: float = 0,
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
     Args:
         exchanges: Where each exchange is, by name; one address alone is Binance's.
         stopwatch: What the patience with exchanges is counted by.
+        drain_secs: How long what is under way may go on when it stops.
         quotas: What the settings say of limits; None for the usual.
         port: Where to listen, for a service that comes back where another was; 0 takes any free one.
     """
@@ -250,17 +251,14 @@ async def running_service(
     )
     started = asyncio.Event()
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
+    class Server(DataServer):
         async def main_loop(self) -> None:
             """As uvicorn's, which looks only ten times a second whether it is to end."""
             while not await self.on_tick(0):  # noqa: ASYNC110 - a signal, too, sets nothing but an attribute
                 await asyncio.sleep(0.01)
 
-    server = Server(server_config(create_app(settings, limits, stopwatch)))
+    app = create_app(settings, limits, stopwatch)
+    server = Server(server_config(app), app.state.admission, drain_secs, started.set)
     listener = socket.create_server(("127.0.0.1", port))  # also where connections of its predecessor linger
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     waiting = asyncio.create_task(started.wait())

@@ -55,6 +55,10 @@ class Around(ABC):
     def expire_lock(self, path: str) -> None:
         """Make the held lock of the partition at *path* look as if its holder had stopped to renew it."""
 
+    @abstractmethod
+    def is_locked(self, path: str) -> bool:
+        """Tell whether somebody holds the lock of the partition at *path*."""
+
     def is_being_written(self, path: str) -> bool:
         """Tell whether somebody is within a write of the object that other writers have to wait for."""
         return False
@@ -105,13 +109,11 @@ class AroundFolder(Around):
         (lock,) = (self._root / ".locks").glob(f"{path}.flight.*")
         os.utime(lock, (long_ago, long_ago))
 
+    def is_locked(self, path: str) -> bool:
+        return any(_is_held(lock) for lock in (self._root / ".locks").glob(f"{path}.flight.*"))
+
     def is_being_written(self, path: str) -> bool:
-        with (self._root / ".locks" / f"{path}.lock").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return _is_held(self._root / ".locks" / f"{path}.lock")
 
 
 class AroundContainer(Around):
@@ -146,6 +148,10 @@ class AroundContainer(Around):
 
     def expire_lock(self, path: str) -> None:
         BlobLeaseClient(self._container.get_blob_client(f"_locks/{path}")).break_lease(0)
+
+    def is_locked(self, path: str) -> bool:
+        lock = self._container.get_blob_client(f"_locks/{path}")
+        return bool(lock.get_blob_properties().lease.state != "available")
 
 
 class Form(ABC):
@@ -250,6 +256,15 @@ class JsonForm(Form):
 
     def objects(self, rows: int) -> int:
         return rows + 1
+
+
+def _is_held(file: Path) -> bool:
+    with file.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _later(rows: pa.Table) -> pa.Table:
