@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from structlog.processors import JSONRenderer, format_exc_info
 
-from cb_trade_data.api.access_log import DropDenials, RedactTokens
+from cb_trade_data.api.access_log import DropWhatIsNoDefect, RedactTokens
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.config import Settings
 from cb_trade_data.main import create_app
@@ -97,7 +97,7 @@ def configure_log(level: str) -> None:
     )
     handler = logging.StreamHandler()
     handler.addFilter(RedactTokens())
-    handler.addFilter(DropDenials())
+    handler.addFilter(DropWhatIsNoDefect())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -283,6 +283,13 @@ def test_a_value_that_is_nested_very_deep_is_refused_like_any_wrong_value(name):
     assert refusal_of_text(text).code is expected.get(name, ErrorCode.INVALID_VALUE)
 
 
+def test_a_value_is_quoted_in_its_refusal_only_as_far_as_people_read():
+    refusal = refusal_of(HISTORICAL | {"start_time": "x" * 60_000})
+
+    assert len(str(refusal)) < 500
+    assert len(str(refusal.details)) < 1_000
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -1,4 +1,4 @@
-"""What must not be in the log: tokens, and an error that is none."""
+"""What must not be in the log: tokens, and errors that are none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from typing import Final
 _SECRETS: Final = re.compile(r"(?<=token=)[^&\s\"']+|(?<=/ws/data\?)[^\s\"']+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
 _REDACTED: Final = "[redacted]"
 
-_DENIAL_TAKEN_FOR_A_DEFECT: Final = "ASGI callable returned without completing handshake."
+# What uvicorn (0.54) logs as ERROR, with or without a traceback, although all is as it should be.
+_NO_DEFECTS: Final = (
+    "ASGI callable returned without completing handshake.",  # a handshake that was refused, with an HTTP status
+    "Invalid UTF-8 sequence received from client.",  # a client's defect, and answered with 1007
+)
 
 
 class RedactTokens(logging.Filter):
@@ -25,9 +29,9 @@ class RedactTokens(logging.Filter):
         return True
 
 
-class DropDenials(logging.Filter):
-    """Drops the ERROR that uvicorn (0.54) logs after each handshake that was refused, properly, with an HTTP status."""
+class DropWhatIsNoDefect(logging.Filter):
+    """Drops errors of the server that clients cause at will, and that are dealt with."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record may pass."""
-        return not (record.name == "uvicorn.error" and record.msg == _DENIAL_TAKEN_FOR_A_DEFECT)
+        return not (record.name == "uvicorn.error" and record.msg in _NO_DEFECTS)

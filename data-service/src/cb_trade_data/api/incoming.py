@@ -16,6 +16,7 @@ from cb_trade_data.models.time_range import TimeRange
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 _REQUEST_ID_MAX_CHARACTERS: Final = 64
 _SHOWN_MAX_CHARACTERS: Final = 64
+_PROBLEM_MAX_CHARACTERS: Final = 200  # some of Python's own texts quote the whole value
 
 _CODES: Final = {"missing": ErrorCode.MISSING_FIELD, "extra_forbidden": ErrorCode.UNKNOWN_FIELD}
 
@@ -95,7 +96,7 @@ def invalid_fields(found: Sequence[Mapping[str, Any]], *, place: int = 0) -> Mes
         {
             "code": _CODES.get(details["type"], ErrorCode.INVALID_VALUE),
             "field": ".".join(str(part) for part in details["loc"][place : place + 1])[:_SHOWN_MAX_CHARACTERS],
-            "problem": details["msg"].removeprefix("Value error, "),
+            "problem": details["msg"].removeprefix("Value error, ")[:_PROBLEM_MAX_CHARACTERS],
         }
         for details in found
     ]

@@ -1,0 +1,170 @@
+"""Clients that send what no client should: nothing breaks, nothing stays behind, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hostile_frames import Hostile, answerable, breaches
+from nursery import Nursery, running_nursery
+from raw_websocket import CLOSE, PONG, TEXT, RawConnection, frame
+from service_harness import at, token
+from watched_service import MODULES, Census, WatchedService, watched_service
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a process is looked into through /proc")
+
+SEED = 20_240_101
+ANSWERABLE_FRAMES, BREACHES = 19_000, 1_000
+BATCH_FRAMES = 500
+RANGE = at("2024-01-01"), at("2024-01-01T00:10")
+FIRST_WORDS = {"historical_data_start", "historical_data_chunk"}
+# What the allocator may keep of what was returned to it, and Python of what it may need again.
+SLACK_BYTES, SLACK_OBJECTS = 8 * 1024 * 1024, 1_000
+# Of connections to the exchange that are kept open, and of a thread's.
+SLACK_DESCRIPTORS = 8
+LOG_LINE_MAX_BYTES = 4_096
+ANSWER_MAX_BYTES = 16_384
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with running_nursery(*MODULES) as running:
+        yield running
+
+
+@pytest.fixture
+async def watched(nursery, simulator, tmp_path) -> AsyncIterator[WatchedService]:
+    """A service of which no more than a thousand rows can be asked at once, so that no frame asks for decades."""
+    async with watched_service(nursery, tmp_path, simulator.base_url, LIMITS__REQUEST_ROWS_MAX="1000") as service:
+        yield service
+
+
+class Bombardment:
+    """One connection's frames, and what was answered to them.
+
+    Attributes:
+        codes: Of the errors, with how many there were.
+    """
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._connection = connection
+        self.codes: dict[str, int] = {}
+
+    async def send(self, batch: list[Hostile]) -> None:
+        """Send all of *batch* and read what is due for it, and that nothing else comes."""
+        sending = asyncio.create_task(self._connection.send(b"".join(each.data for each in batch)))
+        answers, pongs = sum(each.answers for each in batch), sum(each.pongs for each in batch)
+        try:
+            async with asyncio.timeout(30):
+                await self._read(answers, pongs)
+                await sending
+                # Whatever was sent too often would come before the answer to this.
+                await self._connection.send(frame(b'{"type":"cancel_request","request_id":"the end"}'))
+                answer = await self._message()
+        finally:
+            sending.cancel()
+        assert (answer["type"], answer["request_id"]) == ("request_cancelled", "the end"), answer
+
+    async def _read(self, answers: int, pongs: int) -> None:
+        while answers > 0 or pongs > 0:
+            opcode, payload = await self._frame()
+            if opcode == PONG:
+                pongs -= 1
+            elif opcode == TEXT:
+                message = json.loads(payload)
+                answers -= self._last_words(message)
+                assert message["type"] in FIRST_WORDS or len(payload) <= ANSWER_MAX_BYTES, message
+        assert (answers, pongs) == (0, 0)
+
+    def _last_words(self, message: dict[str, Any]) -> int:
+        if message["type"] == "error_response":
+            self.codes[message["code"]] = self.codes.get(message["code"], 0) + 1
+            assert message["message"]
+        if message["type"] == "request_cancelled" and message["was_running"]:
+            return 2  # and of the request that was cancelled
+        return message["type"] not in FIRST_WORDS
+
+    async def _message(self) -> dict[str, Any]:
+        while (found := await self._frame())[0] != TEXT:
+            pass
+        return json.loads(found[1])
+
+    async def _frame(self) -> tuple[int, bytes]:
+        found = await self._connection.frame()
+        assert found is not None, "the connection was closed"
+        assert found[0] != CLOSE, found
+        return found
+
+
+async def is_as_before(service: WatchedService, before: Census) -> None:
+    """Return when the process holds what it held *before*; what does not return fails with the test's timeout."""
+    async with asyncio.timeout(20):
+        while not _has_let_go(now := await service.census(), before):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+    assert now.objects <= before.objects + SLACK_OBJECTS, (before, now)
+    assert now.memory_bytes <= before.memory_bytes + SLACK_BYTES, (before, now)
+
+
+def _has_let_go(now: Census, before: Census) -> bool:
+    return now.tasks <= before.tasks and now.descriptors <= before.descriptors + SLACK_DESCRIPTORS
+
+
+async def is_well(service: WatchedService) -> None:
+    """Return if it is the same process, it answers, and its log tells of no defect and no secret."""
+    assert service.is_alive
+    async with aiohttp.ClientSession() as http, http.get(f"{service.http_url}/health/live") as response:
+        assert response.status == 200
+    async with service.client() as client:
+        assert (await client.history(*RANGE)).last["rows"] == 10
+    log = service.log.read_text(errors="replace")
+    assert "request.defect" not in log, re.search(r".*request\.defect.*", log).group()
+    assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3_000]
+    assert not re.search(r"eyJ[\w-]+\.", log)
+    assert max(map(len, log.splitlines())) <= LOG_LINE_MAX_BYTES
+
+
+async def test_each_of_nineteen_thousand_hostile_frames_gets_its_one_answer_and_leaves_nothing_behind(watched):
+    frames, before = answerable(SEED), None
+    async with await RawConnection.opened(watched.port, token(scopes=["data:read"])) as connection:
+        bombardment = Bombardment(connection)
+        for number in range(ANSWERABLE_FRAMES // BATCH_FRAMES):
+            try:
+                await bombardment.send(list(islice(frames, BATCH_FRAMES)))
+            except BaseException as error:
+                error.add_note(f"seed {SEED}, in the frames from {number * BATCH_FRAMES} on")
+                raise
+            if number == 9:  # by now it has met everything once
+                before = await watched.census()
+
+    await is_as_before(watched, before)
+    await is_well(watched)
+    assert {"bad_json", "bad_message", "unknown_type", "missing_field", "unknown_field"} < bombardment.codes.keys()
+    assert {"invalid_value", "message_too_large", "empty_range"} < bombardment.codes.keys()
+    assert {"unknown_exchange", "unknown_symbol", "unknown_timeframe"} < bombardment.codes.keys()
+    assert "internal_error" not in bombardment.codes
+
+
+async def test_what_breaks_the_framing_ends_its_connection_with_the_right_code_and_no_other(watched):
+    bearer = token(scopes=["data:read"])
+    async with watched.client(bearer) as bystander:
+        before = None
+        for number, breach in enumerate(islice(breaches(SEED), BREACHES)):
+            async with await RawConnection.opened(watched.port, bearer) as connection:
+                sending = asyncio.create_task(connection.send(breach.data))
+                code = await connection.close_code()
+            await asyncio.gather(sending, return_exceptions=True)  # it may end before all is sent
+
+            assert code in breach.codes, (breach.name, code, f"seed {SEED}, number {number}")
+            if number % 100 == 0:
+                assert (await bystander.history(*RANGE)).last["rows"] == 10
+            if number == 100:
+                before = await watched.census()
+    await is_as_before(watched, before)
+    await is_well(watched)
