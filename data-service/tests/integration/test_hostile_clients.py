@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 from hostile_frames import Hostile, answerable, breaches
 from nursery import Nursery, running_nursery
-from raw_websocket import CLOSE, PONG, TEXT, RawConnection, frame
+from raw_websocket import CLOSE, CONT, PING, PONG, TEXT, RawConnection, frame
 from service_harness import at, token
-from watched_service import MODULES, Census, WatchedService, watched_service
+from watched_service import MODULES, Census, WatchedService, memory_bytes, watched_service
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a process is looked into through /proc")
 
@@ -168,3 +168,33 @@ async def test_what_breaks_the_framing_ends_its_connection_with_the_right_code_a
                 before = await watched.census()
     await is_as_before(watched, before)
     await is_well(watched)
+
+
+# What a client sends of these below is several times as much as the kernel holds for both sides.
+PINGS, FRAGMENTS = 250_000, 300_000
+
+
+async def test_a_client_that_pings_and_reads_no_pong_costs_no_memory(watched):
+    ping = frame(bytes(125), PING)
+    async with watched.client() as bystander, await RawConnection.opened(watched.port, token()) as connection:
+        await bystander.history(*RANGE)
+        before = memory_bytes(watched.pid)
+        for _ in range(PINGS // 1_000):
+            await connection.send(ping * 1_000)
+        await bystander.history(*RANGE)  # by now it has read what the kernel did not have room for
+
+        assert memory_bytes(watched.pid) <= before + SLACK_BYTES
+
+
+async def test_a_message_in_very_many_fragments_costs_what_its_bytes_do(watched):
+    """The last of the fragments is not sent, so that all of them are held."""
+    first, ping = frame(b" ", TEXT, fin=False), frame(b"all are there", PING)
+    async with watched.client() as bystander, await RawConnection.opened(watched.port, token()) as connection:
+        await bystander.history(*RANGE)
+        before = memory_bytes(watched.pid)
+        await connection.send(first + frame(b" ", CONT, fin=False) * FRAGMENTS + ping)
+        assert (await connection.frame())[0] == PONG
+
+        assert memory_bytes(watched.pid) <= before + SLACK_BYTES
+        await connection.send(frame(b"{}", CONT))
+        assert json.loads((await connection.frame())[1])["code"] == "message_too_large"

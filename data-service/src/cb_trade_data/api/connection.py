@@ -135,6 +135,8 @@ class Connection:
                 # An open request gets its one last word later: this error must not look like it.
                 in_use = request_id in self._requests
                 await self._send(outgoing.error_response(None if in_use else request_id, error))
+                # Nothing of this waits while the client keeps up: give all the others their turn.
+                await asyncio.sleep(0)
 
     async def _dispatch(self, message: ClientMessage) -> None:
         if isinstance(message, CancelRequest):
@@ -165,6 +167,7 @@ class Connection:
         if task is not None:
             await asyncio.wait([task])
         await self._send(outgoing.request_cancelled(request_id, was_running=task is not None))
+        await asyncio.sleep(0)  # as after a refusal
 
     # --- Requests ----------------------------------------------------------------------------------------------------
 
