@@ -1,0 +1,195 @@
+"""The image is what it should be, as far as it shows without being built; deploy/check-image.sh builds and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from service_harness import RunningService, running_service, token
+
+from cb_trade_simulator import ExchangeSimulator
+
+ROOT = Path(__file__).parents[1]
+HEALTHCHECK = ROOT / "deploy" / "healthcheck.py"
+SMOKE = ROOT / "deploy" / "smoke.py"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions in order, each with its arguments on one line."""
+    text = re.sub(r"^ *#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = re.sub(r" *\\\n *", " ", text).splitlines()
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines if line)]
+
+
+def last(name: str) -> str:
+    return [rest for instruction, rest in instructions() if instruction == name][-1]
+
+
+def test_the_base_is_pinned_by_version_and_by_digest():
+    (argument, base), *_ = instructions()
+
+    assert argument == "ARG"
+    assert re.fullmatch(r"PYTHON_IMAGE=[\w./-]+:3\.1[1-4]\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
+
+
+def test_nothing_is_installed_without_its_hash():
+    installs = [
+        step for _, rest in instructions() for step in rest.split("&&") if re.search(r"/pip .*\b(wheel|install) ", step)
+    ]
+
+    assert len(installs) == 4
+    # From the lock with hashes, from what that brought, or our own source without dependencies.
+    safe = ("--require-hashes", "--no-index", "--no-deps --no-build-isolation")
+    assert [step for step in installs if not any(way in step for way in safe)] == []
+
+
+def test_it_runs_as_a_user_with_a_fixed_number_that_is_not_root():
+    assert last("USER") == "10001:10001"
+
+
+@pytest.mark.parametrize("name", ["ENTRYPOINT", "CMD"])
+def test_it_starts_without_a_shell(name: str):
+    assert last(name).startswith('["')
+
+
+def test_its_health_check_needs_no_shell_and_no_curl():
+    _, _, command = last("HEALTHCHECK").partition("CMD ")
+
+    assert command == '["python", "/opt/cb-trade/healthcheck.py"]'
+
+
+def test_it_is_told_to_end_in_the_way_the_service_understands():
+    assert last("STOPSIGNAL") == "SIGTERM"
+
+
+def test_its_version_is_that_of_the_service():
+    version = tomllib.loads((ROOT / "data-service" / "pyproject.toml").read_text())["project"]["version"]
+
+    assert f'org.opencontainers.image.version="{version}"' in last("LABEL")
+
+
+def test_the_build_sees_what_it_copies_and_nothing_else():
+    first, *others = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in {"", "#"}]
+    let_in = {line.removeprefix("!") for line in others if line.startswith("!")}
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in shlex.split(rest)[:-1]
+    }
+
+    assert first == "*"
+    assert {Path(path).parts[0] for path in let_in} == {Path(path).parts[0] for path in copied}
+    assert all((ROOT / path).exists() for path in let_in)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Says 200 to /health/live, 503 to all else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/live" else 503)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def answering() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def healthcheck(port: int, *arguments: str, host: str = "0.0.0.0") -> int:  # noqa: S104 - read, not bound
+    environment = {"CB_TRADE_HOST": host, "CB_TRADE_PORT": str(port)}
+    return subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, HEALTHCHECK, *arguments], env=environment, capture_output=True, check=False
+    ).returncode
+
+
+def test_the_health_check_passes_while_the_service_lives():
+    with answering() as port:
+        assert healthcheck(port) == 0
+
+
+def test_the_health_check_fails_with_the_path_that_is_asked():
+    with answering() as port:
+        assert healthcheck(port, "/health/ready") == 1
+
+
+def test_the_health_check_fails_when_nobody_answers():
+    with answering() as port:
+        pass
+
+    assert healthcheck(port) == 1
+
+
+async def smoke(service: RunningService, bearer: str, *arguments: str) -> tuple[int, str]:
+    """Run the smoke test of a deployment; return its exit status and everything it said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        SMOKE,
+        service.http_url,
+        *arguments,
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "CB_TRADE_CLIENT__TOKEN": bearer},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+@pytest_asyncio.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    simulator = ExchangeSimulator("binance")
+    async with simulator.serve(), running_service(tmp_path, simulator.base_url) as running:
+        yield running
+
+
+async def test_the_smoke_test_passes_a_service_that_works(service: RunningService):
+    status, said = await smoke(service, token())
+
+    assert status == 0, said
+    assert "24 bars" in said
+
+
+async def test_the_smoke_test_fails_a_service_that_refuses_the_token(service: RunningService):
+    status, said = await smoke(service, token(secret="the secret of another service, long enough"))
+
+    assert (status, said.splitlines()[-1][:6]) == (1, "smoke:")
+
+
+async def test_the_smoke_test_fails_a_service_whose_exchange_does_not_have_the_bars(service: RunningService):
+    status, said = await smoke(service, token(), "--symbol", "NONE/USDT")
+
+    assert (status, said.splitlines()[-1][:6]) == (1, "smoke:")
+
+
+async def test_the_smoke_test_fails_where_nothing_is_ready():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    status, said = await smoke(RunningService(port), token(), "--patience-secs", "0")
+
+    assert status == 1
+    assert "not ready after 0 s" in said
