@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import ConnectionLimits
-from cb_trade_data.api.health import health_router
+from cb_trade_data.api.health import Health, health_router
 from cb_trade_data.api.http import refuse_what_no_route_answers
 from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
@@ -77,9 +77,12 @@ def create_app(
         )
     )
 
+    health = Health(storage, source, auth_keys=auth.condition, is_ending=lambda: admission.is_ending)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await health.close()
         await auth.close()
         await fetcher.close()
         await source.close()
@@ -88,7 +91,7 @@ def create_app(
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
     app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
     app.state.admission = admission  # which whoever runs the app tells that it ends
-    app.include_router(health_router(storage, source, admission))
+    app.include_router(health_router(health, storage, source))
     app.include_router(v1_router(auth, admission, manager, source))
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
     app.include_router(websocket_router(auth, admission, manager, limits, utc_now))

@@ -120,7 +120,7 @@ async def test_a_disk_that_refuses_costs_the_client_nothing_and_shows_in_health(
     np.testing.assert_array_equal(reply.rows, truth)
     np.testing.assert_array_equal(again.rows, truth)
     assert unready[0] == 503
-    assert "No space left" in unready[1]["components"]["storage"]
+    assert "No space left" in unready[1]["components"]["storage"]["problem"]
     assert ready[0] == 200
 
 
@@ -151,7 +151,7 @@ async def test_objects_that_cannot_be_read_cost_the_client_nothing_and_stay_as_t
     assert reply.last["rows_from_exchange"] == again.last["rows_from_storage"] == len(truth)
     assert simulator.calls.total == 0
     assert unready[0] == 503
-    assert "Permission denied" in unready[1]["components"]["storage"]
+    assert "Permission denied" in unready[1]["components"]["storage"]["problem"]
     assert {file: file.read_bytes() for file in stored} == stored
 
 
@@ -172,10 +172,15 @@ async def test_one_partition_that_cannot_be_read_degrades_the_service_until_it_c
     ready = await _get(f"{service.http_url}/health/ready")
 
     assert (status, degraded["status"]) == (200, "degraded")
-    assert "Is a directory" in degraded["components"]["storage"]
+    assert "Is a directory" in degraded["components"]["storage"]["problem"]
     assert degraded["storage"]["problems"]
     assert degraded["storage"]["failed_reads"] > 0
-    assert (ready[1]["status"], ready[1]["components"]["storage"], ready[1]["storage"]["problems"]) == ("ok", "ok", [])
+    storage = ready[1]["components"]["storage"]
+    assert (ready[1]["status"], storage["status"], storage["problem"]) == ("ok", "ok", None)
+    assert ready[1]["storage"]["problems"] == []
+    # What once went wrong stays on record.
+    assert "Is a directory" in storage["last_error"]
+    assert storage["last_error_age_secs"] >= 0
     assert ready[1]["storage"]["failed_reads"] >= degraded["storage"]["failed_reads"]
 
 
@@ -210,6 +215,7 @@ async def test_a_write_that_fails_once_loses_nothing_once_one_succeeds(client, s
 
 async def test_health_tells_each_component_and_asks_no_exchange(service, simulator):
     names = [facts.id for facts in EXCHANGES]
+    well = {"status": "ok", "problem": None, "last_error": None, "last_error_age_secs": None}
     live = await _get(f"{service.http_url}/health/live")
     ready = await _get(f"{service.http_url}/health/ready")
 
@@ -218,10 +224,15 @@ async def test_health_tells_each_component_and_asks_no_exchange(service, simulat
         200,
         {
             "status": "ok",
-            "components": {"storage": "ok", "exchanges": dict.fromkeys(names, "unused")},
+            "components": {
+                "storage": well,
+                "auth_keys": well,
+                "exchanges": dict.fromkeys(names, well | {"status": "unused"}),
+            },
             "storage": {
                 "failed_reads": 0,
                 "failed_writes": 0,
+                "failed_checks": 0,
                 "restated_rows": 0,
                 "damaged_objects": 0,
                 "problems": [],

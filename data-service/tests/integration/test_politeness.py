@@ -39,7 +39,7 @@ async def condition(service: RunningService) -> dict[str, object]:
     def get() -> dict[str, object]:
         with urllib.request.urlopen(f"{service.http_url}/health/ready") as answer:  # noqa: S310 - our own service
             ready = json.loads(answer.read())
-        return {"status": ready["components"]["exchanges"]["binance"], **ready["exchanges"]["binance"]}
+        return {**ready["components"]["exchanges"]["binance"], **ready["exchanges"]["binance"]}
 
     return await asyncio.to_thread(get)
 
@@ -126,7 +126,7 @@ async def test_a_conclusive_outage_is_told_and_costs_later_requests_no_call(simu
         later = await client.history(*WEEK, symbol="ETH/USDT")
 
     assert told["breaker"] == "open"
-    assert "503" in told["status"]
+    assert "503" in told["problem"]
     assert {gap["state"] for gap in later.last["gaps"]} == {"failed"}
     assert later.last["rows"] == 1440
     assert later.last["exchange_calls"] == simulator.calls.by_endpoint.get("klines", 0) <= 1

@@ -11,7 +11,6 @@ from key_server import KeyServer, jwk
 from service_harness import eventually
 from signing_keys import rsa_key
 
-from cb_trade_data.auth.keys import KeyCondition
 from cb_trade_data.auth.published_keys import (
     FRESH_SECS,
     KEPT_SECS,
@@ -20,6 +19,7 @@ from cb_trade_data.auth.published_keys import (
     PublishedKeys,
 )
 from cb_trade_data.errors import AuthenticationUnavailableError
+from cb_trade_data.models.component import Component
 
 OLD, NEW = jwk(rsa_key("first"), "old"), jwk(rsa_key("second"), "new")
 
@@ -144,7 +144,10 @@ async def test_keys_are_kept_for_a_day_while_they_cannot_be_read_again(keys, pro
 
     clock.secs += KEPT_SECS
     assert await keys.find("old") is not None
-    assert keys.condition() == KeyCondition("the keys could not be read again: HTTP 500", "HTTP 500", KEPT_SECS)
+    assert (keys.condition().status, keys.condition().problem) == (
+        "degraded",
+        "the keys could not be read again: HTTP 500",
+    )
 
     clock.secs += 1
     assert await is_unavailable(keys) > 0
@@ -153,17 +156,18 @@ async def test_keys_are_kept_for_a_day_while_they_cannot_be_read_again(keys, pro
 async def test_without_keys_nobody_can_be_told_and_a_few_seconds_later_it_is_tried_again(keys, provider, clock):
     provider.status = 503
 
-    assert keys.condition() == KeyCondition("unused")
+    assert keys.condition() == Component("unused")
     assert await is_unavailable(keys) == TRY_AGAIN_SECS
     clock.secs += TRY_AGAIN_SECS - 1
     assert await is_unavailable(keys) == 1
     assert provider.calls == ["/keys"]
-    assert keys.condition() == KeyCondition("there are no keys: HTTP 503", "HTTP 503", None)
+    assert keys.condition().problem == "there are no keys: HTTP 503"
 
     provider.status = 200
     clock.secs += 1
     assert await keys.find("old") is not None
-    assert keys.condition() == KeyCondition("ok", None, 0)
+    assert (keys.condition().status, keys.condition().problem) == ("ok", None)
+    assert keys.condition().last_error.reason == "HTTP 503"  # stays on record
 
 
 @pytest.mark.parametrize(
@@ -181,7 +185,7 @@ async def test_an_answer_that_is_no_key_set_replaces_none(keys, provider, clock,
     clock.secs += FRESH_SECS + 1
 
     assert await keys.find("old") is not None
-    assert said in keys.condition().last_error
+    assert said in keys.condition().last_error.reason
 
 
 async def test_a_provider_that_sends_us_elsewhere_is_not_followed(keys, provider):
@@ -192,7 +196,7 @@ async def test_a_provider_that_sends_us_elsewhere_is_not_followed(keys, provider
         await is_unavailable(keys)
 
         assert attacker.calls == []
-        assert keys.condition().last_error == "HTTP 302"
+        assert keys.condition().last_error.reason == "HTTP 302"
 
 
 async def test_a_provider_that_nobody_answers_for_is_told_so(clock):
@@ -202,7 +206,7 @@ async def test_a_provider_that_nobody_answers_for_is_told_so(clock):
 
     await is_unavailable(keys)
 
-    assert "there are no keys" in keys.condition().status
+    assert "there are no keys" in keys.condition().problem
 
 
 async def test_a_provider_that_takes_too_long_is_given_up(monkeypatch, keys, provider):
@@ -211,7 +215,7 @@ async def test_a_provider_that_takes_too_long_is_given_up(monkeypatch, keys, pro
 
     await is_unavailable(keys)
 
-    assert keys.condition().last_error == "no answer within 0.01 s"
+    assert keys.condition().last_error.reason == "no answer within 0.01 s"
 
 
 async def test_a_small_answer_that_would_become_a_large_one_is_not_unpacked(keys, provider):
@@ -220,4 +224,4 @@ async def test_a_small_answer_that_would_become_a_large_one_is_not_unpacked(keys
 
     await is_unavailable(keys)
 
-    assert "no JSON" in keys.condition().last_error
+    assert "no JSON" in keys.condition().last_error.reason

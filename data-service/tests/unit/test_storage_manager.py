@@ -206,6 +206,46 @@ async def test_a_failure_to_store_facts_counts_as_well(manager, storage):
     assert "disk full" in manager.problem
 
 
+async def test_the_last_failure_stays_on_record_after_a_success(manager, storage):
+    assert manager.last_error is None
+    storage.before_write = raising(StorageUnavailableError("part", "disk full"))
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit(EMPTY, [held(0, 1)])
+    storage.before_write = None
+    await manager.commit(EMPTY, [held(0, 1)])
+
+    assert manager.problem is None
+    assert "disk full" in manager.last_error.reason
+    assert manager.last_error.age_secs >= 0
+
+
+async def test_a_check_that_fails_is_counted_and_the_newest_failure_is_the_last(manager, storage, monkeypatch):
+    storage.before_write = raising(StorageUnavailableError("part", "disk full"))
+    with pytest.raises(StorageUnavailableError):
+        await manager.commit(EMPTY, [held(0, 1)])
+    monkeypatch.setattr(storage, "check", raising(StorageUnavailableError("", "not mounted")))
+    with pytest.raises(StorageUnavailableError):
+        await manager.check()
+
+    assert (manager.counts["failed_writes"], manager.counts["failed_checks"]) == (1, 1)
+    assert "not mounted" in manager.last_error.reason
+
+
+async def test_it_is_counted_what_memory_was_good_for(storage):
+    manager = StorageManagerImpl(storage, cache_max_bytes=2**20)
+    await manager.commit(EMPTY, [held(0, 2)])
+    trusting = StorageManagerImpl(storage, cache_max_bytes=2**20, recheck_after_secs=3600)
+
+    for _ in range(3):
+        await manager.read(PARTITION)
+        await trusting.read(PARTITION)
+
+    looking, trusted = manager.cache, trusting.cache
+    assert (looking.hits, looking.confirmed, looking.misses) == (0, 2, 1)
+    assert (trusted.hits, trusted.confirmed, trusted.misses) == (2, 0, 1)
+    assert 0 < looking.size_bytes == trusted.size_bytes < looking.max_bytes == 2**20
+
+
 @pytest.mark.parametrize("verb", ["commit", "commit_facts"])
 async def test_a_later_success_ends_the_problem_and_keeps_the_count(manager, storage, verb):
     storage.before_write = raising(StorageUnavailableError("part", "disk full"))

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
 
-from cb_trade_data.auth.keys import KeyCondition
 from cb_trade_data.errors import ExchangeForbiddenError, ScopeMissingError
+from cb_trade_data.models.component import Component
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class IAuthenticationModule(ABC):
         """
 
     @abstractmethod
-    def condition(self) -> KeyCondition:
+    def condition(self) -> Component:
         """Return how the keys are doing that tokens are checked with; asks nobody."""
 
     @abstractmethod

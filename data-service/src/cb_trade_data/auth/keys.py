@@ -9,6 +9,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from cb_trade_data.models.component import Component
 from cb_trade_data.models.public_key import PublicKey
 
 HMAC_ALGORITHM: Final = "HS256"
@@ -32,21 +33,6 @@ class Key:
         return cls(key.algorithm, key.key)
 
 
-@dataclass(frozen=True)
-class KeyCondition:
-    """How a source of keys is doing.
-
-    Attributes:
-        status: `ok`, `unused` before anybody needed a key, or a sentence says what is wrong.
-        last_error: Why they could not be read when that was last tried; None where they could.
-        age_secs: How old they are; None where they are settings, or not there.
-    """
-
-    status: str
-    last_error: str | None = None
-    age_secs: float | None = None
-
-
 class KeySource(ABC):
     """Where keys come from.
 
@@ -65,7 +51,7 @@ class KeySource(ABC):
         """
 
     @abstractmethod
-    def condition(self) -> KeyCondition:
+    def condition(self) -> Component:
         """Return how the source is doing; asks nobody."""
 
     @abstractmethod
@@ -84,9 +70,9 @@ class OneKey(KeySource):
         """See `KeySource.find`."""
         return self._key
 
-    def condition(self) -> KeyCondition:
+    def condition(self) -> Component:
         """See `KeySource.condition`."""
-        return KeyCondition("ok")
+        return Component()
 
     async def close(self) -> None:
         """See `KeySource.close`."""

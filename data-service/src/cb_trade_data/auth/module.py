@@ -10,8 +10,9 @@ import jwt
 
 from cb_trade_data.auth.claims import principal_of
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
-from cb_trade_data.auth.keys import HMAC_ALGORITHM, Key, KeyCondition, KeySource
+from cb_trade_data.auth.keys import HMAC_ALGORITHM, Key, KeySource
 from cb_trade_data.errors import TokenExpiredError, TokenInvalidError, TokenMissingError
+from cb_trade_data.models.component import Component
 
 TOKEN_MAX_BYTES: Final = 16 * 1024
 
@@ -54,7 +55,7 @@ class AuthenticationModuleImpl(IAuthenticationModule):
         except (ValueError, OverflowError) as error:
             raise TokenInvalidError("a claim holds a number that is none, or no text that can be written") from error
 
-    def condition(self) -> KeyCondition:
+    def condition(self) -> Component:
         """See `IAuthenticationModule.condition`."""
         return self._keys.condition()
 

@@ -12,8 +12,10 @@ import aiohttp
 import structlog
 
 from cb_trade_data.auth.key_set import keys_of
-from cb_trade_data.auth.keys import Key, KeyCondition, KeySource
+from cb_trade_data.auth.keys import Key, KeySource
 from cb_trade_data.errors import AuthenticationUnavailableError
+from cb_trade_data.models.component import Component
+from cb_trade_data.models.past_error import PastError
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +47,8 @@ class PublishedKeys(KeySource):
         self._keys: Mapping[str | None, Key] = {}
         self._read_at_secs: float | None = None
         self._tried_at_secs: float | None = None
-        self._last_error: str | None = None
+        self._last_error: PastError | None = None
+        self._is_failing = False
         self._reading: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None) -> Key | None:
@@ -60,14 +63,14 @@ class PublishedKeys(KeySource):
             )
         return self._keys.get(kid)
 
-    def condition(self) -> KeyCondition:
+    def condition(self) -> Component:
         """See `KeySource.condition`."""
+        if self._last_error is None or not self._is_failing:
+            return Component("unused" if self._read_at_secs is None else "ok", last_error=self._last_error)
         age_secs = self._age_secs()
-        if self._last_error is None:
-            return KeyCondition("unused" if age_secs is None else "ok", None, age_secs)
         has_keys = age_secs is not None and age_secs <= KEPT_SECS
         what = "the keys could not be read again" if has_keys else "there are no keys"
-        return KeyCondition(f"{what}: {self._last_error}", self._last_error, age_secs)
+        return Component("degraded", f"{what}: {self._last_error.reason}", self._last_error)
 
     async def close(self) -> None:
         """See `KeySource.close`."""
@@ -105,11 +108,11 @@ class PublishedKeys(KeySource):
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._fail(str(error) or type(error).__name__)
         else:
-            self._read_at_secs, self._last_error = self._tried_at_secs, None
+            self._read_at_secs, self._is_failing = self._tried_at_secs, False
             _log.info("auth.keys_read", keys=len(self._keys))
 
     def _fail(self, reason: str) -> None:
-        self._last_error = reason
+        self._last_error, self._is_failing = PastError(reason), True
         _log.warning("auth.keys_unreadable", reason=reason, age_secs=self._age_secs())
 
     async def _document(self) -> bytes:

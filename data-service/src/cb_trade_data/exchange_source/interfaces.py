@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.models.past_error import PastError
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
@@ -54,6 +55,10 @@ class ExchangeCondition:
         waiting: Calls that wait for their turn.
         under_way: Calls that wait for the exchange.
         paused_secs: How long the exchange wants to be left alone from now on.
+        calls: How many calls were made since the start.
+        errors: How many of them failed, by `limit` (asked too often), `refusal` (of the question itself), `nonsense`
+            (an answer that cannot be believed) and `unavailable` (no answer).
+        last_error: The last of them that was no refusal, whatever has succeeded since.
     """
 
     status: str = "unused"
@@ -64,6 +69,9 @@ class ExchangeCondition:
     waiting: int = 0
     under_way: int = 0
     paused_secs: float = 0.0
+    calls: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    last_error: PastError | None = None
 
 
 class IExchangeAPIClient(ABC):

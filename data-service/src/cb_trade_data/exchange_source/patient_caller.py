@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
 import stamina
 
-from cb_trade_data.errors import ExchangeLimitError, ExchangeRefusalError, ExchangeUnavailableError
+from cb_trade_data.errors import (
+    ExchangeLimitError,
+    ExchangeNonsenseError,
+    ExchangeRefusalError,
+    ExchangeUnavailableError,
+)
 from cb_trade_data.exchange_source.breakers import Breakers
 from cb_trade_data.exchange_source.budget import Budget, Place
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import ExchangeCondition
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
+from cb_trade_data.models.past_error import PastError
 
 # Waits of 1, 4, 16 and 40 s and jitter: five tries over at least a minute before something counts as failed.
 _TRIES: Final = 5
@@ -21,6 +28,13 @@ _FIRST_WAIT_SECS: Final = 1.0
 _WAIT_GROWTH: Final = 4.0
 _LONGEST_WAIT_SECS: Final = 40.0
 _JITTER_SECS: Final = 1.0
+
+# As `ExchangeCondition.errors` counts them; all others are `unavailable`.
+_ERROR_KINDS: Final[dict[type[ExchangeUnavailableError], str]] = {
+    ExchangeLimitError: "limit",
+    ExchangeRefusalError: "refusal",
+    ExchangeNonsenseError: "nonsense",
+}
 
 T = TypeVar("T")
 
@@ -34,6 +48,9 @@ class PatientCaller:
         self._breakers = Breakers(facts.id, stopwatch)
         self._problem: str | None = None  # why the last call failed for good
         self._is_closed = False
+        self._calls = 0
+        self._errors: Counter[str] = Counter()
+        self._last_error: PastError | None = None
 
     async def call(
         self,
@@ -106,6 +123,9 @@ class PatientCaller:
             waiting=self._budget.waiting,
             under_way=self._budget.under_way,
             paused_secs=self._budget.paused_secs,
+            calls=self._calls,
+            errors=dict(self._errors),
+            last_error=self._last_error,
         )
 
     def close(self) -> None:
@@ -132,18 +152,26 @@ class PatientCaller:
 
     async def _watched(self, under_way: Awaitable[T], about: str | None, place: Place) -> T:
         """Return the answer to a call; budget and breakers learn from how it ends."""
+        self._calls += 1
         try:
             with self._breakers.watching(about):
                 answer = await under_way
         except ExchangeLimitError as error:
+            self._note(error)
             self._budget.slow_down(place, error.retry_after)
             raise
         except ExchangeUnavailableError as error:
+            self._note(error)
             if error.retry_after is not None:
                 self._budget.pause(error.retry_after)
             raise
         self._budget.recover(place)
         return answer
+
+    def _note(self, error: ExchangeUnavailableError) -> None:
+        self._errors[_ERROR_KINDS.get(type(error), "unavailable")] += 1
+        if not isinstance(error, ExchangeRefusalError):
+            self._last_error = PastError(error.reason)
 
     def _may_help(self, about: str | None, error: Exception) -> bool:
         """Tell whether another try may end otherwise."""

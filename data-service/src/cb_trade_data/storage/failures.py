@@ -9,6 +9,7 @@ from typing import Final, Literal
 import structlog
 
 from cb_trade_data.errors import CbTradeError
+from cb_trade_data.models.past_error import PastError
 
 _log = structlog.get_logger(__name__)
 
@@ -25,13 +26,15 @@ class Failures:
     Attributes:
         count: How many there were since the start.
         latest: The last one, until anything of this kind succeeds.
+        last: The last one, whatever has succeeded since.
     """
 
-    def __init__(self, kind: Literal["read", "write"]) -> None:
+    def __init__(self, kind: Literal["read", "write", "check"]) -> None:
         self._kind = kind
         self._standing: dict[str, str] = {}
         self.count = 0
         self.latest: str | None = None
+        self.last: PastError | None = None
 
     @property
     def standing(self) -> list[str]:
@@ -46,6 +49,7 @@ class Failures:
         except CbTradeError as error:
             self.count += 1
             self.latest = str(error)
+            self.last = PastError(self.latest)
             self._standing.pop(place, None)
             self._standing[place] = self.latest
             if len(self._standing) > _REMEMBERED_MAX:

@@ -30,6 +30,9 @@ class FreshCache(Generic[K, V]):
     Which version is the newest is looked up at every read, unless that was done a moment ago: also of a value for which
     there is no room, for as long as somebody else holds it. Many who need the same at once wait for one read; one that
     is cancelled leaves it running for the others.
+
+    Attributes:
+        hits: How often `trusted` had something to return, since the start.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class FreshCache(Generic[K, V]):
         self._kept: LRUCache[K, _Kept[V]] = LRUCache(max_size, getsizeof=lambda kept: kept.size)
         self._held_elsewhere: dict[K, tuple[ref[V], float]] = {}  # as long as they are
         self._renewing: dict[K, asyncio.Task[V]] = {}
+        self.hits = 0
 
     async def get(self, key: K, renew: Callable[[V | None], Awaitable[V]]) -> V:
         """Return the newest value.
@@ -63,12 +67,14 @@ class FreshCache(Generic[K, V]):
 
     def trusted(self, key: K) -> V | None:
         """Return what is kept, if that was found to be the newest a moment ago."""
+        value: V | None = None
         if (kept := self._kept.get(key)) is not None:
-            return kept.value if asyncio.get_running_loop().time() < kept.trusted_until else None
-        if (held := self._held_elsewhere.get(key)) is not None:
-            value, trusted_until = held
-            return value() if asyncio.get_running_loop().time() < trusted_until else None
-        return None
+            value = kept.value if asyncio.get_running_loop().time() < kept.trusted_until else None
+        elif (held := self._held_elsewhere.get(key)) is not None:
+            held_value, trusted_until = held
+            value = held_value() if asyncio.get_running_loop().time() < trusted_until else None
+        self.hits += value is not None
+        return value
 
     def peek(self, key: K) -> V | None:
         """Return what is kept, the newest or not."""
@@ -85,6 +91,11 @@ class FreshCache(Generic[K, V]):
     def size(self) -> int:
         """How much is kept."""
         return int(self._kept.currsize)
+
+    @property
+    def max_size(self) -> int:
+        """How much may be kept."""
+        return int(self._kept.maxsize)
 
     async def _renew(self, key: K, renew: Callable[[V | None], Awaitable[V]]) -> V:
         looked_at = asyncio.get_running_loop().time()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
 
 from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.past_error import PastError
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
@@ -18,6 +20,25 @@ from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
 # Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
 MAX_RACES: Final = 100
+
+
+@dataclass(frozen=True)
+class CacheCondition:
+    """What keeping partitions in memory has been good for since the start.
+
+    Attributes:
+        hits: Lookups that memory answered.
+        confirmed: Those for which a look at the version was enough: what was in memory is still the newest.
+        misses: Those for which storage was read.
+        size_bytes: How much is kept now.
+        max_bytes: How much may be.
+    """
+
+    hits: int
+    confirmed: int
+    misses: int
+    size_bytes: int
+    max_bytes: int
 
 
 class PartitionLock(ABC):
@@ -252,10 +273,23 @@ class IStorageManager(ABC):
 
     @property
     @abstractmethod
+    def last_error(self) -> PastError | None:
+        """The last failure to write, to read or to pass `check`, whatever has succeeded since; None without one."""
+
+    @property
+    @abstractmethod
     def standing_problems(self) -> list[str]:
         """The failures to write or read a partition or a series' facts of which the same has not succeeded since."""
 
     @property
     @abstractmethod
     def counts(self) -> dict[str, int]:
-        """What happened since the start: `failed_reads`, `failed_writes`, `restated_rows` and `damaged_objects`."""
+        """What happened since the start.
+
+        `failed_reads`, `failed_writes`, `failed_checks`, `restated_rows` and `damaged_objects`.
+        """
+
+    @property
+    @abstractmethod
+    def cache(self) -> CacheCondition:
+        """What is kept in memory, and what that was good for."""

@@ -12,12 +12,19 @@ import structlog
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.market import count_shared_times, differing
 from cb_trade_data.models.partition import EVER, Partition
+from cb_trade_data.models.past_error import PastError
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.failures import Failures
 from cb_trade_data.storage.fresh_cache import FreshCache
-from cb_trade_data.storage.interfaces import MAX_RACES, IRawDataStorage, IStorageManager, PartitionLock
+from cb_trade_data.storage.interfaces import (
+    MAX_RACES,
+    CacheCondition,
+    IRawDataStorage,
+    IStorageManager,
+    PartitionLock,
+)
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -55,7 +62,9 @@ class StorageManagerImpl(IStorageManager):
         )
         self._reads = Failures("read")
         self._writes = Failures("write")
+        self._checks = Failures("check")
         self._restated_rows = 0
+        self._confirmed_reads, self._real_reads = 0, 0
 
     async def read(
         self, partition: Partition, wanted: TimeRange | None = None, *, known: StoredPartition | None = None
@@ -170,7 +179,8 @@ class StorageManagerImpl(IStorageManager):
 
     async def check(self) -> None:
         """See `IStorageManager.check`."""
-        await self._storage.check()
+        with self._checks.noted(""):
+            await self._storage.check()
 
     async def close(self) -> None:
         """See `IStorageManager.close`."""
@@ -180,6 +190,12 @@ class StorageManagerImpl(IStorageManager):
     def problem(self) -> str | None:
         """See `IStorageManager.problem`."""
         return self._writes.latest or self._reads.latest
+
+    @property
+    def last_error(self) -> PastError | None:
+        """See `IStorageManager.last_error`."""
+        errors = (self._reads.last, self._writes.last, self._checks.last)
+        return max((error for error in errors if error is not None), key=lambda each: each.at_secs, default=None)
 
     @property
     def standing_problems(self) -> list[str]:
@@ -192,16 +208,25 @@ class StorageManagerImpl(IStorageManager):
         return {
             "failed_reads": self._reads.count,
             "failed_writes": self._writes.count,
+            "failed_checks": self._checks.count,
             "restated_rows": self._restated_rows,
             "damaged_objects": self._storage.damaged_objects,
         }
+
+    @property
+    def cache(self) -> CacheCondition:
+        """See `IStorageManager.cache`."""
+        kept = self._partitions
+        return CacheCondition(kept.hits, self._confirmed_reads, self._real_reads, kept.size, kept.max_size)
 
     async def _newest(
         self, partition: Partition, wanted: TimeRange | None, known: StoredPartition | None
     ) -> StoredPartition:
         """Return *known* if it is the newest version, or else that one, with the rows of *wanted* or all of them."""
         if known is not None and await self._storage.partition_version(partition) == known.version:
+            self._confirmed_reads += 1
             return known
+        self._real_reads += 1
         return await self._storage.read_partition(partition, wanted)
 
     def _count_restated(self, rows: int, partition: Partition) -> None:

@@ -25,7 +25,10 @@ from unit_builders import minute, minutes, series
 from virtual_time import in_virtual_time, now_secs
 
 from cb_trade_data.errors import (
+    ExchangeLimitError,
+    ExchangeNonsenseError,
     ExchangeRefusalError,
+    ExchangeUnavailableError,
     UnknownExchangeError,
     UnknownSymbolError,
 )
@@ -288,3 +291,40 @@ async def test_closing_ends_waiting_for_a_probe(source, client):
     await source.close()
 
     assert {(await failed(each)).reason for each in waiting} == {"the service is stopping"}
+
+
+# --- What is counted --------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_calls_are_counted_and_those_that_failed_by_what_was_wrong(source, client):
+    errors = {
+        "limit": ExchangeLimitError("binance", "429", SECOND),
+        "refusal": ExchangeRefusalError("binance", "no such market"),
+        "nonsense": ExchangeNonsenseError("binance", "no candles"),
+        "unavailable": ExchangeUnavailableError("binance", "503"),
+    }
+    for error in errors.values():
+        client.failures_left, client.failure = 1, error
+        if isinstance(error, ExchangeRefusalError):
+            await failed(page(source))
+        else:
+            await page(source)
+
+    condition = source.conditions()["binance"]
+    assert condition.calls == client.calls == 7
+    assert condition.errors == dict.fromkeys(errors, 1)
+    assert source.conditions()["okx"].calls == 0
+
+
+@in_virtual_time
+async def test_the_last_error_stays_on_record_and_a_refusal_is_none(source, client):
+    await page(source)
+    assert source.conditions()["binance"].last_error is None
+    client.failures_left = 1
+    await page(source)
+    client.failures_left, client.failure = 1, ExchangeRefusalError("binance", "no such market")
+    await failed(page(source))
+
+    condition = source.conditions()["binance"]
+    assert (condition.status, condition.last_error.reason) == ("ok", "503")
