@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from signing_keys import p256_key, private_pem, public_pem, rsa_key
 
-from cb_trade_data.config import AuthSettings, load_settings
+from cb_trade_data.config import AuthSettings
+from cb_trade_data.config.loading import load_settings
 from cb_trade_data.errors import InvalidSettingsError
 
 SECRET = "a secret for tests that is long enough"

@@ -19,7 +19,7 @@ def serve(
 ) -> None:
     """Run the data service in the foreground.
 
-    Settings come from the environment, then .env.local, then .env in the working folder. Prints one line,
+    Settings come from the environment, secret files, .env.local and .env in the working folder. Prints one line,
     `listening on http://HOST:PORT`, once it accepts requests; logs to stderr.
     """
     settings = settings_of_the_service(

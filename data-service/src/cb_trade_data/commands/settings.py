@@ -23,7 +23,7 @@ def settings_of_the_service(overrides: Mapping[str, Any] | None = None) -> Setti
     Raises:
         typer.Exit: They need attention; every problem has been printed.
     """
-    from cb_trade_data.config import load_settings
+    from cb_trade_data.config.loading import load_settings
 
     with telling_problems():
         return load_settings(overrides, **_exchange_names())
@@ -31,7 +31,7 @@ def settings_of_the_service(overrides: Mapping[str, Any] | None = None) -> Setti
 
 def storage_settings() -> StorageSettings:
     """Return which storage the service has; needs none of its other settings, and raises as they do."""
-    from cb_trade_data.config import load_storage_settings
+    from cb_trade_data.config.loading import load_storage_settings
 
     with telling_problems():
         return load_storage_settings(**_exchange_names())
@@ -57,5 +57,6 @@ def telling_problems() -> Iterator[None]:
         for problem in error.problems:
             typer.echo(f"  - {problem}", err=True)
         if error.files:
-            typer.echo(f"looked in the environment, {' and '.join(error.files)}", err=True)
+            *others, last = error.files
+            typer.echo(f"looked in {', '.join(['the environment', *others])} and {last}", err=True)
         raise typer.Exit(_EXIT_BAD_SETTINGS) from error

@@ -1,53 +1,19 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from cb_trade_data.config import Settings, load_settings
-from cb_trade_data.errors import ErrorCode, InvalidSettingsError
+from cb_trade_data.config import Settings
+from cb_trade_data.config.loading import load_settings
+from cb_trade_data.errors import InvalidSettingsError
 
 SECRET = "a secret for tests that is long enough"
 KNOWN = ["binance", "kraken"]
 
 Load = Callable[..., Settings]
-
-
-@pytest.fixture
-def load(monkeypatch, tmp_path) -> Load:
-    """Return `load_settings` in a working folder and an environment with nothing of ours but a secret."""
-    for name in list(os.environ):
-        if name.upper().startswith("CB_TRADE"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CB_TRADE_AUTH__SECRET", SECRET)
-
-    def load(overrides: dict[str, Any] | None = None, **environment: str | None) -> Settings:
-        for name, value in environment.items():
-            if value is None:
-                monkeypatch.delenv(f"CB_TRADE_{name}")
-            else:
-                monkeypatch.setenv(f"CB_TRADE_{name}", value)
-        return load_settings(overrides, known_exchanges=KNOWN)
-
-    return load
-
-
-@pytest.fixture
-def problems_of(load) -> Callable[..., list[str]]:
-    """Return what `load` complains about, less the last line, which tells where it looked."""
-
-    def problems_of(overrides: dict[str, Any] | None = None, **environment: str | None) -> list[str]:
-        with pytest.raises(InvalidSettingsError) as caught:
-            load(overrides, **environment)
-        assert caught.value.code is ErrorCode.INVALID_SETTINGS
-        return caught.value.problems
-
-    return problems_of
 
 
 # --- Defaults and sources --------------------------------------------------------------------------------------------
@@ -70,12 +36,27 @@ def test_every_setting_can_be_set_by_its_variable(load):
     settings = load(
         HOST="0.0.0.0",  # noqa: S104
         PORT="0",
+        MODE="laptop",
+        WORKERS="2",
+        DRAIN_SECS="0.5",
+        LIMITS__CONNECTIONS_MAX="10",
+        LIMITS__CONNECTIONS_PER_SUBJECT="2",
+        LIMITS__REQUESTS_PER_SUBJECT="3",
+        LIMITS__REQUESTS_PER_SEC_PER_SUBJECT="0.5",
+        LIMITS__REQUEST_ROWS_MAX="4",
+        LIMITS__MEMORY_MAX_BYTES="268435456",
         LOG_LEVEL="debug",
         STORAGE__BACKEND="local",
         STORAGE__LAYOUT="parquet",
         STORAGE__ROOT="/var/lib/cb-trade",
         AUTH__AUDIENCE="cb-trade",
         AUTH__ISSUER="us",
+        AUTH__ALGORITHMS='["HS256"]',
+        AUTH__LEEWAY_SECS="0",
+        AUTH__ALLOWED_ORIGINS="[]",
+        EXCHANGES__BINANCE__API_KEY="key",
+        EXCHANGES__BINANCE__API_SECRET="hush",
+        EXCHANGES__BINANCE__BUDGET_SHARE="0.5",
         EXCHANGES__BINANCE__BASE_URL="http://127.0.0.1:9001/h",
         EXCHANGES__BINANCE__OPTIONS='{"fetchMarkets": {"types": ["spot"]}}',
         EXCHANGES__KRAKEN__BASE_URL="http://127.0.0.1:9002/h",
@@ -84,7 +65,13 @@ def test_every_setting_can_be_set_by_its_variable(load):
     assert (settings.host, settings.port, settings.log_level) == ("0.0.0.0", 0, "debug")  # noqa: S104
     assert settings.storage.root == Path("/var/lib/cb-trade")
     assert (settings.auth.audience, settings.auth.issuer) == ("cb-trade", "us")
+    assert (settings.auth.algorithms, settings.auth.leeway_secs, settings.auth.allowed_origins) == (("HS256",), 0, ())
+    assert (settings.workers, settings.drain_secs) == (2, 0.5)
+    assert tuple(settings.limits.model_dump().values()) == (10, 2, 3, 0.5, 4, 268435456)
     assert set(settings.exchanges) == {"binance", "kraken"}
+    assert settings.exchanges["binance"].api_key.get_secret_value() == "key"
+    assert settings.exchanges["binance"].api_secret.get_secret_value() == "hush"
+    assert settings.exchanges["binance"].budget_share == 0.5
     assert str(settings.exchanges["binance"].base_url) == "http://127.0.0.1:9001/h"
     assert settings.exchanges["binance"].options == {"fetchMarkets": {"types": ["spot"]}}
     assert settings.exchanges["kraken"].options == {}
@@ -194,6 +181,40 @@ def test_keys_come_from_one_place(problems_of):
     assert problem == ("CB_TRADE_AUTH: SECRET and JWKS_URL are set, and keys come from one place: remove the others")
 
 
+@pytest.mark.parametrize(("there", "lacking"), [("API_KEY", "API_SECRET"), ("API_SECRET", "API_KEY")])
+def test_a_key_of_an_exchange_has_its_secret(problems_of, there, lacking):
+    (problem,) = problems_of(**{f"EXCHANGES__BINANCE__{there}": "hunter2"})
+
+    assert problem.startswith(f"CB_TRADE_EXCHANGES__BINANCE__{lacking} is missing")
+
+
+@pytest.mark.parametrize(("there", "lacking"), [("CERTIFICATE_FILE", "KEY_FILE"), ("KEY_FILE", "CERTIFICATE_FILE")])
+def test_a_certificate_has_its_key(problems_of, there, lacking):
+    Path("there.pem").touch()
+
+    (problem,) = problems_of(**{f"TLS__{there}": "there.pem"})
+
+    assert problem.startswith(f"CB_TRADE_TLS__{lacking} is missing")
+
+
+def test_a_certificate_and_a_key_that_cannot_be_read_are_told(problems_of):
+    one, other = problems_of(TLS__CERTIFICATE_FILE="not-there.pem", TLS__KEY_FILE=".")
+
+    assert one.startswith("CB_TRADE_TLS__CERTIFICATE_FILE: cannot be read (No such file or directory)")
+    assert other.startswith("CB_TRADE_TLS__KEY_FILE: cannot be read (Is a directory)")
+
+
+def test_a_problem_tells_where_the_value_stands(problems_of):
+    Path(".env").write_text("CB_TRADE_PORT=http\n")
+    Path(".env.local").write_text('CB_TRADE_LIMITS={"connections_max": 0}\n')
+
+    told = {problem.split(":")[0]: problem for problem in problems_of(LOG_LEVEL="loud")}
+
+    assert told["CB_TRADE_PORT"].endswith(f"(set in {Path('.env').absolute()})")
+    assert told["CB_TRADE_LIMITS__CONNECTIONS_MAX"].endswith(f"(set in {Path('.env.local').absolute()})")
+    assert told["CB_TRADE_LOG_LEVEL"].endswith("(set in the environment)")
+
+
 def test_a_secret_has_32_bytes_at_least(load, problems_of):
     assert "shorter than 32 bytes" in problems_of(AUTH__SECRET="x" * 31)[0]
     load(AUTH__SECRET="x" * 32)
@@ -253,7 +274,9 @@ def test_a_name_that_is_no_setting_is_told(problems_of, name):
 def test_a_name_that_is_no_setting_is_found_in_files_too(problems_of, file):
     Path(file).write_text("CB_TRADE_PRT=1\nOTHER=2\n")
 
-    assert problems_of() == ["CB_TRADE_PRT is no setting of cb-trade: remove it, or correct its spelling"]
+    assert problems_of() == [
+        f"CB_TRADE_PRT is no setting of cb-trade: remove it, or correct its spelling (set in {Path(file).absolute()})"
+    ]
 
 
 def test_an_unknown_exchange_is_told_with_the_known_ones(problems_of):
@@ -332,7 +355,7 @@ def test_the_places_that_were_looked_at_are_told(load):
     with pytest.raises(InvalidSettingsError) as caught:
         load(AUTH__SECRET=None)
 
-    assert caught.value.files == [str(Path(".env").absolute()), str(Path(".env.local").absolute())]
+    assert caught.value.files == [str(Path(name).absolute()) for name in ("secrets", ".env.local", ".env")]
 
 
 @pytest.mark.parametrize(
@@ -384,7 +407,7 @@ def test_what_may_have_been_meant_is_told_of_all_that_can_be_served(load_servabl
     (problem,) = caught.value.problems
     assert problem == (
         "CB_TRADE_EXCHANGES__KUCOINN__CALLS_PER_SEC: no exchange is called 'kucoinn'; known: binance, kraken, "
-        "and 2 more by their CCXT ids; did you mean kucoin?"
+        "and 2 more by their CCXT ids; did you mean kucoin? (set in the environment)"
     )
 
 
