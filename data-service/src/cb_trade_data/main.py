@@ -23,8 +23,6 @@ from cb_trade_data.auth.keys import Key, KeySource, OneKey
 from cb_trade_data.auth.module import AuthenticationModuleImpl
 from cb_trade_data.auth.published_keys import PublishedKeys
 from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
-from cb_trade_data.config.sources import PREFIX
-from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.exchange_source.discovery import load_plugins, offered
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugin import ExchangeAccess
