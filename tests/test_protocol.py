@@ -122,6 +122,8 @@ def test_the_codes_are_those_of_the_service():
         ErrorCode.QUOTA_EXCEEDED,
         ErrorCode.OVERLOADED,
         ErrorCode.SHUTTING_DOWN,
+        ErrorCode.TOKEN_INVALID,
+        ErrorCode.TOKEN_EXPIRED,
     }
     assert sorted(refusals) == sorted(at_the_handshake)
 

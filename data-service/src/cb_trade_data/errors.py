@@ -238,6 +238,20 @@ class ExchangeForbiddenError(ForbiddenError):
         super().__init__(f"the token is not for {exchange!r}: its claim `exchanges` lists others", exchange=exchange)
 
 
+class OtherSubjectError(ForbiddenError):
+    """The token is good, but the connection was opened with somebody else's."""
+
+    def __init__(self) -> None:
+        super().__init__("the token speaks for another subject than the one that opened this connection")
+
+
+class OriginForbiddenError(ForbiddenError):
+    """The page that wants to connect is not one of those that may."""
+
+    def __init__(self) -> None:
+        super().__init__("pages from this origin may not connect: CB_TRADE_AUTH__ALLOWED_ORIGINS lists those that may")
+
+
 # --- Wait and retry --------------------------------------------------------------------------------------------------
 
 

@@ -231,6 +231,7 @@ async def running_service(
     port: int = 0,
     quotas: LimitSettings | None = None,
     drain_secs: float = 0,
+    auth: AuthSettings | None = None,
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
@@ -240,12 +241,13 @@ async def running_service(
         drain_secs: How long what is under way may go on when it stops.
         quotas: What the settings say of limits; None for the usual.
         port: Where to listen, for a service that comes back where another was; 0 takes any free one.
+        auth: How tokens are checked; None for the secret of `token`, and no leeway.
     """
     addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
     settings = Settings(
         _env_file=None,
         storage=_always_looked_at(StorageSettings(root=storage) if isinstance(storage, Path) else storage),
-        auth=AuthSettings(secret=SECRET),
+        auth=auth or AuthSettings(secret=SECRET, leeway_secs=0),
         limits=quotas or LimitSettings(),
         exchanges={name: ExchangeSettings(base_url=HttpUrl(address)) for name, address in addresses.items()},
     )

@@ -6,19 +6,21 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from golden_messages import CONVERSATIONS, files_of, is_request, message_of
+from golden_messages import CONVERSATIONS, asked, files_of, is_request, message_of
 from scripted_client import settled
 from unit_builders import series, span, table, utc
 
 from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import Connection, ConnectionLimits
 from cb_trade_data.api.encoders import JsonColumns, JsonRows
-from cb_trade_data.auth.interfaces import Principal
+from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
+from cb_trade_data.auth.keys import KeyCondition
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
@@ -91,6 +93,20 @@ class Manager:
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome
+
+
+class Auth(IAuthenticationModule):
+    """In place of authentication: knows the newer token of the conversation, which is good for long."""
+
+    async def authenticate(self, token: str | None) -> Principal:
+        assert token == asked("authenticate")["token"]
+        return replace(PRINCIPAL, expires_at=utc("2100-01-01"), ends_at=utc("2100-01-01"))
+
+    def condition(self) -> KeyCondition:
+        return KeyCondition("ok")
+
+    async def close(self) -> None:
+        pass
 
 
 class Socket:
@@ -170,6 +186,7 @@ INSIDE: dict[str, tuple[Any, list[Any]]] = {
         [("current", FIVE_MINUTES)],
     ),
     "error_without_request": (None, []),
+    "authenticate": (None, []),
 }
 
 
@@ -183,7 +200,7 @@ def with_recorded_duration(conversation: str, message: str | bytes) -> str | byt
 
 async def serve(socket: Socket, manager: Manager) -> None:
     with Admission(AdmissionLimits()).connection(PRINCIPAL.subject) as guest:
-        await Connection(socket, PRINCIPAL, guest, manager, ConnectionLimits()).serve(NOW)
+        await Connection(socket, PRINCIPAL, Auth(), guest, manager, ConnectionLimits(), lambda: NOW).serve()
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS)

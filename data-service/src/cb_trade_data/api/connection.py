@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,16 +21,18 @@ from cb_trade_data.api.admission import Guest
 from cb_trade_data.api.encoders import ENCODERS, Chunk, ChunkEncoder
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
-from cb_trade_data.auth.interfaces import Principal
+from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import (
     CbTradeError,
     ErrorCode,
     MessageError,
+    OtherSubjectError,
     RangeTooLargeError,
     TooManyRequestsError,
 )
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
 from cb_trade_data.models.messages import (
+    Authenticate,
     CancelRequest,
     ClientMessage,
     PlanHistorical,
@@ -69,14 +71,19 @@ class Connection:
         self,
         websocket: WebSocket,
         principal: Principal,
+        auth: IAuthenticationModule,
         guest: Guest,
         manager: IHistoricalDataManager,
         limits: ConnectionLimits,
+        now: Callable[[], datetime],
     ) -> None:
+        """*principal* opened the connection, and *auth* tells whether another token renews it."""
         self._websocket = websocket
         self._principal = principal
+        self._auth = auth
         self._guest = guest
         self._manager = manager
+        self._now = now
         self._limits = limits
         self._requests: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,12 +93,10 @@ class Connection:
         self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._log = _log.bind(subject=principal.subject, connection_id=uuid4().hex[:12])
 
-    async def serve(self, now: datetime) -> None:
+    async def serve(self) -> None:
         """Serve until the client leaves, its token expires, it stops reading, or the service ends; then end all its
         requests."""
-        seconds_left = (self._principal.ends_at - now).total_seconds()
-        loop = asyncio.get_running_loop()
-        expiry = loop.call_later(seconds_left, self._close, CLOSE_UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED)
+        self._end_with_the_token()
         self._guest.when_to_leave(partial(self._close, CLOSE_RESTARTING, ErrorCode.SHUTTING_DOWN))
         reading = asyncio.create_task(self._read())
         watching = asyncio.create_task(self._watch_reader())
@@ -99,7 +104,7 @@ class Connection:
             awaited: set[asyncio.Future[Any]] = {reading, self._closing}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            expiry.cancel()
+            self._expiry.cancel()
             tasks = [reading, watching, *self._tasks]
             for task in tasks:
                 task.cancel()
@@ -109,6 +114,12 @@ class Connection:
         for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
                 raise outcome
+
+    def _end_with_the_token(self) -> None:
+        secs_left = (self._principal.ends_at - self._now()).total_seconds()
+        self._expiry = asyncio.get_running_loop().call_later(
+            secs_left, self._close, CLOSE_UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED
+        )
 
     def _close(self, code: int, reason: str) -> None:
         if not self._closing.done():
@@ -147,6 +158,9 @@ class Connection:
             raise MessageError(
                 ErrorCode.DUPLICATE_REQUEST_ID, f"a request {request_id!r} is open", open_request_id=request_id
             )
+        if isinstance(message, Authenticate):
+            await self._renew(message)
+            return
         if len(self._tasks) >= self._limits.open_requests:
             raise TooManyRequestsError(self._limits.open_requests)
         self._guest.begin_request()
@@ -168,6 +182,20 @@ class Connection:
             await asyncio.wait([task])
         await self._send(outgoing.request_cancelled(request_id, was_running=task is not None))
         await asyncio.sleep(0)  # as after a refusal
+
+    async def _renew(self, message: Authenticate) -> None:
+        """Go on with a newer token; a bad one changes nothing. Meanwhile requests run on, but no message is read."""
+        principal = await self._auth.authenticate(message.token)
+        principal.require("data:read")
+        if principal.subject != self._principal.subject:
+            raise OtherSubjectError
+        self._principal = principal
+        self._expiry.cancel()
+        self._end_with_the_token()
+        self._log.info("connection.renewed", expires_at=principal.expires_at)
+        await self._send(outgoing.authenticated(message.request_id, principal.expires_at))
+        # Nothing of this waits while the client keeps up: give all others their turn.
+        await asyncio.sleep(0)
 
     # --- Requests ----------------------------------------------------------------------------------------------------
 
@@ -257,6 +285,7 @@ class Connection:
         }
 
     def _series(self, message: SeriesMessage) -> Series:
+        self._principal.require_exchange(message.exchange)
         return self._manager.series(message.exchange, message.symbol, message.kind, message.timeframe_or_default)
 
     # --- Writing -----------------------------------------------------------------------------------------------------

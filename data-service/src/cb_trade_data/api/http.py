@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.incoming import invalid_fields
 from cb_trade_data.api.outgoing import error_facts
-from cb_trade_data.auth.interfaces import IAuthenticationModule
+from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import (
     AuthenticationError,
     CbTradeError,
@@ -61,13 +61,23 @@ class Refusal(BaseModel):
     details: dict[str, Any]
 
 
+def _who_asks(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    return principal
+
+
+WhoAsks = Annotated[Principal, Depends(_who_asks)]
+"""Whoever the token of a request to a protected route speaks for."""
+
+
 def protected_router(prefix: str, auth: IAuthenticationModule, admission: Admission) -> APIRouter:
     """Return a router whose routes answer to tokens with `data:read`, and refuse what they do not know."""
 
     async def admit(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> AsyncIterator[None]:
         principal = await auth.authenticate(None if credentials is None else credentials.credentials)
+        request.state.principal = principal
         principal.require("data:read")
         with admission.request(principal.subject):
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -101,6 +102,11 @@ def plan_response(request_id: str, plan: HistoryPlan) -> bytes:
 def request_cancelled(request_id: str, *, was_running: bool) -> bytes:
     """Return the answer to a cancel."""
     return _message("request_cancelled", request_id, was_running=was_running)
+
+
+def authenticated(request_id: str | None, expires_at: datetime) -> bytes:
+    """Return the answer to a newer token: until when it is good."""
+    return _message("authenticated", request_id, expires_at=to_ms(expires_at))
 
 
 def error_response(request_id: str | None, error: CbTradeError) -> bytes:

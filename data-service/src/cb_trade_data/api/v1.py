@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from cb_trade_data.api.admission import Admission
-from cb_trade_data.api.http import protected_router
+from cb_trade_data.api.http import WhoAsks, protected_router
 from cb_trade_data.api.incoming import check_range
 from cb_trade_data.api.v1_answers import CoverageAnswer, ExchangeAnswer, ExchangesAnswer, SeriesPageAnswer
 from cb_trade_data.auth.interfaces import IAuthenticationModule
@@ -23,26 +23,33 @@ def v1_router(
     router = protected_router("/v1", auth, admission)
 
     @router.get("/exchanges", tags=["what there is"])
-    async def exchanges(_: Annotated[NoQuery, Query()]) -> ExchangesAnswer:
-        """Tell which exchanges can be asked for, and the state each was last seen in."""
+    async def exchanges(_: Annotated[NoQuery, Query()], who: WhoAsks) -> ExchangesAnswer:
+        """Tell which exchanges can be asked for with this token, and the state each was last seen in."""
         return ExchangesAnswer(
             exchanges=[
-                ExchangeAnswer.of(source.facts(name), condition) for name, condition in source.conditions().items()
+                ExchangeAnswer.of(source.facts(name), condition)
+                for name, condition in source.conditions().items()
+                if who.may_use(name)
             ]
         )
 
     @router.get("/series", tags=["what there is"])
-    async def series(query: Annotated[SeriesQuery, Query()]) -> SeriesPageAnswer:
-        """Tell which series are stored, and how far each reaches."""
-        page = await manager.inventory(query.exchange, query.symbol, after=query.after, limit=query.limit)
+    async def series(query: Annotated[SeriesQuery, Query()], who: WhoAsks) -> SeriesPageAnswer:
+        """Tell which series are stored, and how far each reaches; of the exchanges that the token is for."""
+        if query.exchange is not None:
+            who.require_exchange(query.exchange)
+        page = await manager.inventory(
+            query.exchange, query.symbol, after=query.after, limit=query.limit, visible=who.exchanges
+        )
         return SeriesPageAnswer.of(page)
 
     @router.get("/coverage", tags=["what there is"])
-    async def coverage(query: Annotated[CoverageQuery, Query()]) -> CoverageAnswer:
+    async def coverage(query: Annotated[CoverageQuery, Query()], who: WhoAsks) -> CoverageAnswer:
         """Tell what is known of every instant of a range: what is held, and why the rest is missing.
 
         An end after the newest closed bar is clipped.
         """
+        who.require_exchange(query.exchange)
         wanted = manager.series(query.exchange, query.symbol, query.kind, query.timeframe_or_default)
         if query.start_time is not None and query.end_time is not None:
             check_range(query.start_time, query.end_time)

@@ -50,4 +50,5 @@ class _DataSocket:
                 await refuse(websocket, error)
                 return
             await accept(websocket)
-            await Connection(websocket, principal, guest, self.manager, self.limits).serve(self.now())
+            connection = Connection(websocket, principal, self.auth, guest, self.manager, self.limits, self.now)
+            await connection.serve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -107,7 +107,13 @@ class IHistoricalDataManager(ABC):
 
     @abstractmethod
     async def inventory(
-        self, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
+        self,
+        exchange: str | None,
+        symbol: str | None,
+        *,
+        after: str | None,
+        limit: int,
+        visible: Collection[str] | None = None,
     ) -> InventoryPage:
         """Return which series are stored; see `take_inventory`. Raises UnknownExchangeError for another exchange."""
 

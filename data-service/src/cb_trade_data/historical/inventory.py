@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,15 +45,28 @@ class InventoryPage:
 
 
 async def take_inventory(
-    storage: IStorageManager, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
+    storage: IStorageManager,
+    exchange: str | None,
+    symbol: str | None,
+    *,
+    after: str | None,
+    limit: int,
+    visible: Collection[str] | None = None,
 ) -> InventoryPage:
     """Return the stored series of an exchange and a symbol, of all for None. Only those of the page are looked into.
 
     Args:
         after: The `next` of the page before; it need not exist any more.
+        visible: The exchanges whose series may be told of; None for all.
     """
     stored = await storage.list_series(exchange)
-    found = [series for series in stored if symbol in {None, series.symbol} and (after is None or str(series) > after)]
+    found = [
+        series
+        for series in stored
+        if symbol in {None, series.symbol}
+        and (after is None or str(series) > after)
+        and (visible is None or series.exchange in visible)
+    ]
     page = found[:limit]
 
     async def look(series: Series) -> StoredSeries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -128,12 +128,18 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         return await read_ledger(self._storage, series, partitions, bars, reach, limit=limit)
 
     async def inventory(
-        self, exchange: str | None, symbol: str | None, *, after: str | None, limit: int
+        self,
+        exchange: str | None,
+        symbol: str | None,
+        *,
+        after: str | None,
+        limit: int,
+        visible: Collection[str] | None = None,
     ) -> InventoryPage:
         """See `IHistoricalDataManager.inventory`."""
         if exchange is not None:
             self._source.facts(exchange)
-        return await take_inventory(self._storage, exchange, symbol, after=after, limit=limit)
+        return await take_inventory(self._storage, exchange, symbol, after=after, limit=limit, visible=visible)
 
     async def current(self, series: Series) -> CurrentState:
         """See `IHistoricalDataManager.current`."""

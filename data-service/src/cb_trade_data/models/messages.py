@@ -135,11 +135,19 @@ class CancelRequest(Message):
     request_id: RequestId
 
 
-ClientMessage = RequestHistorical | PlanHistorical | RequestCurrentTimestamp | CancelRequest
+class Authenticate(Message):
+    """Go on with a newer token."""
+
+    type: Literal["authenticate"]
+    token: Annotated[str, Field(min_length=1, repr=False)]
+
+
+ClientMessage = RequestHistorical | PlanHistorical | RequestCurrentTimestamp | CancelRequest | Authenticate
 
 MESSAGE_TYPES: Final[dict[str, type[ClientMessage]]] = {
     "request_historical": RequestHistorical,
     "plan_historical": PlanHistorical,
     "request_current_timestamp": RequestCurrentTimestamp,
     "cancel_request": CancelRequest,
+    "authenticate": Authenticate,
 }
