@@ -25,6 +25,7 @@ from structlog.processors import JSONRenderer, format_exc_info
 from cb_trade_data.api.access_log import DropWhatIsNoDefect, RedactTokens
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.data_socket_protocol import DataSocketProtocol
+from cb_trade_data.api.http_protocol import HEAD_MAX_BYTES, HttpProtocol
 from cb_trade_data.config import Settings
 from cb_trade_data.main import create_app
 
@@ -65,6 +66,8 @@ def server_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,
+        http=HttpProtocol,
+        h11_max_incomplete_event_size=HEAD_MAX_BYTES,
         ws=DataSocketProtocol,
         ws_max_size=_MESSAGE_MAX_BYTES,
         ws_ping_interval=_PING_INTERVAL_SECS,
