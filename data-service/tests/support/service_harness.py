@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from cb_trade_data.auth.module import create_token
 from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.main import create_app
-from cb_trade_data.server import DataServer, server_config
+from cb_trade_data.server import DataServer, listening_socket, server_config
 
 SECRET = "a secret for tests that is long enough"
 # A minute of patience with an exchange that is down takes 0.06 s.
@@ -261,7 +260,7 @@ async def running_service(
 
     app = create_app(settings, limits, stopwatch)
     server = Server(server_config(app), app.state.admission, drain_secs, started.set)
-    listener = socket.create_server(("127.0.0.1", port))  # also where connections of its predecessor linger
+    listener = listening_socket("127.0.0.1", port)  # also where connections of its predecessor linger
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
