@@ -20,11 +20,11 @@ from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import Connection, ConnectionLimits
 from cb_trade_data.api.encoders import JsonColumns, JsonRows
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
-from cb_trade_data.auth.keys import KeyCondition
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.models.component import Component
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.series import Kind, Series
@@ -102,8 +102,8 @@ class Auth(IAuthenticationModule):
         assert token == asked("authenticate")["token"]
         return replace(PRINCIPAL, expires_at=utc("2100-01-01"), ends_at=utc("2100-01-01"))
 
-    def condition(self) -> KeyCondition:
-        return KeyCondition("ok")
+    def condition(self) -> Component:
+        return Component()
 
     async def close(self) -> None:
         pass
