@@ -122,6 +122,7 @@ def test_the_codes_are_those_of_the_service():
         ErrorCode.QUOTA_EXCEEDED,
         ErrorCode.OVERLOADED,
         ErrorCode.SHUTTING_DOWN,
+        ErrorCode.AUTH_UNAVAILABLE,
         ErrorCode.TOKEN_INVALID,
         ErrorCode.TOKEN_EXPIRED,
     }

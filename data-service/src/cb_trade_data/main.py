@@ -94,7 +94,7 @@ def create_app(
     app.include_router(health_router(health, storage, source))
     app.include_router(v1_router(auth, admission, manager, source))
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
-    app.include_router(websocket_router(auth, admission, manager, limits, utc_now))
+    app.include_router(websocket_router(auth, admission, manager, limits, utc_now, settings.auth.allowed_origins))
     return app
 
 

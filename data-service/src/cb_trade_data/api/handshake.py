@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from fastapi import WebSocket
 
 from cb_trade_data.api.http import refusal
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
-from cb_trade_data.errors import AuthenticationError, CbTradeError, ForbiddenError, TemporaryError
+from cb_trade_data.errors import AuthenticationError, CbTradeError, ForbiddenError, OriginForbiddenError, TemporaryError
 
 PROTOCOL: Final = "cb-trade.v1"
 _BEARER_PROTOCOL: Final = "cb-trade.bearer."
@@ -24,13 +25,22 @@ _CLOSE_CODES: Final[tuple[tuple[type[CbTradeError], int], ...]] = (
 )
 
 
-async def authenticate(websocket: WebSocket, auth: IAuthenticationModule) -> Principal:
-    """Return who is asking.
+async def authenticate(
+    websocket: WebSocket, auth: IAuthenticationModule, allowed_origins: Collection[str] | None
+) -> Principal:
+    """Return who is asking; nothing has been spent on it by then.
+
+    Args:
+        allowed_origins: The pages that browsers may connect from; None for all. Programs have no origin.
 
     Raises:
         AuthenticationError: There is no token, or no good one.
         ForbiddenError: It may not ask.
+        AuthenticationUnavailableError: Nobody can tell who it is, for now.
     """
+    origin = websocket.headers.get("origin")
+    if origin is not None and allowed_origins is not None and origin not in allowed_origins:
+        raise OriginForbiddenError
     token, _ = _token(websocket)
     principal = await auth.authenticate(token)
     principal.require("data:read")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,9 +25,12 @@ def websocket_router(
     manager: IHistoricalDataManager,
     limits: ConnectionLimits,
     now: Callable[[], datetime],
+    allowed_origins: Collection[str] | None = None,
 ) -> APIRouter:
-    """Return the route of the data socket."""
-    return APIRouter(routes=[WebSocketRoute("/ws/data", _DataSocket(auth, admission, manager, limits, now))])
+    """Return the route of the data socket; *allowed_origins* as for `authenticate`."""
+    return APIRouter(
+        routes=[WebSocketRoute("/ws/data", _DataSocket(auth, admission, manager, limits, now, allowed_origins))]
+    )
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class _DataSocket:
     manager: IHistoricalDataManager
     limits: ConnectionLimits
     now: Callable[[], datetime]
+    allowed_origins: Collection[str] | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         with ExitStack() as stay:
             try:
-                principal = await authenticate(websocket, self.auth)
+                principal = await authenticate(websocket, self.auth, self.allowed_origins)
                 guest = stay.enter_context(self.admission.connection(principal.subject))
             except (AuthenticationError, ForbiddenError, TemporaryError) as error:
                 await refuse(websocket, error)
