@@ -91,10 +91,11 @@ def create_app(
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
     app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
     app.state.admission = admission  # which whoever runs the app tells that it ends
+    limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
+    # First: routes are tried one after the other, for a handshake that is refused, too.
+    app.include_router(websocket_router(auth, admission, manager, limits, utc_now, settings.auth.allowed_origins))
     app.include_router(health_router(health, storage, source))
     app.include_router(v1_router(auth, admission, manager, source))
-    limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
-    app.include_router(websocket_router(auth, admission, manager, limits, utc_now, settings.auth.allowed_origins))
     return app
 
 

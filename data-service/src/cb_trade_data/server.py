@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from structlog.processors import JSONRenderer, format_exc_info
 
-from cb_trade_data.api.access_log import DropWhatIsNoDefect, RedactTokens
+from cb_trade_data.api.access_log import DropNoise, RedactTokens
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.data_socket_protocol import DataSocketProtocol
 from cb_trade_data.api.http_protocol import HEAD_MAX_BYTES, HttpProtocol
@@ -100,8 +100,8 @@ def configure_log(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
+    handler.addFilter(DropNoise())
     handler.addFilter(RedactTokens())
-    handler.addFilter(DropWhatIsNoDefect())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
