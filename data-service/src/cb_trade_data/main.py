@@ -151,5 +151,6 @@ def _exchange_registry(settings: Settings) -> PluginRegistry:
         facts = plugin.facts
         if own.calls_per_sec is not None:
             facts = replace(facts, pace=facts.pace.at(own.calls_per_sec))
+        facts = replace(facts, pace=facts.pace.part(own.budget_share / settings.workers))
         registry.register(facts, partial(plugin.make_client, facts, access))
     return registry

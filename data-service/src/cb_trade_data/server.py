@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -26,7 +26,7 @@ from cb_trade_data.api.access_log import DropNoise, RedactTokens
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.data_socket_protocol import DataSocketProtocol
 from cb_trade_data.api.http_protocol import HEAD_MAX_BYTES, HttpProtocol
-from cb_trade_data.config import Settings
+from cb_trade_data.config import Settings, TlsSettings
 from cb_trade_data.main import create_app
 
 # Clients are pinged every 20 s and given up after 120 s without a sign of life.
@@ -46,23 +46,30 @@ _TALKATIVE: Final = {
 }
 
 
-def run(settings: Settings, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM. Prints `listening on http://HOST:PORT` to stdout once requests are accepted."""
-    configure_log(settings.log_level)
+def run(
+    settings: Settings, listener: socket.socket, tell_started: Callable[[], None], worker: int | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        listener: Bound to where it listens.
+        tell_started: Called once requests are accepted.
+        worker: Which of several processes on *listener* this is, for its log; None for the only one.
+    """
+    configure_log(settings.log_level, worker)
     # It gives memory back while months come and go; Arrow's default keeps more of it (`bench stream --only memory`).
     if "jemalloc" in pa.supported_memory_backends() and "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
         pa.set_memory_pool(pa.jemalloc_memory_pool())
     app = create_app(settings)
     # What is there from the start stays: a collection that looks through all of it holds every answer up.
     gc.freeze()
-    server = DataServer(
-        server_config(app), app.state.admission, settings.drain_secs, partial(say_where_it_listens, listener)
-    )
-    server.run(sockets=[listener])
+    config = server_config(app, settings.tls)
+    DataServer(config, app.state.admission, settings.drain_secs, tell_started).run(sockets=[listener])
 
 
-def server_config(app: FastAPI) -> uvicorn.Config:
-    """Return how the service is to be served."""
+def server_config(app: FastAPI, tls: TlsSettings | None = None) -> uvicorn.Config:
+    """Return how the service is to be served; in plain text where *tls* names no certificate."""
+    tls = tls or TlsSettings()
     return uvicorn.Config(
         app,
         log_config=None,
@@ -75,16 +82,23 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         # Costs a factor of fifteen and more in throughput, and memory per socket.
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=_FAREWELL_SECS,
+        ssl_certfile=tls.certificate_file,
+        ssl_keyfile=tls.key_file,
     )
 
 
-def configure_log(level: str) -> None:
-    """Log to stderr: for people on a terminal, as JSON lines elsewhere; never with a token."""
+def configure_log(level: str, worker: int | None = None) -> None:
+    """Log to stderr: for people on a terminal, as JSON lines elsewhere; never with a token.
+
+    Each line names the *worker*, if there is one.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if worker is not None:
+        shared.append(partial(_add_worker, worker))
     # Plain tracebacks: the rich ones show local variables, tokens among them.
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     is_terminal = sys.stderr.isatty()
@@ -132,6 +146,11 @@ class _LogFile:
             self._file.flush()
 
 
+def _add_worker(worker: int, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["worker"] = worker
+    return event
+
+
 def _encoded(_: Any, __: str, line: Any) -> bytes:
     return str(line).encode(errors="replace")
 
@@ -142,29 +161,6 @@ def _json(event: Any, default: Callable[[Any], Any]) -> bytes:
         return orjson.dumps(event, default)
     except orjson.JSONEncodeError:  # half a surrogate, a key that is no text, a number beyond 64 bits
         return json.dumps(event, default=default, skipkeys=True).encode()
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to that address. Raises OSError if it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without the number of the protocol, asyncio does not know it for TCP and leaves Nagle's algorithm on: the second
-    # of two short messages then waits for the first one's acknowledgement, 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def say_where_it_listens(listener: socket.socket) -> None:
-    """Print the address, for people and for programs that started the service with port 0."""
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"listening on http://{shown}:{port}\n")
-    sys.stdout.flush()
 
 
 class DataServer(uvicorn.Server):

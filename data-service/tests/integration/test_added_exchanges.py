@@ -19,7 +19,8 @@ from cb_trade_data.commands.serve import serve
 from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings
 from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.exchange_source.discovery import GROUP
-from cb_trade_data.main import create_app
+from cb_trade_data.exchange_source.plugins.exchanges import BINANCE, KRAKEN
+from cb_trade_data.main import _exchange_registry, create_app
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "add-an-exchange.md"
 BLOCK = re.compile(r"^```(?:toml|python)\n# (\S+?),?(?: continued)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -121,6 +122,17 @@ def test_an_exchange_that_only_the_settings_name_is_served(tmp_path):
     app = create_app(settings(tmp_path, kucoin=ExchangeSettings(calls_per_sec=0.5)))
 
     assert app.title == "cb-trade"
+
+
+@pytest.mark.parametrize(
+    ("own", "calls_per_sec"), [({}, BINANCE.pace.calls_per_sec / 8), ({"calls_per_sec": 20.0}, 20 / 8)]
+)
+def test_a_budget_is_shared_with_other_hosts_and_by_the_workers_of_this_one(tmp_path, own, calls_per_sec):
+    whole = settings(tmp_path, binance=ExchangeSettings(budget_share=0.25, **own))
+    registry = _exchange_registry(whole.model_copy(update={"workers": 2}))
+
+    assert registry.facts("binance").pace.calls_per_sec == pytest.approx(calls_per_sec)
+    assert registry.facts("kraken").pace.calls_per_sec == pytest.approx(KRAKEN.pace.calls_per_sec / 2)
 
 
 def test_the_command_tells_all_that_is_wrong_with_exchanges_and_does_not_start(monkeypatch, tmp_path, capsys):

@@ -25,7 +25,7 @@ MODULES = (
 def serve(environment: dict[str, str]) -> None:
     """Be the service, until a signal ends it."""
     os.environ.update(environment)
-    serve_command(host=None, port=None)
+    serve_command()
 
 
 class ServiceProcess(RunningService):

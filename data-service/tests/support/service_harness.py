@@ -22,8 +22,9 @@ from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.auth.module import create_token
 from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, Settings, StorageSettings
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
+from cb_trade_data.listening import listening_socket
 from cb_trade_data.main import create_app
-from cb_trade_data.server import DataServer, listening_socket, server_config
+from cb_trade_data.server import DataServer, server_config
 
 SECRET = "a secret for tests that is long enough"
 # A minute of patience with an exchange that is down takes 0.06 s.

@@ -63,3 +63,10 @@ def test_a_pace_can_be_set_to_another_rate(calls_per_sec, burst):
 
     assert pace.calls_per_sec == pytest.approx(calls_per_sec)
     assert pace.burst == burst
+
+
+def test_a_part_of_a_pace_has_that_part_of_its_rate_and_of_its_burst():
+    part = Pace(1200, timedelta(minutes=1), 50).part(0.25)
+
+    assert (part.calls_per_sec, part.burst) == (5.0, 12)
+    assert Pace(2, timedelta(seconds=1)).part(0.1) == Pace(2, timedelta(seconds=10), 1)

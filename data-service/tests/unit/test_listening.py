@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from cb_trade_data.server import listening_socket
+from cb_trade_data.listening import listening_socket
 
 
 async def test_short_messages_go_out_at_once_and_wait_for_no_acknowledgement_of_others():

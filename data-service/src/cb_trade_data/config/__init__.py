@@ -7,6 +7,7 @@ The descriptions become docs/reference/settings.md (`python tools/settings_refer
 from __future__ import annotations
 
 import re
+import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -347,6 +348,19 @@ class TlsSettings(_Section):
             raise _contradictory({"KEY_FILE": "is missing, and a certificate needs its key: set it"})
         if self.certificate_file is None and self.key_file is not None:
             raise _contradictory({"CERTIFICATE_FILE": "is missing, and a key needs its certificate: set it"})
+        if self.certificate_file is None or self.key_file is None:
+            return self
+        try:
+            # Without the password, OpenSSL would ask for one on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate_file, self.key_file, password="")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise _contradictory(
+                    {"KEY_FILE": "is not the key of the first certificate in CERTIFICATE_FILE"}
+                ) from None
+            raise ValueError(
+                f"CERTIFICATE_FILE and KEY_FILE hold no certificate and key in PEM, not encrypted ({error.reason})"
+            ) from None
         return self
 
 

@@ -80,6 +80,10 @@ class Pace:
         per = timedelta(seconds=self.calls / calls_per_sec)
         return Pace(self.calls, per, min(self.burst, max(1, int(calls_per_sec))))
 
+    def part(self, share: float) -> Pace:
+        """Return that part of this pace, of its rate and its burst alike; a burst is never less than one call."""
+        return Pace(self.calls, self.per / share, max(1, int(self.burst * share)))
+
 
 _CAUTIOUS: Final = Pace(2, timedelta(seconds=1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
 GOOD = {
     "MODE": "production",
@@ -90,8 +91,9 @@ def test_who_listens_on_this_machine_only_needs_no_certificate(load, host):
 
 
 def test_who_has_a_certificate_may_listen_anywhere(load):
-    for name in ("tls.crt", "tls.key"):
-        Path(name).touch()
+    certificate = trustme.CA().issue_cert("cb-trade.example")
+    certificate.cert_chain_pems[0].write_to_path("tls.crt")
+    certificate.private_key_pem.write_to_path("tls.key")
 
     settings = load(**GOOD, HOST="0.0.0.0", TLS__CERTIFICATE_FILE="tls.crt", TLS__KEY_FILE="tls.key")  # noqa: S104
 

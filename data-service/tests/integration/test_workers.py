@@ -1,0 +1,187 @@
+"""Several processes behind one address."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import websockets
+from service_harness import SECRET, Client, RunningService, at, eventually, historical
+
+COMMAND = str(Path(sys.executable).with_name("cb-trade"))
+DAY = at("2024-01-01"), at("2024-01-02")
+
+
+@dataclass
+class Crew(RunningService):
+    """A service of two workers."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def pids(self) -> list[int]:
+        """Return the workers, the oldest first."""
+        children = map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
+        # Beside them runs what cleans up after Python's shared memory.
+        return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@asynccontextmanager
+async def crew(tmp_path: Path, exchange_url: str, **settings: str) -> AsyncIterator[Crew]:
+    """Run one; whatever is left of it at the end is killed."""
+    environment = {
+        "CB_TRADE_AUTH__SECRET": SECRET,
+        "CB_TRADE_EXCHANGES__BINANCE__BASE_URL": exchange_url,
+        "CB_TRADE_STORAGE__ROOT": str(tmp_path / "data"),
+        "CB_TRADE_DRAIN_SECS": "0",
+        **settings,
+    }
+    with (tmp_path / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            COMMAND,
+            "serve",
+            "--port=0",
+            "--workers=2",
+            cwd=tmp_path,
+            env=os.environ | environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    assert process.stdout is not None
+    line = (await process.stdout.readline()).decode()
+    assert line.startswith("listening on http://127.0.0.1:"), (tmp_path / "log").read_text()
+    running = Crew(int(line.rsplit(":", 1)[1]), process, tmp_path / "log")
+    pids = running.pids()
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        rest = await process.stdout.read()
+        await process.wait()
+        await eventually(lambda: not any(map(is_alive, pids)))
+    assert rest == b""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_all_of_them_answer_and_each_line_of_the_log_tells_which_did(simulator, tmp_path):
+    async with crew(tmp_path, simulator.base_url) as service:
+        workers = set()
+        while workers != {1, 2}:
+            async with service.client() as client:
+                reply = await client.history(*DAY)
+            workers = workers_asked(service)
+    ended = {line.get("worker") for line in service.lines() if line["event"].startswith("Finished server process")}
+
+    assert reply.last["rows"] == 1440
+    assert ended == {1, 2}
+    assert service.process.returncode == 0
+
+
+async def test_one_that_dies_is_replaced(simulator, tmp_path):
+    async with crew(tmp_path, simulator.base_url) as service:
+        staying, dying = service.pids()
+        os.kill(dying, signal.SIGKILL)
+        await eventually(lambda: len(service.pids()) == 2 and dying not in service.pids())
+        async with service.client() as client:
+            reply = await client.history(*DAY)
+
+        assert staying in service.pids()
+        assert reply.last["rows"] == 1440
+        assert [line["event"] for line in service.lines() if line["level"] == "error"] == ["worker.died"]
+
+
+async def test_none_outlives_its_parent(simulator, tmp_path):
+    async with crew(tmp_path, simulator.base_url) as service:
+        pids = service.pids()
+        service.process.kill()
+        await eventually(lambda: not any(map(is_alive, pids)))
+
+    assert len(pids) == 2
+
+
+async def nobody_listens(service: Crew) -> None:
+    """Return once new connections are turned away where they knock; until then they may be refused, or hung up on."""
+    while True:
+        try:
+            async with service.client():
+                pass
+        except ConnectionRefusedError:
+            return
+        except (OSError, websockets.WebSocketException):
+            continue
+
+
+async def test_a_signal_is_passed_on_and_streams_are_finished(simulator, tmp_path):
+    async with crew(tmp_path, simulator.base_url, CB_TRADE_DRAIN_SECS="600") as service, service.client() as client:
+        simulator.hold("klines", after=0)
+        await client.send(historical(*DAY))
+        await simulator.wait_for_calls("klines", 1)
+        service.process.send_signal(signal.SIGINT)
+        await nobody_listens(service)
+        simulator.release("klines")
+        reply = await client.rest()
+        code = await client.close_code()
+
+    assert reply.last["rows"] == 1440
+    assert code == 1012
+
+
+async def test_together_they_call_an_exchange_no_more_often_than_one(simulator, tmp_path):
+    rate = 40
+    months = [(at(f"2023-{month:02}-01"), at(f"2023-{month:02}-15")) for month in range(1, 9)]
+    async with (
+        crew(tmp_path, simulator.base_url, CB_TRADE_EXCHANGES__BINANCE__CALLS_PER_SEC=str(rate)) as service,
+        AsyncExitStack() as stack,
+    ):
+        clients: list[Client] = []
+        while len(clients) < len(months) or workers_asked(service) != {1, 2}:
+            clients.append(await stack.enter_async_context(service.client()))
+            await clients[-1].ask(historical(*DAY) | {"type": "plan_historical"})
+        replies = await asyncio.gather(
+            *(client.history(*month) for client, month in zip(clients[-len(months) :], months, strict=True))
+        )
+    times = simulator.calls.times("klines")
+
+    assert all(reply.last["rows"] == 14 * 1440 for reply in replies)
+    # A second's calls may come at once. The second beyond is for calls that are on their way for long.
+    assert len(times) <= rate + rate * (max(times) - min(times) + 1)
+
+
+def workers_asked(service: Crew) -> set[int]:
+    return {line["worker"] for line in service.lines() if line["event"] == "request"}
+
+
+async def test_what_is_wrong_with_the_settings_is_told_once_and_nothing_is_left(tmp_path):
+    environment = {"CB_TRADE_AUTH__SECRET": SECRET, "CB_TRADE_EXCHANGES__COINSPOT__CALLS_PER_SEC": "1"}
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        "serve",
+        "--port=0",
+        "--workers=2",
+        cwd=tmp_path,
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, told = await process.communicate()
+
+    assert (process.returncode, out) == (2, b"")
+    assert told.count(b"CCXT has no candles of coinspot") == 1
+    assert b"Traceback" not in told
