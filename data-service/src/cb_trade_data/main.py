@@ -17,6 +17,10 @@ from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.health import Health, health_router
 from cb_trade_data.api.http import refuse_what_no_route_answers
+from cb_trade_data.api.loop_lag import measuring_loop_lag
+from cb_trade_data.api.metrics import metrics_router
+from cb_trade_data.api.metrics_collector import MetricsCollector
+from cb_trade_data.api.tally import Tally
 from cb_trade_data.api.v1 import v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.keys import Key, KeySource, OneKey
@@ -77,11 +81,20 @@ def create_app(
         )
     )
 
+    tally = Tally()
     health = Health(storage, source, auth_keys=auth.condition, is_ending=lambda: admission.is_ending)
+    collector = MetricsCollector(
+        tally,
+        storage,
+        source,
+        connections_max=settings.limits.connections_max,
+        memory_max_bytes=settings.limits.memory_max_bytes,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with measuring_loop_lag(tally.loop_lag_secs):
+            yield
         await health.close()
         await auth.close()
         await fetcher.close()
@@ -93,8 +106,11 @@ def create_app(
     app.state.admission = admission  # which whoever runs the app tells that it ends
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
     # First: routes are tried one after the other, for a handshake that is refused, too.
-    app.include_router(websocket_router(auth, admission, manager, limits, utc_now, settings.auth.allowed_origins))
+    app.include_router(
+        websocket_router(auth, admission, manager, limits, utc_now, tally, settings.auth.allowed_origins)
+    )
     app.include_router(health_router(health, storage, source))
+    app.include_router(metrics_router(auth, health, collector, is_one_of_several=settings.workers > 1))
     app.include_router(v1_router(auth, admission, manager, source))
     return app
 

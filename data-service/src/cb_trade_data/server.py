@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from types import FrameType
 from typing import Any, BinaryIO, Final, cast
@@ -103,7 +104,7 @@ def configure_log(level: str, worker: int | None = None) -> None:
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     is_terminal = sys.stderr.isatty()
     rendering: list[structlog.typing.Processor] = (
-        [pretty, _encoded] if is_terminal else [format_exc_info, JSONRenderer(serializer=_json)]
+        [_for_people, pretty, _encoded] if is_terminal else [format_exc_info, JSONRenderer(serializer=_json)]
     )
     # Straight to stderr: there is a line for each request, and `logging` would render it from a record of its own.
     structlog.configure(
@@ -149,6 +150,11 @@ class _LogFile:
 def _add_worker(worker: int, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["worker"] = worker
     return event
+
+
+def _for_people(_: Any, __: str, event: Any) -> Any:
+    """Write instants as people do; JSON knows how to by itself."""
+    return {name: str(value) if isinstance(value, datetime) else value for name, value in event.items()}
 
 
 def _encoded(_: Any, __: str, line: Any) -> bytes:

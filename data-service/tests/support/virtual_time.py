@@ -33,6 +33,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_secs
 
+    def let_pass(self, secs: float) -> None:
+        """Let time pass in which nothing else can happen."""
+        self._jumping.now_secs += secs
+
 
 def now_secs() -> float:
     """Return the time of the running loop."""

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -93,9 +94,12 @@ def test_on_a_terminal_lines_are_for_people(capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sys.stderr, "isatty", lambda: True)
         configure_log("info")
-        structlog.get_logger("cb_trade_data").info("request", series="\u20ac/\ud800")
+        structlog.get_logger("cb_trade_data").info(
+            "request", series="\u20ac/\ud800", start=datetime(2024, 1, 1, tzinfo=UTC)
+        )
     configure_log("info")
 
     line = capsys.readouterr().err
     assert "request" in line
+    assert "2024-01-01 00:00:00+00:00" in line
     assert not line.startswith("{")

@@ -21,6 +21,8 @@ from cb_trade_data.api.admission import Guest
 from cb_trade_data.api.encoders import ENCODERS, Chunk, ChunkEncoder
 from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
+from cb_trade_data.api.story import RequestStory
+from cb_trade_data.api.tally import Tally
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import (
     CbTradeError,
@@ -76,8 +78,14 @@ class Connection:
         manager: IHistoricalDataManager,
         limits: ConnectionLimits,
         now: Callable[[], datetime],
+        tally: Tally | None = None,
     ) -> None:
-        """*principal* opened the connection, and *auth* tells whether another token renews it."""
+        """
+        Args:
+            principal: Whoever opened the connection.
+            auth: Tells whether another token renews it.
+            tally: What is counted in, with all other connections; None for one of its own.
+        """
         self._websocket = websocket
         self._principal = principal
         self._auth = auth
@@ -85,6 +93,7 @@ class Connection:
         self._manager = manager
         self._now = now
         self._limits = limits
+        self._tally = tally or Tally()
         self._requests: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(limits.running_requests)
@@ -96,6 +105,11 @@ class Connection:
     async def serve(self) -> None:
         """Serve until the client leaves, its token expires, it stops reading, or the service ends; then end all its
         requests."""
+        loop = asyncio.get_running_loop()
+        opened = loop.time()
+        self._tally.connections += 1
+        self._tally.opened_connections += 1
+        self._log.info("connection.opened", expires_at=self._principal.expires_at)
         self._end_with_the_token()
         self._guest.when_to_leave(partial(self._close, CLOSE_RESTARTING, ErrorCode.SHUTTING_DOWN))
         reading = asyncio.create_task(self._read())
@@ -104,11 +118,15 @@ class Connection:
             awaited: set[asyncio.Future[Any]] = {reading, self._closing}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._tally.connections -= 1
             self._expiry.cancel()
             tasks = [reading, watching, *self._tasks]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            code, reason = self._why_it_ended(reading)
+            seconds = round(loop.time() - opened, 3)
+            self._log.info("connection.closed", code=code, reason=reason, seconds=seconds)
         if self._closing.done():
             await self._websocket.close(*self._closing.result())
         for outcome in outcomes:
@@ -126,13 +144,21 @@ class Connection:
             self._log.info("connection.closing", code=code, reason=reason)
             self._closing.set_result((code, reason))
 
+    def _why_it_ended(self, reading: asyncio.Task[int]) -> tuple[int, str]:
+        if self._closing.done():
+            return self._closing.result()
+        if not reading.cancelled() and reading.exception() is None:
+            return reading.result(), "the client left"
+        return CLOSE_ABNORMAL, "the connection broke"
+
     # --- Reading -----------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
+    async def _read(self) -> int:
+        """Read until the client leaves; return the code that it left with."""
         while True:
             event = await self._websocket.receive()
             if event["type"] == "websocket.disconnect":
-                return
+                return int(event.get("code", CLOSE_ABNORMAL))
             request_id = None
             try:
                 text = event.get("text")
@@ -142,6 +168,7 @@ class Connection:
                 request_id = request_id_of(fields)
                 await self._dispatch(check_message(fields))
             except CbTradeError as error:
+                self._tally.refused_messages[error.code] += 1
                 self._log.info("request.refused", request_id=request_id, code=error.code)
                 # An open request gets its one last word later: this error must not look like it.
                 in_use = request_id in self._requests
@@ -164,14 +191,21 @@ class Connection:
         if len(self._tasks) >= self._limits.open_requests:
             raise TooManyRequestsError(self._limits.open_requests)
         self._guest.begin_request()
-        task = asyncio.create_task(self._run(request_id, message))
+        story = RequestStory(message.type, asyncio.get_running_loop().time())
+        task = asyncio.create_task(self._run(request_id, message, story))
         self._requests[request_id] = task
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        self._tally.open_requests += 1
+        task.add_done_callback(partial(self._forget, request_id, story))
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, request_id: str, story: RequestStory, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._tally.open_requests -= 1
         self._guest.end_request()
+        if not story.outcome:
+            # It was cut short, perhaps before it began; one that the client cancels has no id any more.
+            story.outcome = "disconnected" if request_id in self._requests else "cancelled"
+            self._conclude(request_id, story)
 
     async def _cancel(self, request_id: str) -> None:
         async with self._sending:  # so that a chunk that is on its way is followed by its rows
@@ -199,64 +233,76 @@ class Connection:
 
     # --- Requests ----------------------------------------------------------------------------------------------------
 
-    async def _run(self, request_id: str, message: ClientMessage) -> None:
+    async def _run(self, request_id: str, message: ClientMessage, story: RequestStory) -> None:
         """Give *message* its answer; whatever goes wrong, the request gets its last word and the connection lives."""
-        started = asyncio.get_running_loop().time()
         # A request keeps its place until its last word is out: a client that does not read gets no new ones started.
         with suppress(WebSocketDisconnect):
             async with self._places:
-                try:
-                    last_word, story = await self._answer(request_id, message, started)
-                except CbTradeError as error:
-                    last_word = outgoing.error_response(request_id, error)
-                    story = {"outcome": error.code, "error": str(error)}
-                except WebSocketDisconnect:
-                    raise
-                except Exception:
-                    log = self._log.bind(request_id=request_id, type=message.type)
-                    log.exception("request.defect")
-                    defect = CbTradeError("something is wrong on our side; the service's log tells more")
-                    last_word, story = outgoing.error_response(request_id, defect), {"outcome": defect.code}
+                last_word = await self._last_word(request_id, message, story)
                 # From here on the request is over: its id may be used again, and a cancel finds nothing running.
                 self._requests.pop(request_id, None)
-                seconds = round(asyncio.get_running_loop().time() - started, 6)
-                self._log.info("request", request_id=request_id, type=message.type, **story, seconds=seconds)
+                self._conclude(request_id, story)
                 await self._send(last_word)
 
-    async def _answer(self, request_id: str, message: ClientMessage, started: float) -> tuple[bytes, dict[str, Any]]:
-        """Do what *message* asks for and return the last message of its answer, and what to log of it."""
+    async def _last_word(self, request_id: str, message: ClientMessage, story: RequestStory) -> bytes:
+        """Do what *message* asks for and return the last message of its answer, which may be an error."""
+        try:
+            last_word = await self._answer(request_id, message, story)
+        except CbTradeError as error:
+            story.outcome, story.error = error.code, str(error)
+            return outgoing.error_response(request_id, error)
+        except WebSocketDisconnect:
+            raise
+        except Exception:
+            log = self._log.bind(request_id=request_id, type=message.type)
+            log.exception("request.defect")
+            defect = CbTradeError("something is wrong on our side; the service's log tells more")
+            story.outcome = defect.code
+            return outgoing.error_response(request_id, defect)
+        story.outcome = "ok"
+        return last_word
+
+    def _conclude(self, request_id: str, story: RequestStory) -> None:
+        """Tell the story, and count it."""
+        story.seconds = story.elapsed(asyncio.get_running_loop().time())
+        self._tally.add(story)
+        self._log.info("request", request_id=request_id, **story.fields())
+
+    async def _answer(self, request_id: str, message: ClientMessage, story: RequestStory) -> bytes:
+        """Do what *message* asks for and return the last message of its answer."""
         match message:
             case RequestHistorical():
-                return await self._stream(request_id, message, started)
+                return await self._stream(request_id, message, story)
             case PlanHistorical():
+                story.series = series = self._series(message)
+                wanted = _range(message)
+                story.start, story.end = wanted.start, wanted.end
                 plan = await self._manager.plan(
-                    self._series(message),
-                    _range(message),
-                    refresh=message.refresh,
-                    rows_max=self._limits.request_rows,
+                    series, wanted, refresh=message.refresh, rows_max=self._limits.request_rows
                 )
-                return outgoing.plan_response(request_id, plan), {"outcome": "ok", "calls": plan.exchange_calls}
+                story.exchange_calls = plan.exchange_calls
+                return outgoing.plan_response(request_id, plan)
             case RequestCurrentTimestamp():
-                series = self._series(message)
-                current = await self._manager.current(series)
-                response = outgoing.current_timestamp_response(request_id, series, current)
-                return response, {"outcome": "ok", "series": str(series)}
+                story.series = series = self._series(message)
+                return outgoing.current_timestamp_response(request_id, series, await self._manager.current(series))
         raise TypeError(f"no answer to {type(message).__name__}")
 
-    async def _stream(
-        self, request_id: str, message: RequestHistorical, started: float
-    ) -> tuple[bytes, dict[str, Any]]:
+    async def _stream(self, request_id: str, message: RequestHistorical, story: RequestStory) -> bytes:
         if message.refresh:
             self._principal.require("data:refresh")
-        series = self._series(message)
-        answer = await self._manager.open(series, _range(message), refresh=message.refresh)
+        story.series = series = self._series(message)
+        wanted = _range(message)
+        story.start, story.end = wanted.start, wanted.end
+        answer = await self._manager.open(series, wanted, refresh=message.refresh)
+        story.end = answer.end
         if answer.estimated_rows > self._limits.request_rows:
             raise RangeTooLargeError(answer.estimated_rows, self._limits.request_rows)
         encoder = ENCODERS[message.format](request_id, series, message.chunk_rows)
+        story.format, story.receipt = encoder.format, answer.receipt
         start = outgoing.historical_data_start(request_id, series, answer, message.format, encoder.typical_row_bytes)
         await self._send(start)
 
-        rows, chunks, sent_bytes = 0, 0, 0
+        chunks, loop = 0, asyncio.get_running_loop()
         async with aclosing(answer.stretches()) as stretches:
             async for stretch in stretches:
                 made = encoder.chunks(stretch)
@@ -265,24 +311,16 @@ class Connection:
                         # Sending does not yield while the client keeps up: give the other requests their turn.
                         await asyncio.sleep(0)
                     await self._send(chunk.text, chunk.binary)
-                    rows, chunks, sent_bytes = rows + chunk.rows, chunks + 1, sent_bytes + chunk.size_bytes
+                    if not chunks:
+                        story.first_chunk_seconds = story.elapsed(loop.time())
+                    chunks += 1
+                    story.rows += chunk.rows
+                    story.sent_bytes += chunk.size_bytes
 
-        receipt = answer.receipt
-        elapsed_ms = round((asyncio.get_running_loop().time() - started) * 1000)
-        last_word = outgoing.historical_data_complete(
-            request_id, rows=rows, chunks=chunks, receipt=receipt, elapsed_ms=elapsed_ms
+        elapsed_ms = round((loop.time() - story.started) * 1000)
+        return outgoing.historical_data_complete(
+            request_id, rows=story.rows, chunks=chunks, receipt=answer.receipt, elapsed_ms=elapsed_ms
         )
-        return last_word, {
-            "outcome": "ok",
-            "series": str(series),
-            "start": answer.start,
-            "end": answer.end,
-            "rows_from_storage": receipt.rows_from_storage,
-            "rows_from_exchange": receipt.rows_from_exchange,
-            "exchange_calls": receipt.exchange_calls,
-            "gaps": len(receipt.gaps),
-            "bytes": sent_bytes,
-        }
 
     def _series(self, message: SeriesMessage) -> Series:
         self._principal.require_exchange(message.exchange)

@@ -53,6 +53,8 @@ class Chunk:
 class ChunkEncoder(ABC):
     """Cuts the rows of one answer into chunks, numbered from 0; time runs on from one to the next."""
 
+    #: As the wire calls it: a plain text, since those of an enumeration are slow to look up.
+    format: str
     #: Bytes of a usual row: two to five digits before and after each point.
     typical_row_bytes: int
     #: Whether a chunk takes so long to make that it is worth a thread.
@@ -113,6 +115,7 @@ class _JsonEncoder(ChunkEncoder):
 class JsonRows(_JsonEncoder):
     """`json`: an object for each row."""
 
+    format = WireFormat.JSON.value
     typical_row_bytes = 115
     takes_long = True
 
@@ -126,6 +129,7 @@ class JsonRows(_JsonEncoder):
 class JsonColumns(_JsonEncoder):
     """`json_columns`: an object of arrays, one for each column."""
 
+    format = WireFormat.JSON_COLUMNS.value
     typical_row_bytes = 55
 
     def _data(self, rows: pa.Table) -> bytes:
@@ -135,6 +139,7 @@ class JsonColumns(_JsonEncoder):
 class ArrowFrames(ChunkEncoder):
     """`arrow`: frames, which together are one Arrow IPC stream; all that there are but the first go out as they are."""
 
+    format = WireFormat.ARROW.value
     typical_row_bytes = 48
 
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
@@ -166,9 +171,7 @@ class ArrowFrames(ChunkEncoder):
 
 
 ENCODERS: Final[dict[WireFormat, type[ChunkEncoder]]] = {
-    WireFormat.JSON: JsonRows,
-    WireFormat.JSON_COLUMNS: JsonColumns,
-    WireFormat.ARROW: ArrowFrames,
+    WireFormat(encoder.format): encoder for encoder in (JsonRows, JsonColumns, ArrowFrames)
 }
 
 

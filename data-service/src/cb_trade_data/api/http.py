@@ -48,7 +48,8 @@ _STATUSES: Final[tuple[tuple[type[CbTradeError], int], ...]] = (
 )
 
 # Of the ways a token may come, only the one that no log and no history of addresses shows.
-_bearer = HTTPBearer(bearerFormat="JWT", description="A token with the scope `data:read`.", auto_error=False)
+_bearer = HTTPBearer(bearerFormat="JWT", description="A token with the scope that is needed.", auto_error=False)
+BearerToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 class Refusal(BaseModel):
@@ -73,9 +74,7 @@ WhoAsks = Annotated[Principal, Depends(_who_asks)]
 def protected_router(prefix: str, auth: IAuthenticationModule, admission: Admission) -> APIRouter:
     """Return a router whose routes answer to tokens with `data:read`, and refuse what they do not know."""
 
-    async def admit(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-    ) -> AsyncIterator[None]:
+    async def admit(request: Request, credentials: BearerToken) -> AsyncIterator[None]:
         principal = await auth.authenticate(None if credentials is None else credentials.credentials)
         request.state.principal = principal
         principal.require("data:read")
@@ -84,7 +83,7 @@ def protected_router(prefix: str, auth: IAuthenticationModule, admission: Admiss
 
     return APIRouter(
         prefix=prefix,
-        route_class=_RefusingRoute,
+        route_class=RefusingRoute,
         dependencies=[Depends(admit), Depends(_refuse_repeated)],
         responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
     )
@@ -133,7 +132,7 @@ def _refuse_repeated(request: Request) -> None:
         raise MessageError(ErrorCode.INVALID_VALUE, f"{repeated[0]}: given more than once", field=repeated[0])
 
 
-class _RefusingRoute(APIRoute):
+class RefusingRoute(APIRoute):
     """Turns whatever goes wrong into a refusal with a code."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
