@@ -318,6 +318,7 @@ test_everything() {
     install_from_npm azurite data-service/tests/azurite "the tests on Azure Blob Storage"
     install_from_npm apache-arrow examples/browser "the tests in a browser"
     look_for_chromium
+    look_for_promtool
     # Last, so that its closing line is the run's own.
     "$python" -m pytest --numprocesses=auto --maxprocesses=4 "$@" || failed="$failed, pytest"
     if [ -n "$failed" ]; then
@@ -342,6 +343,12 @@ install_from_npm() { # NAME FOLDER TESTS
 look_for_chromium() {
     "$python" tests/support/chromium.py >/dev/null ||
         leave_out browser "there is no Chromium on this machine (CHROMIUM=/path/to/one names it)" "the tests in a browser"
+}
+
+look_for_promtool() {
+    "$python" tests/support/promtool.py >/dev/null ||
+        leave_out promtool "there is no promtool on this machine (PROMTOOL=/path/to/one names it)" \
+            "the tests of the rules for Prometheus"
 }
 
 # Without what only some tests need, the others run all the same. Continuous integration takes it for a failure.

@@ -67,7 +67,7 @@ def run_ci(tmp_path: Path) -> Callable[..., list[str]]:
     script = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("bash", "sh", "dirname"):
+    for name in ("bash", "sh", "dirname", "mkdir", "rm"):
         (programs / name).symlink_to(shutil.which(name))
     tell = 'echo "${0##*/} $*: CI=$CI" >>"$CALLS"'
 
@@ -92,7 +92,7 @@ def test_continuous_integration_tells_its_commands_that_nothing_may_be_left_out(
 
 
 def test_continuous_integration_installs_a_browser_where_debian_has_none(run_ci):
-    calls = run_ci("apt-get")
+    calls = run_ci("apt-get", "promtool")
 
     assert [call.partition(":")[0] for call in calls] == [
         "apt-get -qq update",
@@ -104,7 +104,21 @@ def test_continuous_integration_installs_a_browser_where_debian_has_none(run_ci)
 
 @pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome"])
 def test_continuous_integration_takes_the_browser_that_is_there(run_ci, browser: str):
-    assert run_ci("apt-get", browser) == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
+    assert run_ci("apt-get", "promtool", browser) == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
+
+
+def test_continuous_integration_takes_promtool_out_of_its_package_and_installs_no_service(run_ci):
+    calls = [call.partition(":")[0] for call in run_ci("apt-get", "dpkg-deb", "tar", "chromium")]
+
+    assert calls[:2] == ["apt-get -qq update", "apt-get -qq download prometheus"]
+    assert sorted(call.partition(" ")[0] for call in calls[2:4]) == ["dpkg-deb", "tar"]
+    assert calls[4:] == ["platform.sh demo", "platform.sh test"]
+
+
+def test_continuous_integration_gets_promtool_where_there_is_no_apt(run_ci):
+    calls = run_ci("brew", "google-chrome")
+
+    assert calls[0].startswith("brew install --quiet prometheus")
 
 
 def test_the_status_of_a_service_never_started_is_not_running(copied_root: Path):
