@@ -94,12 +94,16 @@ async def test_what_is_open_is_told_while_it_is(simulator, service, session):
         during = await scraped(service, session)
         await client.ask({"type": "cancel_request", "request_id": "r1"})
         after = await scraped(service, session)
+        with capture_logs() as logs:
+            await client.connection.close()
+            await eventually(lambda: any(entry["event"] == "connection.closed" for entry in logs))
+    left = await scraped(service, session)
     simulator.release("klines")
 
     assert (of(during, "connections"), of(during, "open_requests")) == (1, 1)
     assert (of(after, "connections"), of(after, "open_requests")) == (1, 0)
     assert of(after, "requests_total", type="request_historical", outcome="cancelled") == 1
-    assert of(after, "connections_opened_total") == 1
+    assert (of(left, "connections"), of(left, "connections_opened_total")) == (0, 1)
 
 
 async def test_an_exchange_that_is_down_shows_as_errors_gaps_and_an_open_breaker(client, service, simulator, session):
