@@ -163,7 +163,12 @@ def _exchange_registry(settings: Settings) -> PluginRegistry:
     registry = PluginRegistry()
     for plugin in load_plugins(offered(), chosen, named=settings.exchanges):
         own = settings.exchanges.get(plugin.facts.id, ExchangeSettings())
-        access = ExchangeAccess(None if own.base_url is None else str(own.base_url), own.options)
+        access = ExchangeAccess(
+            None if own.base_url is None else str(own.base_url),
+            own.options,
+            api_key=None if own.api_key is None else own.api_key.get_secret_value(),
+            api_secret=None if own.api_secret is None else own.api_secret.get_secret_value(),
+        )
         facts = plugin.facts
         if own.calls_per_sec is not None:
             facts = replace(facts, pace=facts.pace.at(own.calls_per_sec))

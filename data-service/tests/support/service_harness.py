@@ -225,7 +225,7 @@ def _always_looked_at(storage: StorageSettings) -> StorageSettings:
 @asynccontextmanager
 async def running_service(
     storage: Path | StorageSettings,
-    exchanges: str | Mapping[str, str],
+    exchanges: str | Mapping[str, str | ExchangeSettings],
     limits: ConnectionLimits | None = None,
     stopwatch: Stopwatch = HURRIED,
     port: int = 0,
@@ -236,7 +236,7 @@ async def running_service(
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
     Args:
-        exchanges: Where each exchange is, by name; one address alone is Binance's.
+        exchanges: Where each exchange is, by name, or all that is set of it; one address alone is Binance's.
         stopwatch: What the patience with exchanges is counted by.
         drain_secs: How long what is under way may go on when it stops.
         quotas: What the settings say of limits; None for the usual.
@@ -249,7 +249,10 @@ async def running_service(
         storage=_always_looked_at(StorageSettings(root=storage) if isinstance(storage, Path) else storage),
         auth=auth or AuthSettings(secret=SECRET, leeway_secs=0),
         limits=quotas or LimitSettings(),
-        exchanges={name: ExchangeSettings(base_url=HttpUrl(address)) for name, address in addresses.items()},
+        exchanges={
+            name: each if isinstance(each, ExchangeSettings) else ExchangeSettings(base_url=HttpUrl(each))
+            for name, each in addresses.items()
+        },
     )
     started = asyncio.Event()
 

@@ -399,12 +399,14 @@ class ExchangeSettings(_Section):
         "each of two.",
         json_schema_extra={"unit": "part of one"},
     )
+    # Long enough to be told apart from what else stands in an answer, where an exchange quotes it.
     api_key: SecretStr | None = Field(
         None,
-        description="Key of an account there, for what only accounts may ask; read at the start, so a restart is all "
-        "that a new one takes.",
+        min_length=8,
+        description="Key of an account there, for calls that only accounts may make; one that may read suffices. Read "
+        "at the start, so a restart is all that a new one takes.",
     )
-    api_secret: SecretStr | None = Field(None, description="That key's secret.")
+    api_secret: SecretStr | None = Field(None, min_length=8, description="That key's secret.")
 
     @model_validator(mode="after")
     def _both_or_none(self) -> ExchangeSettings:

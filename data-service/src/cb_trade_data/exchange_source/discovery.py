@@ -136,7 +136,13 @@ def ccxt_client(facts: ExchangeFacts, access: ExchangeAccess) -> IExchangeAPICli
     # Large imports, which commands that only look for names need not pay for.
     from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
 
-    return CCXTExchangeClient(facts, base_url=access.base_url, options=access.options)
+    return CCXTExchangeClient(
+        facts,
+        base_url=access.base_url,
+        options=access.options,
+        api_key=access.api_key,
+        api_secret=access.api_secret,
+    )
 
 
 def _wrong_with(facts: ExchangeFacts, name: str) -> Iterable[str]:

@@ -20,10 +20,14 @@ class ExchangeAccess:
     Attributes:
         base_url: Put in front of every address of its API in place of `https://`; None for the real exchange.
         options: Whatever the plugin takes; for CCXT, merged into the options of its class.
+        api_key: Of an account there, for what only accounts may ask; None where there is none.
+        api_secret: That key's secret; there if and only if the key is. Neither may be logged or told to anybody.
     """
 
     base_url: str | None = None
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    api_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

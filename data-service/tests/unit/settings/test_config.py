@@ -54,8 +54,8 @@ def test_every_setting_can_be_set_by_its_variable(load):
         AUTH__ALGORITHMS='["HS256"]',
         AUTH__LEEWAY_SECS="0",
         AUTH__ALLOWED_ORIGINS="[]",
-        EXCHANGES__BINANCE__API_KEY="key",
-        EXCHANGES__BINANCE__API_SECRET="hush",
+        EXCHANGES__BINANCE__API_KEY="a key of ours",
+        EXCHANGES__BINANCE__API_SECRET="hush, hush",
         EXCHANGES__BINANCE__BUDGET_SHARE="0.5",
         EXCHANGES__BINANCE__BASE_URL="http://127.0.0.1:9001/h",
         EXCHANGES__BINANCE__OPTIONS='{"fetchMarkets": {"types": ["spot"]}}',
@@ -69,8 +69,8 @@ def test_every_setting_can_be_set_by_its_variable(load):
     assert (settings.workers, settings.drain_secs) == (2, 0.5)
     assert tuple(settings.limits.model_dump().values()) == (10, 2, 3, 0.5, 4, 268435456)
     assert set(settings.exchanges) == {"binance", "kraken"}
-    assert settings.exchanges["binance"].api_key.get_secret_value() == "key"
-    assert settings.exchanges["binance"].api_secret.get_secret_value() == "hush"
+    assert settings.exchanges["binance"].api_key.get_secret_value() == "a key of ours"
+    assert settings.exchanges["binance"].api_secret.get_secret_value() == "hush, hush"
     assert settings.exchanges["binance"].budget_share == 0.5
     assert str(settings.exchanges["binance"].base_url) == "http://127.0.0.1:9001/h"
     assert settings.exchanges["binance"].options == {"fetchMarkets": {"types": ["spot"]}}
@@ -183,7 +183,7 @@ def test_keys_come_from_one_place(problems_of):
 
 @pytest.mark.parametrize(("there", "lacking"), [("API_KEY", "API_SECRET"), ("API_SECRET", "API_KEY")])
 def test_a_key_of_an_exchange_has_its_secret(problems_of, there, lacking):
-    (problem,) = problems_of(**{f"EXCHANGES__BINANCE__{there}": "hunter2"})
+    (problem,) = problems_of(**{f"EXCHANGES__BINANCE__{there}": "hunter2 and more"})
 
     assert problem.startswith(f"CB_TRADE_EXCHANGES__BINANCE__{lacking} is missing")
 

@@ -81,8 +81,8 @@ def test_what_the_backend_leaves_unread_is_said_to_be(shown):
     "environment",
     [
         {"AUTH__SECRET": "hunter2" * 10},
-        {"EXCHANGES__BINANCE__API_KEY": "hunter2", "EXCHANGES__BINANCE__API_SECRET": "hunter2"},
-        {"EXCHANGES": '{"binance": {"api_key": "hunter2", "api_secret": "hunter2"}}'},
+        {"EXCHANGES__BINANCE__API_KEY": "hunter2-key", "EXCHANGES__BINANCE__API_SECRET": "hunter2-secret"},
+        {"EXCHANGES": '{"binance": {"api_key": "hunter2-key", "api_secret": "hunter2-secret"}}'},
         {"EXCHANGES__BINANCE__OPTIONS": '{"apiKey": "hunter2", "a": {"privateKey": "hunter2", "b": ["x"]}}'},
         {"EXCHANGES__BINANCE__OPTIONS": '{"headers": {"X-Access-Token": "hunter2"}, "passwords": ["hunter2"]}'},
         {"EXCHANGES__BINANCE__OPTIONS": '{"innocent": "hunter2hunter2hunter2hunter2"}'},

@@ -28,15 +28,15 @@ def test_a_file_holds_the_value_of_the_variable_it_is_named_for(load, folder, na
 
 def test_any_setting_may_come_from_a_file(load, folder):
     (folder / "cb_trade_port").write_text("1111\n")
-    (folder / "CB_TRADE_EXCHANGES__BINANCE__API_KEY").write_text("key")
-    (folder / "CB_TRADE_EXCHANGES__BINANCE__API_SECRET").write_text("hush")
+    (folder / "CB_TRADE_EXCHANGES__BINANCE__API_KEY").write_text("a key of ours")
+    (folder / "CB_TRADE_EXCHANGES__BINANCE__API_SECRET").write_text("hush, hush")
     (folder / "CB_TRADE_LIMITS").write_text('{"connections_max": 7}')
     (folder / "CB_TRADE_AUTH__PUBLIC_KEY").write_text(public_pem(p256_key()))
 
     settings = load(AUTH__SECRET=None)
 
     assert (settings.port, settings.limits.connections_max) == (1111, 7)
-    assert settings.exchanges["binance"].api_key.get_secret_value() == "key"
+    assert settings.exchanges["binance"].api_key.get_secret_value() == "a key of ours"
     assert settings.auth.public_key == public_pem(p256_key()).rstrip("\n")
 
 

@@ -40,6 +40,8 @@ class CCXTExchangeClient(IExchangeAPIClient):
         *,
         base_url: str | None = None,
         options: Mapping[str, Any] | None = None,
+        api_key: str | None = None,
+        api_secret: str | None = None,
         timeout: timedelta = _TIMEOUT,
         monotonic_secs: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -48,6 +50,8 @@ class CCXTExchangeClient(IExchangeAPIClient):
             facts: The exchange's row.
             base_url: Put in front of every API address in place of `https://`; None for the real exchange.
             options: Merged over the facts' CCXT options.
+            api_key: Of an account at the exchange, for calls that CCXT signs; None where there is none.
+            api_secret: That key's secret.
             timeout: How long an answer is waited for.
             monotonic_secs: The time by which markets grow old.
         """
@@ -55,6 +59,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
         self._base_url = base_url
         self._timeout = timeout
         self._options = {**facts.ccxt_options, **(options or {})}
+        self._credentials = {} if api_key is None else {"apiKey": api_key, "secret": api_secret}
         self._exchange = Once(self._make_exchange)
         # Whoever says in the options which markets are loaded gets these, all together.
         parts = () if "fetchMarkets" in self._options else facts.ccxt_market_types
@@ -143,7 +148,12 @@ class CCXTExchangeClient(IExchangeAPIClient):
         distrustful = await asyncio.to_thread(importlib.import_module, f"{__package__}.distrustful")
         # Its throttle is off: the connector decides when which call is made.
         exchange = distrustful.distrustful_class(self.facts)(
-            {"enableRateLimit": False, "timeout": self._timeout / timedelta(milliseconds=1), "options": self._options}
+            {
+                "enableRateLimit": False,
+                "timeout": self._timeout / timedelta(milliseconds=1),
+                "options": self._options,
+                **self._credentials,
+            }
         )
         if self._base_url is not None:
             exchange.urls["api"] = _rebased(exchange.urls["api"], self._base_url)

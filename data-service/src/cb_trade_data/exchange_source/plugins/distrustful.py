@@ -15,6 +15,7 @@ import pyarrow as pa
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.candle_columns import candle_columns
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
+from cb_trade_data.exchange_source.plugins.discreet import discreet_class
 
 # How deep in an answer its candles are looked for.
 _DEPTH: Final = 3
@@ -34,10 +35,10 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
     bars of its own making fails at it.
     """
 
-    class Distrustful(getattr(ccxt, facts.id)):  # type: ignore[misc]
+    class Distrustful(discreet_class(getattr(ccxt, facts.id))):  # type: ignore[misc]
         def handle_errors(self, status: int, reason: str, url: str, method: str, headers: dict[str, str], body: str,
                           response: Any, *request: Any) -> None:  # fmt: skip
-            refuse_by_status(facts, status, reason, headers)
+            refuse_by_status(facts, status, self.without_credentials(reason), headers)
             if response is None:
                 raise ccxt.BadResponse(f"{self.id} answered HTTP {status} with something that is not JSON")
             try:
