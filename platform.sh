@@ -43,6 +43,7 @@ Run it
 Work on it
   test [PYTEST ARGS]   run every check: style, types, imports, shell syntax, tests
   bench [NAME [ARGS]]  run a benchmark, in an environment of its own (.venv-bench); without a name, list them
+  docs                 make a site of the documentation, in site/; fails on any link that leads nowhere
   lock [--upgrade]     make the locks again from the pyprojects; --upgrade moves to newer versions
   setup [-v]           make or refresh .venv from requirements.lock; -v shows pip's own output
 
@@ -385,6 +386,14 @@ bench() {
     echo "benchmarks:${names:- none yet}"
 }
 
+docs() {
+    [ $# -eq 0 ] || usage_error "docs takes no arguments"
+    setup
+    # Not with --quiet: what it does not say, it does not count. The variable spares a notice about later versions.
+    show_if_it_fails env NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --strict
+    say "docs: the site is in site/index.html"
+}
+
 lock() {
     local upgrade=
     case "$#:${1-}" in
@@ -439,7 +448,7 @@ main() {
             say "setup: .venv is ready"
             ;;
         test) test_everything "$@" ;;
-        demo | logs | bench | lock) "$command" "$@" ;;
+        demo | logs | bench | docs | lock) "$command" "$@" ;;
         start | stop | restart | status)
             [ $# -eq 0 ] || usage_error "$command takes no arguments"
             "$command"

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLATFORM_SH = ROOT / "platform.sh"
 SCRIPTS = [PLATFORM_SH, ROOT / ".ci" / "run"]
-COMMANDS = ["setup", "demo", "start", "stop", "restart", "status", "logs", "test", "bench", "lock", "help"]
+COMMANDS = ["setup", "demo", "start", "stop", "restart", "status", "logs", "test", "bench", "docs", "lock", "help"]
 
 
 def platform_sh(*arguments: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -51,7 +51,9 @@ def test_help_is_what_no_command_shows():
     assert bare.stdout == platform_sh("help").stdout
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["start", "now"], ["setup", "--fast"], ["logs", "all"], ["lock", "it"]])
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["start", "now"], ["setup", "--fast"], ["docs", "it"], ["logs", "all"], ["lock", "it"]]
+)
 def test_what_it_does_not_know_is_refused_with_the_help(arguments: list[str], copied_root: Path):
     refused = platform_sh(*arguments, root=copied_root)
 
