@@ -61,6 +61,17 @@ def test_every_setting_is_shown_with_where_it_comes_from(shown, tmp_path):
     assert len(settings) > 25
 
 
+def test_of_two_files_the_one_for_the_very_setting_counts(shown, tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "CB_TRADE_LIMITS").write_text('{"connections_max": 5, "request_rows_max": 6}')
+    (tmp_path / "secrets" / "CB_TRADE_LIMITS__CONNECTIONS_MAX").write_text("7")
+
+    settings = shown()
+
+    assert settings["LIMITS__CONNECTIONS_MAX"] == (7, str(tmp_path / "secrets" / "CB_TRADE_LIMITS__CONNECTIONS_MAX"))
+    assert settings["LIMITS__REQUEST_ROWS_MAX"] == (6, str(tmp_path / "secrets" / "CB_TRADE_LIMITS"))
+
+
 def test_the_exchanges_that_are_named_are_shown(shown):
     settings = shown(EXCHANGES__BINANCE__OPTIONS=json.dumps(NO_KEYS), EXCHANGES='{"kraken": {"calls_per_sec": 2}}')
 

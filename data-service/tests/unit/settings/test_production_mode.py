@@ -85,6 +85,12 @@ def test_each_of_them_stops_the_start(problems_of, name, value):
     assert problem.startswith(f"CB_TRADE_{name}")
 
 
+def test_the_command_line_is_judged_like_every_other_source(problems_of):
+    (problem,) = problems_of({"host": "0.0.0.0"}, **GOOD)  # noqa: S104
+
+    assert problem.startswith("CB_TRADE_HOST: 0.0.0.0 can be reached from elsewhere")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_who_listens_on_this_machine_only_needs_no_certificate(load, host):
     assert load(**GOOD | {"HOST": host}).host == host
