@@ -29,7 +29,8 @@ from cb_trade_client.waiting import RETRIES_WHILE_AWAY, secs_until_next_question
 _SERIES_PER_PAGE = 100
 
 Token = str | Callable[[], str | Awaitable[str]]
-"""A token, or a function that returns a good one; it is called for every connection that is opened."""
+"""A token, or a function that returns a good one; it is called for every connection that is opened, and again
+before the token of an open one ends."""
 
 
 class DataClient:
@@ -53,7 +54,7 @@ class DataClient:
 
         Args:
             url: `ws://` or `wss://` address of the service's socket.
-            token: With a function, a token that expires during a stream is replaced by a new one.
+            token: With a function, connections are given a newer token before theirs expires.
             retries: How often something is tried again after a lost connection, without any progress in between, before
                 ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. A service that
                 this client has never reached is told at once in any case: most likely the address is wrong.

@@ -106,6 +106,13 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
         """Whether something can still be asked here."""
         return self._end is None
 
+    async def has_ended_within(self, secs: float) -> bool:
+        """Return True as soon as the connection has ended, and False if it has not after *secs*."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(secs):
+                await self._has_ended.wait()
+        return self._has_ended.is_set()
+
     def ask(self, request: Request, landing: Landing) -> Inbox:
         """Send *request* and return where its answers arrive, their binary messages in *landing*."""
         if self._end is not None:

@@ -1,10 +1,12 @@
 """Opens a client's connections, and remembers whether its service was ever there."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from cb_trade_client.connection import Connection
 from cb_trade_client.errors import AuthenticationError, CbTradeError
 from cb_trade_client.retrying import is_lost_connection, is_temporary, is_unreachable
+from cb_trade_client.token_renewal import keep_renewed
 
 
 class Connector:
@@ -21,20 +23,28 @@ class Connector:
         self._can_renew_token = can_renew_token
         self._was_reached = False
         self._is_closed = False
+        self._renewals: set[asyncio.Task[None]] = set()
 
     async def open(self) -> Connection:
         """Return a new connection; raises what `Connection.open` does, and RuntimeError once this is closed."""
         self._refuse_if_closed()
-        connection = await Connection.open(self._url, await self._new_token())
+        token = await self._new_token()
+        connection = await Connection.open(self._url, token)
         self._was_reached = True
         if self._is_closed:  # meanwhile
             await connection.aclose()
         self._refuse_if_closed()
+        if self._can_renew_token:
+            renewal = asyncio.create_task(keep_renewed(connection, token, self._new_token))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
         return connection
 
     def close(self) -> None:
-        """Open no connection any more, whoever asks; those that there are stay."""
+        """Open no connection any more, whoever asks, and renew none; those that there are stay."""
         self._is_closed = True
+        for renewal in self._renewals:
+            renewal.cancel()
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

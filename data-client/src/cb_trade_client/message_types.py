@@ -7,5 +7,6 @@ LATEST = "current_timestamp_response"
 PLAN = "plan_response"
 ERROR = "error_response"
 CANCELLED = "request_cancelled"
+AUTHENTICATED = "authenticated"
 
-KNOWN_TYPES = frozenset({START, CHUNK, COMPLETE, LATEST, PLAN, ERROR, CANCELLED})
+KNOWN_TYPES = frozenset({START, CHUNK, COMPLETE, LATEST, PLAN, ERROR, CANCELLED, AUTHENTICATED})

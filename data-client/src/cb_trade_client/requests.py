@@ -73,6 +73,11 @@ def latest_request(exchange: str, symbol: str, timeframe: str) -> Request:
     }
 
 
+def authenticate_request(token: str) -> Request:
+    """Return an `authenticate`: go on with a newer token."""
+    return {"type": "authenticate", "request_id": uuid4().hex, "token": token}
+
+
 def coverage_query(
     exchange: str, symbol: str, timeframe: str | None, start: Instant | None, end: Instant | None, *, kind: str
 ) -> Query:

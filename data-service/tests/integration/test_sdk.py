@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -107,3 +108,41 @@ async def test_a_stream_of_many_chunks_is_proven_too(service):
         rows = [batch.num_rows async for batch in stream]
 
     assert (sum(rows), max(rows)) == (36 * 60, 100)
+
+
+async def test_a_function_as_token_renews_connections_that_are_open_before_it_expires(service):
+    """The third connection, whose token nobody renews, tells when that has ended."""
+    given: list[str] = []
+
+    def new_token() -> str:
+        given.append(token(lifetime=timedelta(seconds=3) if not given else timedelta(hours=1)))
+        return given[-1]
+
+    async with DataClient(service.socket_url, token=new_token) as sdk:
+        await sdk.latest("binance", "BTC/USDT", "1m")
+        async with service.client(given[0]) as other:
+            assert await other.close_code() == 4401
+        assert len(given) == 2
+
+        await sdk.latest("binance", "BTC/USDT", "1m")
+
+    assert len(given) == 2  # a new connection would have asked for a third
+
+
+async def test_a_function_that_fails_to_renew_a_token_is_asked_again_for_the_next_connection(service):
+    given: list[str] = []
+
+    def new_token() -> str:
+        given.append(token(lifetime=timedelta(seconds=3)))
+        if len(given) == 2:
+            raise OSError("the provider is away")
+        return given[-1]
+
+    async with DataClient(service.socket_url, token=new_token) as sdk:
+        await sdk.latest("binance", "BTC/USDT", "1m")
+        async with service.client(given[0]) as other:
+            assert await other.close_code() == 4401
+        assert len(given) == 2
+
+        while len(given) == 2:  # until our own connection has heard of its end, too
+            await sdk.latest("binance", "BTC/USDT", "1m")
