@@ -1,0 +1,350 @@
+"""What Azure is told: two templates that give no more rights than needed, open one port, and show no secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cb_trade_data.config.loading import load_settings
+
+ROOT = Path(__file__).parents[1]
+ACI = ROOT / "deploy" / "aci"
+FOUNDATION: dict[str, Any] = json.loads((ACI / "foundation.json").read_text())
+SERVICE: dict[str, Any] = json.loads((ACI / "service.json").read_text())
+TEMPLATES = {"foundation": FOUNDATION, "service": SERVICE}
+(GROUP,) = SERVICE["resources"]
+CONTAINERS: dict[str, dict[str, Any]] = {each["name"]: each["properties"] for each in GROUP["properties"]["containers"]}
+
+# https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+BUILT_IN_ROLES = {
+    "acrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
+    "acrPush": "8311e382-0749-4cb8-b61a-304f252e45ec",
+    "blobDataContributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+    "keyVaultSecretsUser": "4633458b-17de-408a-b874-0445c86b69e6",
+    "storageKeyOperator": "81a9662b-bebf-436f-a333-f67b29880f12",
+}
+
+
+def of_type(kind: str) -> list[dict[str, Any]]:
+    return [resource for resource in FOUNDATION["resources"] if resource["type"] == kind]
+
+
+def texts(value: Any) -> list[str]:
+    """Every text in *value*, at any depth."""
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in texts(each)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_one_that_resource_manager_takes(name: str):
+    template = TEMPLATES[name]
+
+    assert template["$schema"].endswith("/2019-04-01/deploymentTemplate.json#")
+    assert [each for each in template["resources"] if not re.fullmatch(r"20\d\d-\d\d-\d\d", each["apiVersion"])] == []
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_expression_names_only_what_there_is(name: str):
+    template = TEMPLATES[name]
+    expressions = [text for text in texts(template) if text.startswith("[") and not text.startswith("[[")]
+    named = {
+        kind: {match for text in expressions for match in re.findall(rf"\b{kind}\('(\w+)'\)", text)}
+        for kind in ("parameters", "variables")
+    }
+
+    assert expressions
+    assert named["parameters"] == template["parameters"].keys()
+    assert named["variables"] == template["variables"].keys()
+    assert [text for text in expressions if text.count("(") != text.count(")") or not text.endswith("]")] == []
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_resource_waits_for_those_it_names(name: str):
+    """In a template of this language version, nothing else makes Resource Manager wait."""
+    created = {resource["type"] for resource in TEMPLATES[name]["resources"]}
+    for resource in TEMPLATES[name]["resources"]:
+        needed = {match for text in texts(resource) for match in re.findall(r"resourceId\('([\w./]+)'", text)}
+        waits = {
+            match for text in resource.get("dependsOn", []) for match in re.findall(r"resourceId\('([\w./]+)'", text)
+        }
+
+        assert (needed & created) - waits == set()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_parameter_says_what_it_is_for(name: str):
+    assert [key for key, each in TEMPLATES[name]["parameters"].items() if not each["metadata"]["description"]] == []
+
+
+# ---- rights ----------------------------------------------------------------------------------------------------------
+
+
+def rights() -> set[tuple[str, str, str]]:
+    """Who may do what where: identity, role and the scope's kind."""
+    given = set()
+    for role in of_type("Microsoft.Authorization/roleAssignments"):
+        who = re.search(r"variables\('(\w+)Name'\)", role["properties"]["principalId"])
+        what = re.search(r"variables\('roles'\)\.(\w+)", role["properties"]["roleDefinitionId"])
+        where = re.search(r"resourceId\('([\w./]+)', variables\('(\w+)'\)", role.get("scope", ""))
+        assert who is not None
+        given.add((who[1], what[1] if what else "its own", f"{where[1]} {where[2]}" if where else "the group"))
+    return given
+
+
+def test_each_identity_has_the_rights_it_needs_where_it_needs_them():
+    assert rights() == {
+        ("service", "acrPull", "Microsoft.ContainerRegistry/registries registryName"),
+        ("service", "blobDataContributor", "Microsoft.Storage/storageAccounts/blobServices/containers dataName"),
+        ("deployer", "acrPush", "Microsoft.ContainerRegistry/registries registryName"),
+        ("deployer", "storageKeyOperator", "Microsoft.Storage/storageAccounts tlsName"),
+        ("deployer", "keyVaultSecretsUser", "Microsoft.KeyVault/vaults vaultName"),
+        ("deployer", "its own", "the group"),
+    }
+
+
+def test_the_roles_are_those_that_azure_knows_by_these_numbers():
+    assert FOUNDATION["variables"]["roles"] == BUILT_IN_ROLES
+
+
+def test_the_deployer_can_neither_delete_nor_give_out_rights():
+    (role,) = of_type("Microsoft.Authorization/roleDefinitions")
+    (permission,) = role["properties"]["permissions"]
+
+    assert [action for action in permission["actions"] if action.endswith("/delete") or "Authorization" in action] == []
+    # A wildcard would grow with what Azure learns to do; deployments are only the record of what is done.
+    assert [action for action in permission["actions"] if "*" in action] == ["Microsoft.Resources/deployments/*"]
+
+
+def test_only_the_environment_of_one_repository_is_the_deployer():
+    (trust,) = of_type("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials")
+
+    assert trust["properties"]["issuer"] == "https://token.actions.githubusercontent.com"
+    assert trust["properties"]["subject"].endswith("parameters('githubRepository'), ':environment:production')]")
+
+
+def test_without_a_repository_there_is_no_deployer():
+    unconditional = [each for each in FOUNDATION["resources"] if "condition" not in each]
+
+    assert [text for text in texts(unconditional) if "deployer" in text] == []
+
+
+def test_history_can_be_reached_with_no_key_and_by_no_stranger():
+    accounts = {account["name"]: account["properties"] for account in of_type("Microsoft.Storage/storageAccounts")}
+
+    assert accounts["[variables('dataName')]"]["allowSharedKeyAccess"] is False
+    for account in accounts.values():
+        assert account["allowBlobPublicAccess"] is False
+        assert account["supportsHttpsTrafficOnly"] is True
+        assert account["minimumTlsVersion"] == "TLS1_2"
+
+
+def test_the_registry_has_no_password():
+    (registry,) = of_type("Microsoft.ContainerRegistry/registries")
+
+    assert registry["properties"]["adminUserEnabled"] is False
+
+
+# ---- the container group ---------------------------------------------------------------------------------------------
+
+
+def test_one_port_is_open_and_it_is_the_sidecars():
+    assert GROUP["properties"]["ipAddress"]["ports"] == [{"port": 443, "protocol": "TCP"}]
+    assert "ports" not in CONTAINERS["service"]
+    assert CONTAINERS["tls"]["ports"] == [{"port": 443, "protocol": "TCP"}]
+
+
+def test_it_runs_as_the_identity_that_pulls_the_images():
+    (identity,) = GROUP["identity"]["userAssignedIdentities"]
+    (registry,) = GROUP["properties"]["imageRegistryCredentials"]
+
+    assert GROUP["identity"]["type"] == "UserAssigned"
+    assert registry["identity"] == identity
+    assert registry.keys() == {"server", "identity"}
+
+
+@pytest.mark.parametrize(("probe", "path"), [("livenessProbe", "/health/live"), ("readinessProbe", "/health/ready")])
+def test_the_service_is_asked_how_it_is(probe: str, path: str):
+    asked = CONTAINERS["service"][probe]
+
+    assert asked["exec"]["command"] == ["python", "/opt/cb-trade/healthcheck.py", path]
+    assert asked["failureThreshold"] >= 3
+
+
+def test_it_comes_back_when_it_ends():
+    assert GROUP["properties"]["restartPolicy"] == "Always"
+
+
+def test_its_log_is_kept():
+    assert GROUP["properties"]["diagnostics"]["logAnalytics"].keys() == {"logType", "workspaceId", "workspaceKey"}
+
+
+def test_a_secret_is_never_a_plain_value():
+    secret = {name for name, each in SERVICE["parameters"].items() if each["type"] == "securestring"}
+    settings = CONTAINERS["service"]["environmentVariables"]
+
+    assert secret == {"tokenKey", "secretSettings"}
+    for name in secret:
+        uses = [text for text in texts(SERVICE) if f"parameters('{name}')" in text]
+        assert uses == [settings]
+        assert SERVICE["parameters"][name].get("defaultValue") in {None, "{}"}
+    assert "'name', 'CB_TRADE_AUTH__SECRET', 'secureValue', parameters('tokenKey')" in settings
+    assert re.search(r"map\(items\(json\(parameters\('secretSettings'\)\)\), lambda\(.*'secureValue'", settings)
+
+
+def test_the_sidecar_is_handed_its_file_as_it_stands_here():
+    assert SERVICE["variables"]["caddyfile"] == (ACI / "Caddyfile").read_text()
+    assert CONTAINERS["tls"]["volumeMounts"][0] == {"name": "caddyfile", "mountPath": "/etc/caddy", "readOnly": True}
+
+
+def test_the_sidecar_hands_on_to_where_the_service_listens():
+    settings = plain_settings()
+
+    assert f"reverse_proxy {settings['CB_TRADE_HOST']}:{settings['CB_TRADE_PORT']}\n" in (ACI / "Caddyfile").read_text()
+    assert settings["CB_TRADE_HOST"] == "127.0.0.1"
+
+
+def plain_settings() -> dict[str, str]:
+    """The settings of the service in the template, with what is computed there put in its place."""
+    computed = {
+        "CB_TRADE_STORAGE__AZURE__ACCOUNT_URL": "https://cbtradedata.blob.core.windows.net",
+        "CB_TRADE_AUTH__ISSUER": "https://cb-trade.westeurope.azurecontainer.io",
+        "CB_TRADE_LIMITS__MEMORY_MAX_BYTES": str(2 * 805_306_368),
+    }
+    written = {each["name"]: each["value"] for each in SERVICE["variables"]["serviceSettings"]}
+    expressions = {name for name, value in written.items() if value.startswith("[") and not value.startswith("[[")}
+
+    assert expressions == computed.keys()
+    # Two brackets stand for one.
+    return {name: re.sub(r"^\[\[", "[", value) for name, value in (written | computed).items()}
+
+
+def test_the_service_starts_in_production_with_these_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    for name, value in plain_settings().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CB_TRADE_AUTH__SECRET", "what the vault holds, long enough for a key")
+
+    settings = load_settings(known_exchanges=["binance"])
+
+    assert settings.mode == "production"
+    assert settings.storage.backend == "azure"
+    assert settings.storage.azure.connection_string is None
+    assert settings.auth.allowed_origins == ()
+
+
+# ---- the guide -------------------------------------------------------------------------------------------------------
+
+GUIDE = (ROOT / "docs" / "how-to" / "run-on-azure.md").read_text()
+
+
+def test_the_guide_tells_every_parameter():
+    told = {
+        name
+        for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", GUIDE, re.MULTILINE)
+        for name in re.findall(r"\w+", row)
+    }
+
+    assert told == FOUNDATION["parameters"].keys() | SERVICE["parameters"].keys()
+
+
+def test_the_commands_of_the_guide_are_such_that_bash_understands():
+    commands = "\n".join(re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
+
+    parsed = subprocess.run(["bash", "-n"], input=commands, capture_output=True, text=True, check=False)  # noqa: S607
+
+    assert (parsed.returncode, parsed.stderr) == (0, "")
+
+
+def test_every_variable_of_the_guide_is_set_before_it_is_used():
+    commands = "\n".join(re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
+    known = {"USER", "1", "2"}
+    for line in commands.splitlines():
+        used = set(re.findall(r"\$\{?(\w+)", re.sub(r"'[^']*\$[^']*'", "", line)))
+        assert used - known - set(re.findall(r"\b(\w+)=", line)) == set(), line
+        known |= set(re.findall(r"\b(\w+)=", line)) | set(re.findall(r"(?:for|read -r) (\w+)", line))
+
+
+def test_the_guide_imports_the_sidecar_that_the_template_names():
+    (version,) = re.findall(r"/(caddy:[\w.-]+)'", SERVICE["parameters"]["sidecarImage"]["defaultValue"])
+
+    assert f"--image {version} " in GUIDE
+    assert re.search(r"/caddy@sha256:[0-9a-f]{64}\n", GUIDE)
+
+
+def test_the_guide_sets_every_variable_that_the_workflow_reads():
+    workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+
+    assert set(re.findall(r"vars\.(\w+)", workflow)) == set(re.findall(r"^set_variable (\w+) ", GUIDE, re.MULTILINE))
+
+
+# ---- the scripts, with an `az` that only tells what it was asked -----------------------------------------------------
+
+AZ = """#!/usr/bin/env bash
+printf '%s\\n' "$*" >>"$ASKED"
+for argument; do case $argument in @*) cat "${argument#@}" >>"$ASKED" ;; esac; done
+case "$1 $2" in
+    "container list") echo registry.azurecr.io/cb-trade@sha256:before ;;
+    "keyvault list") echo /subscriptions/1/vaults/cbtrade ;;
+    "deployment group") echo wss://cb-trade.example.com/ws/data ;;
+esac
+"""
+
+
+def run(tmp_path: Path, script: str, *arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run a script of deploy/aci; return how it ended, and what it asked of `az`."""
+    az = tmp_path / "az"
+    az.write_text(AZ)
+    az.chmod(az.stat().st_mode | stat.S_IXUSR)
+    asked = tmp_path / "asked"
+    asked.touch()
+    done = subprocess.run(  # noqa: S603 - our own script
+        [ACI / script, *arguments],
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ASKED": str(asked), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done, asked.read_text()
+
+
+def test_deploying_hands_azure_the_template_the_image_and_where_secrets_are(tmp_path: Path):
+    done, asked = run(tmp_path, "deploy.sh", "my-group", "registry.azurecr.io/cb-trade:1", "dnsLabel=cb-trade")
+
+    assert (done.returncode, done.stdout) == (0, "wss://cb-trade.example.com/ws/data\n")
+    assert f"--template-file {ACI}/service.json" in asked
+    assert '"image": {"value": "registry.azurecr.io/cb-trade:1"}' in asked
+    for parameter, secret in (("tokenKey", "token-key"), ("secretSettings", "secret-settings")):
+        reference = f'{{"keyVault": {{"id": "/subscriptions/1/vaults/cbtrade"}}, "secretName": "{secret}"}}'
+        assert f'"{parameter}": {{"reference": {reference}}}' in asked
+    assert " dnsLabel=cb-trade " in asked
+
+
+def test_deploying_leaves_no_file_behind(tmp_path: Path):
+    run(tmp_path, "deploy.sh", "my-group", "registry.azurecr.io/cb-trade:1", "dnsLabel=cb-trade")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "az"]
+
+
+def test_what_runs_can_be_asked_for(tmp_path: Path):
+    done, _ = run(tmp_path, "deploy.sh", "--running", "my-group")
+
+    assert done.stdout == "registry.azurecr.io/cb-trade@sha256:before\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("my-group",), ("--fly", "my-group", "image")])
+def test_what_it_does_not_understand_is_refused_before_azure_is_asked(arguments: tuple[str, ...], tmp_path: Path):
+    done, asked = run(tmp_path, "deploy.sh", *arguments)
+
+    assert done.returncode == 1
+    assert "usage:" in done.stderr
+    assert asked == ""
