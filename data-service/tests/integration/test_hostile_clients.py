@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ import aiohttp
 import pytest
 from hostile_frames import Hostile, answerable, breaches
 from nursery import Nursery, running_nursery
-from raw_websocket import CLOSE, CONT, PING, PONG, TEXT, RawConnection, frame
-from service_harness import at, token
+from raw_websocket import CLOSE, CONT, PING, PONG, TEXT, RawConnection, frame, handshake
+from service_harness import at, historical, token
 from watched_service import MODULES, Census, WatchedService, memory_bytes, watched_service
+
+from cb_trade_data.api.connection import ConnectionLimits
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a process is looked into through /proc")
 
@@ -24,6 +29,7 @@ SEED = 20_240_101
 ANSWERABLE_FRAMES, BREACHES = 19_000, 1_000
 BATCH_FRAMES = 500
 RANGE = at("2024-01-01"), at("2024-01-01T00:10")
+LAST_WORDS = {"error_response", "historical_data_complete"}
 FIRST_WORDS = {"historical_data_start", "historical_data_chunk"}
 # What the allocator may keep of what was returned to it, and Python of what it may need again.
 SLACK_BYTES, SLACK_OBJECTS = 8 * 1024 * 1024, 1_000
@@ -198,3 +204,72 @@ async def test_a_message_in_very_many_fragments_costs_what_its_bytes_do(watched)
         assert memory_bytes(watched.pid) <= before + SLACK_BYTES
         await connection.send(frame(b"{}", CONT))
         assert json.loads((await connection.frame())[1])["code"] == "message_too_large"
+
+
+# --- Connections that come and go ---
+
+CONNECTS = 10_000
+STATUSES = {b"101", b"401", b"429", b"503"}
+
+
+def come_and_go(port: int, number: int, requests: list[bytes]) -> None:
+    """Connect, get as far as *number* says, and vanish."""
+    how_far = number % 5
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", number % 2, 0))  # every other: RST
+        if how_far == 0:
+            return
+        request = requests[number % len(requests)]
+        connection.sendall(request[: number % len(request)] if how_far == 1 else request)
+        if how_far > 2:
+            assert connection.recv(4_096).split(b" ", 2)[1] in STATUSES
+        if how_far == 4:
+            with suppress(ConnectionError):  # those that were refused
+                connection.sendall(frame(json.dumps(historical(*RANGE)).encode()) * 3)
+
+
+async def test_ten_thousand_that_connect_and_vanish_leave_nothing_behind(watched):
+    """Before and in the handshake, after it, in the middle of answers; with a good token, with a bad one, with none."""
+    bearers = ({"Authorization": f"Bearer {each}"} for each in (token(), token(secret="of somebody else " * 3)))
+    requests = [handshake(headers=headers) for headers in (*bearers, {})]
+    before = None
+    for number in range(CONNECTS):
+        await asyncio.to_thread(come_and_go, watched.port, number, requests)
+        if number == 1_000:
+            before = await watched.census()
+
+    await is_as_before(watched, before)
+    await is_well(watched)
+
+
+# --- Requests without end ---
+
+QUEUED = 40_000
+OPEN = ConnectionLimits().open_requests
+
+
+async def test_of_requests_without_end_so_many_are_kept_and_the_others_refused(watched, simulator):
+    """The exchange does not answer, so that none of them ends; the bench asks a million times."""
+    simulator.hold("klines")
+    request = json.dumps(historical(at("2024-02-01"), at("2024-02-01T00:10"))).encode()
+    async with watched.client() as bystander, await RawConnection.opened(watched.port, token()) as connection:
+        await bystander.ask({"type": "cancel_request", "request_id": "none"})
+        before = memory_bytes(watched.pid)
+        sending = asyncio.create_task(connection.send(frame(request) * QUEUED))
+        codes = [(await next_message(connection, LAST_WORDS))["code"] for _ in range(QUEUED - OPEN)]
+        await sending
+        assert set(codes) == {"too_many_requests"}
+        assert memory_bytes(watched.pid) <= before + SLACK_BYTES
+
+        simulator.release("klines")
+        for _ in range(OPEN):
+            assert (await next_message(connection, LAST_WORDS))["rows"] == 10
+    await is_well(watched)
+
+
+async def next_message(connection: RawConnection, types: set[str]) -> dict[str, Any]:
+    """Return the next message of one of these *types*."""
+    while True:
+        opcode, payload = await connection.frame()
+        if opcode == TEXT and (message := json.loads(payload))["type"] in types:
+            return message
