@@ -15,9 +15,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hostile_frames import Hostile, answerable, breaches
+from bombardment import Bombardment
+from hostile_frames import answerable, breaches
 from nursery import Nursery, running_nursery
-from raw_websocket import CLOSE, CONT, PING, PONG, TEXT, RawConnection, frame, handshake
+from raw_websocket import CONT, PING, PONG, TEXT, RawConnection, frame, handshake
 from service_harness import at, historical, token
 from watched_service import MODULES, Census, WatchedService, memory_bytes, watched_service
 
@@ -30,13 +31,11 @@ ANSWERABLE_FRAMES, BREACHES = 19_000, 1_000
 BATCH_FRAMES = 500
 RANGE = at("2024-01-01"), at("2024-01-01T00:10")
 LAST_WORDS = {"error_response", "historical_data_complete"}
-FIRST_WORDS = {"historical_data_start", "historical_data_chunk"}
 # What the allocator may keep of what was returned to it, and Python of what it may need again.
 SLACK_BYTES, SLACK_OBJECTS = 8 * 1024 * 1024, 1_000
 # Of connections to the exchange that are kept open, and of a thread's.
 SLACK_DESCRIPTORS = 8
 LOG_LINE_MAX_BYTES = 4_096
-ANSWER_MAX_BYTES = 16_384
 
 
 @pytest.fixture(scope="module")
@@ -50,63 +49,6 @@ async def watched(nursery, simulator, tmp_path) -> AsyncIterator[WatchedService]
     """A service of which no more than a thousand rows can be asked at once, so that no frame asks for decades."""
     async with watched_service(nursery, tmp_path, simulator.base_url, LIMITS__REQUEST_ROWS_MAX="1000") as service:
         yield service
-
-
-class Bombardment:
-    """One connection's frames, and what was answered to them.
-
-    Attributes:
-        codes: Of the errors, with how many there were.
-    """
-
-    def __init__(self, connection: RawConnection) -> None:
-        self._connection = connection
-        self.codes: dict[str, int] = {}
-
-    async def send(self, batch: list[Hostile]) -> None:
-        """Send all of *batch* and read what is due for it, and that nothing else comes."""
-        sending = asyncio.create_task(self._connection.send(b"".join(each.data for each in batch)))
-        answers, pongs = sum(each.answers for each in batch), sum(each.pongs for each in batch)
-        try:
-            async with asyncio.timeout(30):
-                await self._read(answers, pongs)
-                await sending
-                # Whatever was sent too often would come before the answer to this.
-                await self._connection.send(frame(b'{"type":"cancel_request","request_id":"the end"}'))
-                answer = await self._message()
-        finally:
-            sending.cancel()
-        assert (answer["type"], answer["request_id"]) == ("request_cancelled", "the end"), answer
-
-    async def _read(self, answers: int, pongs: int) -> None:
-        while answers > 0 or pongs > 0:
-            opcode, payload = await self._frame()
-            if opcode == PONG:
-                pongs -= 1
-            elif opcode == TEXT:
-                message = json.loads(payload)
-                answers -= self._last_words(message)
-                assert message["type"] in FIRST_WORDS or len(payload) <= ANSWER_MAX_BYTES, message
-        assert (answers, pongs) == (0, 0)
-
-    def _last_words(self, message: dict[str, Any]) -> int:
-        if message["type"] == "error_response":
-            self.codes[message["code"]] = self.codes.get(message["code"], 0) + 1
-            assert message["message"]
-        if message["type"] == "request_cancelled" and message["was_running"]:
-            return 2  # and of the request that was cancelled
-        return message["type"] not in FIRST_WORDS
-
-    async def _message(self) -> dict[str, Any]:
-        while (found := await self._frame())[0] != TEXT:
-            pass
-        return json.loads(found[1])
-
-    async def _frame(self) -> tuple[int, bytes]:
-        found = await self._connection.frame()
-        assert found is not None, "the connection was closed"
-        assert found[0] != CLOSE, found
-        return found
 
 
 async def is_as_before(service: WatchedService, before: Census) -> None:
