@@ -193,3 +193,18 @@ async def test_the_smoke_test_fails_where_nothing_is_ready():
 
     assert status == 1
     assert "not ready after 0 s" in said
+
+
+async def test_the_smoke_test_fails_a_service_that_says_it_is_not_ready():
+    with answering() as port:
+        status, said = await smoke(RunningService(port), token(), "--patience-secs", "0")
+
+    assert status == 1
+    assert "not ready after 0 s: status 503" in said
+
+
+def test_the_dockerfile_has_no_mistake_that_hadolint_knows():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    linted = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)  # noqa: S603
+
+    assert (linted.returncode, linted.stdout) == (0, "")
