@@ -97,6 +97,15 @@ def test_the_service_starts_with_these_settings(monkeypatch: pytest.MonkeyPatch)
     assert (_ACCOUNT in said, _KEY in said) == (True, True)
 
 
+def test_prometheus_finds_the_service_and_its_token():
+    told = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
+    (secret,) = SERVICES["prometheus"]["secrets"]
+
+    assert f"credentials_file: /run/secrets/{secret}\n" in told
+    assert 'targets: ["cb-trade:8700"]' in told
+    assert "./deploy/prometheus:/etc/prometheus:ro" in SERVICES["prometheus"]["volumes"]
+
+
 def test_it_may_drain_before_it_is_killed():
     default = Settings.model_fields["drain_secs"].default
 
