@@ -24,7 +24,7 @@ def normal(name: str) -> str:
 def wanted_packages() -> list[str]:
     groups = WORKSPACE["dependency-groups"]
     # An entry that is no text includes another group.
-    requirements = [entry for entry in (*groups["dev"], *groups["examples"]) if isinstance(entry, str)]
+    requirements = [entry for entry in (*groups["dev"], *groups["docs"], *groups["examples"]) if isinstance(entry, str)]
     for project in MEMBERS.values():
         requirements += project["dependencies"]
     return sorted({normal(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in requirements})
