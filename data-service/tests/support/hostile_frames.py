@@ -79,6 +79,7 @@ _RIGHT: Final[tuple[dict[str, str], ...]] = (
     {"type": '"plan_historical"', "request_id": "", **_RANGE},
     {"type": '"request_current_timestamp"', "request_id": "", **_SERIES},
     {"type": '"cancel_request"', "request_id": ""},
+    {"type": '"authenticate"', "request_id": "", "token": '"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ0ZXN0In0.nobody"'},
 )
 _OTHER_FIELDS: Final = (
     *("exchange_name", "coin_symbol", "fill", "token", "__class__", "", "\\u0000", "a" * 300, "Type", "type ", "é"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import Connection, ConnectionLimits
 from cb_trade_data.auth.interfaces import Principal
 
@@ -37,12 +38,14 @@ class FloodingClient:
 @pytest.mark.parametrize("message", ["{", '{"type":"cancel_request","request_id":"none"}'], ids=["nonsense", "cancel"])
 async def test_a_client_whose_messages_never_end_leaves_the_others_their_turns(message):
     client = FloodingClient(message)
-    principal = Principal("test", frozenset(), NOW + timedelta(hours=1))
-    connection = Connection(client, principal, None, ConnectionLimits())
-    serving = asyncio.create_task(connection.serve(NOW))
+    end = NOW + timedelta(hours=1)
+    principal = Principal("test", frozenset(), end, end)
+    with Admission(AdmissionLimits()).connection("test") as guest:
+        connection = Connection(client, principal, None, guest, None, ConnectionLimits(), lambda: NOW)
+        serving = asyncio.create_task(connection.serve())
 
-    for _ in range(10):
-        await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
 
-    assert MESSAGES - 20 < client.left < MESSAGES
-    await serving
+        assert MESSAGES - 20 < client.left < MESSAGES
+        await serving
