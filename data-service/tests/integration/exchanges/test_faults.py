@@ -28,7 +28,7 @@ REFUSALS = (
 # Something comes that cannot be quite true.
 LIES = ("duplicate", "conflict", "stray", "null", "unsorted")
 SHARE = 0.2
-TIMEOUT = timedelta(seconds=1)  # of real ones: how long an answer that never comes is waited for
+TIMEOUT = timedelta(seconds=2.5)  # of real ones: how long an answer that never comes is waited for
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h")
@@ -56,7 +56,7 @@ async def client(service: RunningService) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clients wait for an answer a tenth as long as in earnest; to be asked for where calls hang."""
+    """Let clients wait for an answer a quarter as long as in earnest; to be asked for where calls hang."""
 
     def make_client(facts: ExchangeFacts, access: ExchangeAccess) -> CCXTExchangeClient:
         return CCXTExchangeClient(facts, base_url=access.base_url, options=access.options, timeout=TIMEOUT)
