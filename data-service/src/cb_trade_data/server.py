@@ -40,10 +40,11 @@ _FAREWELL_SECS: Final = 3
 _TICK_SECS: Final = 0.02
 
 # From which level on others may log, however much we do. At debug, all of these print headers and whole answers:
-# tokens, and what our own lines say better. The second kind does so at info: several lines for each request to storage.
+# tokens, and what our own lines say better. The second kind does so at info: several lines for each request to storage,
+# and two for each handshake, which take a tenth of the time of one that is refused.
 _TALKATIVE: Final = {
-    logging.INFO: ("uvicorn.error", "uvicorn.access", "websockets", "ccxt", "aiohttp"),
-    logging.WARNING: ("azure", "msal", "urllib3"),
+    logging.INFO: ("uvicorn.access", "websockets", "ccxt", "aiohttp"),
+    logging.WARNING: ("uvicorn.error", "azure", "msal", "urllib3"),
 }
 
 

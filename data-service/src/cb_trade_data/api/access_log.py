@@ -16,9 +16,6 @@ _NO_DEFECTS: Final = (
     "ASGI callable returned without completing handshake.",  # a handshake that was refused, with an HTTP status
     "Invalid UTF-8 sequence received from client.",  # a client's defect, and answered with 1007
 )
-# What the library below uvicorn logs of each connection, after uvicorn's line that tells who came and what for. A line
-# costs as much as a fifth of a handshake that is refused.
-_ECHOES: Final = ("connection rejected (%d %s)", "connection open", "connection closed")
 
 
 class RedactTokens(logging.Filter):
@@ -33,8 +30,8 @@ class RedactTokens(logging.Filter):
 
 
 class DropNoise(logging.Filter):
-    """Drops errors of the server that clients cause at will, and that are dealt with; and what says the same twice."""
+    """Drops errors of the server that clients cause at will, and that are dealt with."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record may pass."""
-        return not (record.name == "uvicorn.error" and record.msg in (*_NO_DEFECTS, *_ECHOES))
+        return not (record.name == "uvicorn.error" and record.msg in _NO_DEFECTS)

@@ -109,7 +109,9 @@ class Connection:
         opened = loop.time()
         self._tally.connections += 1
         self._tally.opened_connections += 1
-        self._log.info("connection.opened", expires_at=self._principal.expires_at)
+        client = self._websocket.client
+        host = None if client is None else client.host
+        self._log.info("connection.opened", client=host, expires_at=self._principal.expires_at)
         self._end_with_the_token()
         self._guest.when_to_leave(partial(self._close, CLOSE_RESTARTING, ErrorCode.SHUTTING_DOWN))
         reading = asyncio.create_task(self._read())

@@ -57,7 +57,7 @@ class _DataSocket:
                 guest = stay.enter_context(self.admission.connection(principal.subject))
             except (AuthenticationError, ForbiddenError, TemporaryError) as error:
                 self.tally.refused_handshakes[error.code] += 1
-                _log.info("connection.refused", code=error.code)
+                _log.info("connection.refused", code=error.code, client=_host(websocket))
                 await refuse(websocket, error)
                 return
             await accept(websocket)
@@ -65,3 +65,7 @@ class _DataSocket:
                 websocket, principal, self.auth, guest, self.manager, self.limits, self.now, self.tally
             )
             await connection.serve()
+
+
+def _host(websocket: WebSocket) -> str | None:
+    return None if websocket.client is None else websocket.client.host
