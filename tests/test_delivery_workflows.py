@@ -145,7 +145,7 @@ def test_what_does_not_work_makes_room_for_what_ran_before():
     back = steps[-1]
 
     assert names[-4:] == ["Remember what runs", "Deploy", "See that it works", "Go back to what ran before"]
-    assert back["if"] == "failure() && steps.before.outputs.image != ''"
+    assert back["if"] == "(failure() || cancelled()) && steps.before.outputs.image != ''"
     assert 'deploy/aci/deploy.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
     assert 'deploy/aci/smoke.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
 

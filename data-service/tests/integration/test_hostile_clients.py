@@ -24,7 +24,10 @@ from watched_service import MODULES, Census, WatchedService, memory_bytes, watch
 
 from cb_trade_data.api.connection import ConnectionLimits
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a process is looked into through /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a process is looked into through /proc"),
+    pytest.mark.timeout(300),
+]
 
 SEED = 20_240_101
 ANSWERABLE_FRAMES, BREACHES = 19_000, 1_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -165,6 +166,7 @@ async def test_two_services_in_one_process_count_apart(client, service, session,
     assert of(others, "connections_opened_total") == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells them")
 async def test_the_figures_of_the_process_are_told(service, session):
     figures = await scraped(service, session)
 

@@ -12,11 +12,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import websockets
 from service_harness import SECRET, Client, RunningService, at, eventually, historical
 
 COMMAND = str(Path(sys.executable).with_name("cb-trade"))
 DAY = at("2024-01-01"), at("2024-01-02")
+
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are looked for through /proc"),
+    pytest.mark.timeout(300),
+]
 
 
 @dataclass
@@ -87,10 +93,11 @@ async def test_all_of_them_answer_and_each_line_of_the_log_tells_which_did(simul
             async with service.client() as client:
                 reply = await client.history(*DAY)
             workers = workers_asked(service)
-    ended = {line.get("worker") for line in service.lines() if line["event"].startswith("Finished server process")}
+    told = {line.get("worker") for line in service.lines()}
 
     assert reply.last["rows"] == 1440
-    assert ended == {1, 2}
+    assert told - {None} == {1, 2}
+    assert {line["event"] for line in service.lines() if line.get("worker") is None} <= {"workers.started"}
     assert service.process.returncode == 0
 
 

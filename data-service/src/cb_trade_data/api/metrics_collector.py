@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import accumulate
@@ -12,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from cb_trade_data.api.health import Readiness
+from cb_trade_data.api.memory_gauge import own_memory_bytes
 from cb_trade_data.api.tally import Distribution, Tally
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.storage.coverage import State
@@ -76,6 +78,11 @@ class MetricsCollector(Collector):
             "event_loop_lag_seconds",
             "How late the event loop comes to what is due, looked at four times a second.",
             [((), self._tally.loop_lag_secs)],
+        )
+        yield _gauge(
+            "own_memory_bytes",
+            "How much memory is the process's own: pages that show a file do not count; on Linux only.",
+            [((), own_memory_bytes())] if sys.platform == "linux" else [],
         )
         yield _gauge(
             "memory_max_bytes",

@@ -276,13 +276,14 @@ class LimitSettings(_Section):
     connections_max: int = Field(
         2_000,
         ge=1,
-        description="How many connections there may be; more are refused with `overloaded`.",
+        description="How many connections each process may have; more are refused with `overloaded`.",
         json_schema_extra={"unit": "connections"},
     )
     connections_per_subject: int = Field(
         256,
         ge=1,
-        description="How many of them one subject may have; more are refused with `quota_exceeded`.",
+        description="How many of them one subject may have; more are refused with `quota_exceeded`. Each of several "
+        "processes counts for itself what a subject has and asks.",
         json_schema_extra={"unit": "connections"},
     )
     requests_per_subject: int = Field(
