@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
+from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.metrics_collector import MetricsCollector
 from cb_trade_data.api.tally import Tally
 from cb_trade_data.config import AuthSettings, Settings
@@ -17,6 +18,7 @@ def idle_collector() -> MetricsCollector:
     settings = Settings(_env_file=None, auth=AuthSettings(secret=SecretStr("a secret for tests, long enough to pass")))
     return MetricsCollector(
         Tally(),
+        Admission(AdmissionLimits()),
         StorageManagerImpl(create_storage(settings.storage)),
         DataSourceConnectorImpl(PluginRegistry()),
         connections_max=1,

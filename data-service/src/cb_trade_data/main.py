@@ -85,6 +85,7 @@ def create_app(
     health = Health(storage, source, auth_keys=auth.condition, is_ending=lambda: admission.is_ending)
     collector = MetricsCollector(
         tally,
+        admission,
         storage,
         source,
         connections_max=settings.limits.connections_max,

@@ -21,6 +21,8 @@ class FloodingClient:
         left: How many messages are still to be read.
     """
 
+    client = None  # its address is not known
+
     def __init__(self, message: str) -> None:
         self._message = message
         self.left = MESSAGES

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import uvicorn
 from raw_websocket import PING, PONG, TEXT, frame, handshake
+from service_harness import eventually
 from uvicorn.server import ServerState
 
 from cb_trade_data.api.data_socket_protocol import DataSocketProtocol
@@ -19,6 +20,10 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.is_closed = False
+        self.is_aborted = False
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
     def write(self, data: Any) -> None:
         if data:
@@ -99,3 +104,24 @@ async def test_a_broken_frame_that_comes_before_the_handshake_is_answered_ends_t
     assert transport.is_closed
     protocol.connection_lost(None)
     await asyncio.gather(*protocol.tasks)
+
+
+async def test_a_client_that_never_reads_is_cut_off_for_no_close_would_reach_it(opened):
+    protocol, transport = opened
+    protocol.listen_timeout_secs = 0
+
+    protocol.pause_writing()
+    await eventually(lambda: transport.is_aborted)
+
+
+async def test_a_client_that_reads_on_stays(opened):
+    protocol, transport = opened
+    protocol.listen_timeout_secs = 0
+
+    protocol.pause_writing()
+    protocol.resume_writing()
+    turns = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0, turns.set_result, None)  # after whatever was due before
+    await turns
+
+    assert not transport.is_aborted

@@ -56,6 +56,9 @@ CLOSE_ABNORMAL: Final = 1006
 _LOOKS_PER_SEND_TIMEOUT: Final = 20
 
 
+_REFUSALS_TOLD_EVERY_SECS: Final = 1.0
+
+
 @dataclass(frozen=True)
 class ConnectionLimits:
     """How much one connection may ask for, and how long it may take to listen."""
@@ -99,6 +102,8 @@ class Connection:
         self._places = asyncio.Semaphore(limits.running_requests)
         self._sending = asyncio.Lock()
         self._sending_since: float | None = None  # loop time
+        self._untold_refusals = 0
+        self._told_of_refusal_at = float("-inf")  # loop time
         self._closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._log = _log.bind(subject=principal.subject, connection_id=uuid4().hex[:12])
 
@@ -107,7 +112,6 @@ class Connection:
         requests."""
         loop = asyncio.get_running_loop()
         opened = loop.time()
-        self._tally.connections += 1
         self._tally.opened_connections += 1
         client = self._websocket.client
         host = None if client is None else client.host
@@ -120,7 +124,6 @@ class Connection:
             awaited: set[asyncio.Future[Any]] = {reading, self._closing}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._tally.connections -= 1
             self._expiry.cancel()
             tasks = [reading, watching, *self._tasks]
             for task in tasks:
@@ -130,7 +133,8 @@ class Connection:
             seconds = round(loop.time() - opened, 3)
             self._log.info("connection.closed", code=code, reason=reason, seconds=seconds)
         if self._closing.done():
-            await self._websocket.close(*self._closing.result())
+            with suppress(WebSocketDisconnect, WebSocketDisconnected):
+                await self._websocket.close(*self._closing.result())
         for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
                 raise outcome
@@ -171,12 +175,21 @@ class Connection:
                 await self._dispatch(check_message(fields))
             except CbTradeError as error:
                 self._tally.refused_messages[error.code] += 1
-                self._log.info("request.refused", request_id=request_id, code=error.code)
+                self._tell_of_refusal(request_id, error)
                 # An open request gets its one last word later: this error must not look like it.
                 in_use = request_id in self._requests
                 await self._send(outgoing.error_response(None if in_use else request_id, error))
                 # Nothing of this waits while the client keeps up: give all the others their turn.
                 await asyncio.sleep(0)
+
+    def _tell_of_refusal(self, request_id: str | None, error: CbTradeError) -> None:
+        """Log it, but no more than one a second: a line is all that a message without sense costs whoever sends it."""
+        self._untold_refusals += 1
+        now = asyncio.get_running_loop().time()
+        if now < self._told_of_refusal_at + _REFUSALS_TOLD_EVERY_SECS:
+            return
+        count, self._untold_refusals, self._told_of_refusal_at = self._untold_refusals, 0, now
+        self._log.info("request.refused", request_id=request_id, code=error.code, count=count)
 
     async def _dispatch(self, message: ClientMessage) -> None:
         if isinstance(message, CancelRequest):

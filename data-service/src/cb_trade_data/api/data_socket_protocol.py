@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -11,8 +12,15 @@ _CLOSE_ABNORMAL: Final = 1006
 
 
 class DataSocketProtocol(WebSocketsSansIOProtocol):
-    """As uvicorn's (0.54), which bounds messages, with bounds on the rest of what a client can make it keep."""
+    """As uvicorn's (0.54), which bounds messages, with bounds on the rest of what a client can make it keep.
 
+    Attributes:
+        listen_timeout_secs: How long a client may take to make room for more. Somewhat longer than a message may take:
+            that timeout comes with a word, which a client that does not read at all never gets.
+    """
+
+    listen_timeout_secs = 75.0
+    _listening_due: asyncio.TimerHandle | None = None
     frames: list[Any]  # of the message that is arriving: one, as bytes or, while it grows, as a bytearray
     _pongs_due = b""
 
@@ -32,8 +40,19 @@ class DataSocketProtocol(WebSocketsSansIOProtocol):
         elif pongs:
             self._pongs_due = pongs
 
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read: without that, nothing ends its connection, for a close must be read."""
+        super().pause_writing()
+        self._listening_due = self.loop.call_later(self.listen_timeout_secs, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
     def resume_writing(self) -> None:
         """Go on sending, first what was kept."""
+        self._stop_waiting()
         super().resume_writing()
         pongs, self._pongs_due = self._pongs_due, b""
         self.transport.write(pongs)
@@ -45,3 +64,8 @@ class DataSocketProtocol(WebSocketsSansIOProtocol):
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": _CLOSE_ABNORMAL})
         self.transport.close()
+
+    def _stop_waiting(self) -> None:
+        if self._listening_due is not None:
+            self._listening_due.cancel()
+            self._listening_due = None

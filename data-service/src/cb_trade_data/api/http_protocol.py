@@ -55,6 +55,7 @@ class HttpProtocol(H11Protocol):
         if len(lines) > _LINES_MAX or max(map(len, lines)) > _LINE_MAX_BYTES:
             self.send_400_response("The head is too large.")
         else:
+            _cancel(self._listening_due)  # whoever takes over waits for itself
             super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:

@@ -12,6 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.health import Readiness
 from cb_trade_data.api.memory_gauge import own_memory_bytes
 from cb_trade_data.api.tally import Distribution, Tally
@@ -37,6 +38,7 @@ class MetricsCollector(Collector):
     def __init__(
         self,
         tally: Tally,
+        admission: Admission,
         storage: IStorageManager,
         source: IDataSourceConnector,
         *,
@@ -49,6 +51,7 @@ class MetricsCollector(Collector):
             memory_max_bytes: How much memory the process may hold before it begins nothing new; None for any.
         """
         self._tally = tally
+        self._admission = admission
         self._storage = storage
         self._source = source
         self._connections_max = connections_max
@@ -121,7 +124,7 @@ class MetricsCollector(Collector):
 
     def _connections(self) -> Iterator[Metric]:
         tally = self._tally
-        yield _gauge("connections", "Connections that are open.", [((), tally.connections)])
+        yield _gauge("connections", "Connections that are open.", [((), self._admission.connections)])
         yield _gauge("connections_max", "How many there may be.", [((), self._connections_max)])
         yield _counter("connections_opened_total", "Connections that were opened.", [((), tally.opened_connections)])
         yield _counter(

@@ -41,7 +41,7 @@ class Tally:
     Keys are bounded: types of messages, codes, formats, states. None is ever a subject, a symbol or an id.
 
     Attributes:
-        connections: How many are open; `opened_connections` since the start.
+        opened_connections: Since the start.
         open_requests: Running or queued.
         answered_secs: How long requests took that were answered, by type and source.
         unanswered_requests: Those that ended otherwise, by type and outcome.
@@ -55,7 +55,6 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.connections = 0
         self.opened_connections = 0
         self.open_requests = 0
         self.answered_secs: defaultdict[tuple[str, str], Distribution] = defaultdict(

@@ -56,8 +56,7 @@ class PublishedKeys(KeySource):
         age_secs = self._age_secs()
         if age_secs is None or age_secs > FRESH_SECS or kid not in self._keys:
             await self._read_unless_just_done()
-            age_secs = self._age_secs()
-        if age_secs is None or age_secs > KEPT_SECS:
+        if not self._has_keys:
             raise AuthenticationUnavailableError(
                 "the keys of who signs them cannot be read", timedelta(seconds=self._secs_until_next_reading())
             )
@@ -67,9 +66,7 @@ class PublishedKeys(KeySource):
         """See `KeySource.condition`."""
         if self._last_error is None or not self._is_failing:
             return Component("unused" if self._read_at_secs is None else "ok", last_error=self._last_error)
-        age_secs = self._age_secs()
-        has_keys = age_secs is not None and age_secs <= KEPT_SECS
-        what = "the keys could not be read again" if has_keys else "there are no keys"
+        what = "the keys could not be read again" if self._has_keys else "there are no keys"
         return Component("degraded", f"{what}: {self._last_error.reason}", self._last_error)
 
     async def close(self) -> None:
@@ -78,13 +75,19 @@ class PublishedKeys(KeySource):
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
+    @property
+    def _has_keys(self) -> bool:
+        """Whether there are any, and not too old."""
+        age_secs = self._age_secs()
+        return age_secs is not None and age_secs <= KEPT_SECS
+
     def _age_secs(self) -> float | None:
         return None if self._read_at_secs is None else self._now_secs() - self._read_at_secs
 
     def _secs_until_next_reading(self) -> float:
         if self._tried_at_secs is None:
             return 0
-        pause_secs = READ_AGAIN_SECS if self._keys else TRY_AGAIN_SECS
+        pause_secs = READ_AGAIN_SECS if self._has_keys else TRY_AGAIN_SECS
         return max(0, self._tried_at_secs + pause_secs - self._now_secs())
 
     async def _read_unless_just_done(self) -> None:

@@ -485,6 +485,15 @@ class Settings(HousekeepingSettings):
         "[what is only good enough for a laptop](../how-to/run-in-production.md#what-production-refuses).",
     )
 
+    @model_validator(mode="after")
+    def _memory_has_room_for_the_cache(self) -> Settings:
+        """What is kept in memory is let go for nothing but what is newer: full, it must leave room for work."""
+        limit = self.limits.memory_max_bytes
+        if limit is not None and self.storage.cache_max_bytes > limit / 2:
+            problem = "is more than half of LIMITS__MEMORY_MAX_BYTES, so that nothing could be done once it is full"
+            raise _contradictory({"STORAGE__CACHE_MAX_BYTES": problem})
+        return self
+
     @field_validator("mode")
     @classmethod
     def _production_is_no_laptop(cls, mode: str, others: ValidationInfo) -> str:

@@ -116,7 +116,8 @@ def _described(details: ErrorDetails, sources: Sources) -> Iterator[str]:
         case "extra_forbidden":
             yield f"{variable} is no setting of cb-trade: remove it, or correct its spelling{where}"
         case "contradictory":
-            yield from (f"{variable}__{name} {problem}" for name, problem in details["ctx"]["problems"].items())
+            section = f"{variable}__" if details["loc"] else PREFIX
+            yield from (f"{section}{name} {problem}" for name, problem in details["ctx"]["problems"].items())
         case "unfit_for_production":
             yield from (f"{problem} ({PREFIX}MODE is production)" for problem in details["ctx"]["problems"])
         case _:

@@ -428,3 +428,10 @@ def load_servable(load, monkeypatch) -> Load:
         return load_settings(known_exchanges=KNOWN, servable_exchanges=["gate", "kucoin"])
 
     return load_servable
+
+
+def test_a_cache_that_leaves_no_room_for_work_is_told(load, problems_of):
+    (problem,) = problems_of(LIMITS__MEMORY_MAX_BYTES="300000000", STORAGE__CACHE_MAX_BYTES="150000001")
+
+    assert problem.startswith("CB_TRADE_STORAGE__CACHE_MAX_BYTES is more than half of LIMITS__MEMORY_MAX_BYTES")
+    assert load(STORAGE__CACHE_MAX_BYTES="150000000").limits.memory_max_bytes == 300_000_000
