@@ -126,6 +126,8 @@ class Socket:
         self._news = asyncio.Event()
         self.sent: list[str | bytes] = []
 
+    client = None  # its address is not known
+
     async def receive(self) -> dict[str, Any]:
         answers, request = self._due.pop(0) if self._due else (self._answers, None)
         while len(self.sent) < answers:

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 from cb_trade_data.api import outgoing
 from cb_trade_data.api.admission import Guest
 from cb_trade_data.api.encoders import ENCODERS, Chunk, ChunkEncoder
-from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED
+from cb_trade_data.api.handshake import CLOSE_UNAUTHENTICATED, host_of
 from cb_trade_data.api.incoming import check_message, check_range, parse_json, request_id_of
 from cb_trade_data.api.story import RequestStory
 from cb_trade_data.api.tally import Tally
@@ -113,8 +113,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         opened = loop.time()
         self._tally.opened_connections += 1
-        client = self._websocket.client
-        host = None if client is None else client.host
+        host = host_of(self._websocket)
         self._log.info("connection.opened", client=host, expires_at=self._principal.expires_at)
         self._end_with_the_token()
         self._guest.when_to_leave(partial(self._close, CLOSE_RESTARTING, ErrorCode.SHUTTING_DOWN))

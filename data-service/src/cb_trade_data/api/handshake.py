@@ -79,3 +79,8 @@ def _token(websocket: WebSocket) -> tuple[str | None, bool]:
         if offered.startswith(_BEARER_PROTOCOL):
             return offered.removeprefix(_BEARER_PROTOCOL), True
     return None, False
+
+
+def host_of(websocket: WebSocket) -> str | None:
+    """Return where the client connects from; None where the server does not know."""
+    return None if websocket.client is None else websocket.client.host

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.connection import Connection, ConnectionLimits
-from cb_trade_data.api.handshake import accept, authenticate, refuse
+from cb_trade_data.api.handshake import accept, authenticate, host_of, refuse
 from cb_trade_data.api.tally import Tally
 from cb_trade_data.auth.interfaces import IAuthenticationModule
 from cb_trade_data.errors import AuthenticationError, ForbiddenError, TemporaryError
@@ -57,7 +57,7 @@ class _DataSocket:
                 guest = stay.enter_context(self.admission.connection(principal.subject))
             except (AuthenticationError, ForbiddenError, TemporaryError) as error:
                 self.tally.refused_handshakes[error.code] += 1
-                _log.info("connection.refused", code=error.code, client=_host(websocket))
+                _log.info("connection.refused", code=error.code, client=host_of(websocket))
                 await refuse(websocket, error)
                 return
             await accept(websocket)
@@ -65,7 +65,3 @@ class _DataSocket:
                 websocket, principal, self.auth, guest, self.manager, self.limits, self.now, self.tally
             )
             await connection.serve()
-
-
-def _host(websocket: WebSocket) -> str | None:
-    return None if websocket.client is None else websocket.client.host
