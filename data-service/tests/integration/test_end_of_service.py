@@ -101,7 +101,7 @@ async def test_what_is_cut_off_is_stored_and_its_lock_released(nursery, simulato
     async with service.client() as client:
         await client.send(historical(*MONTH))
         arrived = 0
-        while arrived < 10 * 1000:
+        while arrived < 1000:  # the call that is held may be one between those that are answered
             arrived += (await client.receive()).get("rows", 0)
         await eventually(lambda: place.around.is_locked(JANUARY))
         ending = asyncio.create_task(service.end())
@@ -116,8 +116,9 @@ async def test_what_is_cut_off_is_stored_and_its_lock_released(nursery, simulato
     assert code == 1012
     assert not locked
     np.testing.assert_array_equal(reply.rows, simulator.candles("BTC/USDT", "1m", *MONTH))
-    assert reply.last["rows_from_storage"] == arrived
-    assert simulator.calls.by_endpoint["klines"] == PAGES - 10
+    stored = reply.last["rows_from_storage"]
+    assert stored >= arrived
+    assert simulator.calls.by_endpoint["klines"] == PAGES - stored // 1000
 
 
 async def test_the_sdk_goes_on_with_the_successor_and_no_row_is_lost_or_repeated(nursery, environment, simulator):
