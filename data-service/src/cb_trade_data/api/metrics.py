@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -16,6 +15,7 @@ from cb_trade_data.api.health import Health
 from cb_trade_data.api.http import BearerToken, RefusingRoute
 from cb_trade_data.api.metrics_collector import MetricsCollector
 from cb_trade_data.auth.interfaces import IAuthenticationModule
+from cb_trade_data.models.addresses import is_loopback
 
 # What proxies say of those they speak for.
 _PROXY_HEADERS: Final = ("forwarded", "via", "x-real-ip")
@@ -73,7 +73,7 @@ def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
     """
     if any(name.startswith(_PROXY_HEADERS_PREFIX) or name in _PROXY_HEADERS for name in headers):
         return False
-    return _is_loopback(peer) and _is_loopback(_host(headers.get("host", "")))
+    return is_loopback(peer) and is_loopback(_host(headers.get("host", "")))
 
 
 def _host(host_and_port: str) -> str:
@@ -81,15 +81,3 @@ def _host(host_and_port: str) -> str:
     if host_and_port.startswith("["):
         return host_and_port[1:].partition("]")[0]
     return host_and_port.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback

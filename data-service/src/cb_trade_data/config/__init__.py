@@ -26,9 +26,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
-from cb_trade_data.config.addresses import is_loopback
 from cb_trade_data.config.production import unfit_for_production
 from cb_trade_data.config.sources import ENV_FILES, PREFIX, SecretFilesSource, leave_json_to_the_validation
+from cb_trade_data.models.addresses import is_loopback
 
 SECRET_MIN_BYTES: Final = 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from cb_trade_data.config.addresses import is_loopback
+from cb_trade_data.models.addresses import is_loopback
 
 if TYPE_CHECKING:
     from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, StorageSettings
