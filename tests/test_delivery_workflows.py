@@ -99,7 +99,6 @@ def test_a_deployment_has_no_rights_but_those_its_jobs_name():
     assert deploy["permissions"] == {}
     assert {name: job["permissions"] for name, job in deploy["jobs"].items()} == {
         "check": {"contents": "read"},
-        "build": {"contents": "read", "id-token": "write"},
         "deploy": {"contents": "read", "id-token": "write"},
     }
 
@@ -116,15 +115,15 @@ def test_whoever_signs_in_to_azure_does_so_from_the_protected_environment():
         if any("azure/login@" in step.get("uses", "") for step in job.get("steps", []))
     ]
 
-    assert signing_in == ["build", "deploy"]
-    assert [jobs[name]["environment"] for name in signing_in] == ["production", "production"]
+    assert signing_in == ["deploy"]
+    assert jobs["deploy"]["environment"] == "production"
 
 
 def test_nothing_is_deployed_that_was_not_checked():
     jobs = read("deploy")["jobs"]
 
     assert jobs["check"]["uses"] == "./.github/workflows/check.yml"
-    assert (jobs["build"]["needs"], jobs["deploy"]["needs"]) == ("check", "build")
+    assert jobs["deploy"]["needs"] == "check"
     # Yaml takes `on` for true.
     assert "workflow_call" in read("check")[True]
 
@@ -150,9 +149,51 @@ def test_what_does_not_work_makes_room_for_what_ran_before():
     assert 'deploy/aci/smoke.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
 
 
-def test_an_image_is_looked_through_before_it_is_pushed():
-    uses = [
-        step.get("uses", step.get("name", "")).partition("@")[0] for step in read("deploy")["jobs"]["build"]["steps"]
-    ]
+def test_who_has_a_right_to_azure_builds_nothing():
+    """What is built runs code of others: of packages, and of the base image."""
+    commands = [step.get("run", "") for step in read("deploy")["jobs"]["deploy"]["steps"]]
 
-    assert uses.index("anchore/sbom-action") < uses.index("anchore/scan-action") < uses.index("Push")
+    assert [
+        command for command in commands if re.search(r"docker (build|buildx|compose)|pip|npm|platform\.sh", command)
+    ] == []
+
+
+def test_the_image_is_kept_before_other_programs_could_reach_it_and_looked_through_after_that():
+    steps = [
+        step.get("uses", step.get("run", "")).partition("@")[0] for step in read("check")["jobs"]["image"]["steps"]
+    ]
+    build, keep, upload = (
+        next(index for index, step in enumerate(steps) if step.startswith(start))
+        for start in ("docker build", "docker save", "actions/upload-artifact")
+    )
+
+    assert (keep, upload) == (build + 1, build + 2)
+    assert (
+        upload
+        < steps.index("./platform.sh setup")
+        < steps.index("deploy/check-image.sh cb-trade:check")
+        < steps.index("anchore/sbom-action")
+        < steps.index("anchore/scan-action")
+    )
+
+
+def test_what_is_pushed_is_what_was_checked():
+    """By the checksum that the job told which built it: an artefact can be exchanged by other jobs of the run."""
+    check, deploy = read("check"), read("deploy")["jobs"]["deploy"]
+    (kept,) = [step for step in check["jobs"]["image"]["steps"] if "upload-artifact@" in step.get("uses", "")]
+    taking, take, push = (
+        next(step for step in deploy["steps"] if start in step.get("uses", "") + step.get("name", ""))
+        for start in ("download-artifact@", "Take the image", "Push")
+    )
+
+    assert kept["with"]["name"] == taking["with"]["name"]
+    assert check[True]["workflow_call"]["outputs"]["image-sha256"]["value"] == "${{ jobs.image.outputs.sha256 }}"
+    assert take["env"] == {"SHA256": "${{ needs.check.outputs.image-sha256 }}"}
+    assert take["run"].startswith(f'sha256sum --check --strict <<<"$SHA256  image/{kept["with"]["path"]}"\n')
+    assert deploy["steps"].index(take) < deploy["steps"].index(push)
+
+
+def test_an_image_is_kept_for_every_deployment_and_for_nothing_else():
+    keeping = [step for step in read("check")["jobs"]["image"]["steps"] if "if" in step]
+
+    assert [step["if"] for step in keeping] == ["github.ref_type == 'tag'"] * 2
