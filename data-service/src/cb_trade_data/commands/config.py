@@ -15,8 +15,8 @@ config = typer.Typer(help="See what the service is set up with, and whether it w
 def show(json: Json = False) -> None:
     """Print every setting, its value and where that comes from: a file, the environment, or the default.
 
-    Secrets are not shown, nor what may be one: what follows the question mark of an address, or options that look like
-    keys.
+    Secrets are not shown, nor what may be one: of an address, what follows the host; of an exchange's options, the
+    values, but for a few that are known to be harmless.
     """
     settings = settings_of_the_service()
     from cb_trade_data.config.shown import shown

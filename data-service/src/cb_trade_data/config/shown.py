@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,12 +15,11 @@ from cb_trade_data.config.sources import Sources
 HIDDEN: Final = "********"
 THE_DEFAULT: Final = "default"
 
-# What CCXT, and plugins, call credentials.
-_SECRET_NAME: Final = re.compile(
-    r"key|secret|passw|passphrase|token|credential|auth|login|uid|wallet|account", re.IGNORECASE
-)
-# What may be one whatever it is called: long, and neither words nor an address.
-_LIKE_A_KEY: Final = re.compile(r"[A-Za-z0-9+/=_.-]{20,}")
+# Of an address, what follows the host: a path may be a secret as well as a user or a query.
+ELLIPSIS: Final = "…"
+
+# Any other option may be a secret: CCXT and plugins may give it any name.
+_HARMLESS_OPTIONS: Final = frozenset({"defaultSubType", "defaultType", "recvWindow", "types"})
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,10 @@ def _without_secrets(leaf: Leaf, value: Any) -> Any:
 
 
 def _url_without_secrets(url: AnyUrl) -> str:
-    """Return *url* without what may be a password, a SAS or a key: who stands before the host, and the query."""
+    """Return where *url* leads: how, to which host, and an ellipsis for all the rest, if there is any."""
     port = "" if url.port is None or f":{url.port}" not in str(url) else f":{url.port}"
-    user = "" if url.username is None and url.password is None else f"{HIDDEN}@"
-    query = "" if url.query is None else f"?{HIDDEN}"
-    return f"{url.scheme}://{user}{url.host}{port}{url.path or ''}{query}"
+    rest = (url.username, url.password, (url.path or "").strip("/"), url.query, url.fragment)
+    return f"{url.scheme}://{url.host}{port}/{ELLIPSIS if any(rest) else ''}"
 
 
 def _option_without_secrets(name: str, option: Any) -> Any:
@@ -83,8 +80,4 @@ def _option_without_secrets(name: str, option: Any) -> Any:
             return {inner: _option_without_secrets(inner, value) for inner, value in option.items()}
         case list():
             return [_option_without_secrets(name, each) for each in option]
-    if _SECRET_NAME.search(name):
-        return HIDDEN
-    if isinstance(option, str) and ("://" in option or _LIKE_A_KEY.search(option)):
-        return HIDDEN
-    return option
+    return option if name in _HARMLESS_OPTIONS else HIDDEN

@@ -96,9 +96,11 @@ def test_what_the_backend_leaves_unread_is_said_to_be(shown):
         {"EXCHANGES": '{"binance": {"api_key": "hunter2-key", "api_secret": "hunter2-secret"}}'},
         {"EXCHANGES__BINANCE__OPTIONS": '{"apiKey": "hunter2", "a": {"privateKey": "hunter2", "b": ["x"]}}'},
         {"EXCHANGES__BINANCE__OPTIONS": '{"headers": {"X-Access-Token": "hunter2"}, "passwords": ["hunter2"]}'},
-        {"EXCHANGES__BINANCE__OPTIONS": '{"innocent": "hunter2hunter2hunter2hunter2"}'},
+        {"EXCHANGES__BINANCE__OPTIONS": '{"innocent": "hunter2", "a": {"b": [["hunter2"], {"c": "hunter2"}]}}'},
         {"EXCHANGES__BINANCE__OPTIONS": '{"proxy": "http://me:hunter2@proxy"}'},
         {"EXCHANGES__BINANCE__BASE_URL": "http://me:hunter2@127.0.0.1:9001/h?key=hunter2"},
+        {"EXCHANGES__BINANCE__BASE_URL": "https://proxy.example.com/hunter2"},
+        {"EXCHANGES__BINANCE__BASE_URL": "https://proxy.example.com/#hunter2"},
         {"STORAGE__BACKEND": "azure", "STORAGE__AZURE__ACCOUNT_URL": SAS},
         {"STORAGE__BACKEND": "azure", "STORAGE__AZURE__CONNECTION_STRING": CONNECTION_STRING},
         {"STORAGE__AZURE__CONNECTION_STRING": CONNECTION_STRING},
@@ -113,15 +115,38 @@ def test_no_secret_is_shown(run, arguments, environment):
     assert "aHVudGVyMg" not in result.output
 
 
-def test_of_an_address_the_harmless_part_is_shown(shown):
-    settings = shown(
-        STORAGE__BACKEND="azure",
-        STORAGE__AZURE__ACCOUNT_URL=SAS,
-        EXCHANGES__BINANCE__BASE_URL="http://me:hunter2@127.0.0.1:9001/h",
-    )
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("https://account.blob.core.windows.net/?sig=hunter2", "https://account.blob.core.windows.net/…"),
+        ("https://me@account.blob.core.windows.net", "https://account.blob.core.windows.net/…"),
+        ("https://account.blob.core.windows.net/hunter2", "https://account.blob.core.windows.net/…"),
+        ("https://account.blob.core.windows.net:8443", "https://account.blob.core.windows.net:8443/"),
+        ("https://account.blob.core.windows.net", "https://account.blob.core.windows.net/"),
+    ],
+)
+def test_of_an_address_the_host_is_shown_and_whether_there_is_more(shown, address, text):
+    settings = shown(STORAGE__BACKEND="azure", STORAGE__AZURE__ACCOUNT_URL=address)
 
-    assert settings["STORAGE__AZURE__ACCOUNT_URL"][0] == "https://account.blob.core.windows.net/?********"
-    assert settings["EXCHANGES__BINANCE__BASE_URL"][0] == "http://********@127.0.0.1:9001/h"
+    assert settings["STORAGE__AZURE__ACCOUNT_URL"][0] == text
+
+
+def test_where_keys_are_published_is_shown_by_its_host(load, shown, monkeypatch):
+    monkeypatch.delenv("CB_TRADE_AUTH__SECRET")
+
+    settings = shown(AUTH__JWKS_URL="https://login.example.com/hunter2/keys", AUTH__AUDIENCE="us", AUTH__ISSUER="them")
+
+    assert settings["AUTH__JWKS_URL"][0] == "https://login.example.com/…"
+
+
+@pytest.mark.parametrize("pin", [1234, 0.5, "1234"])
+def test_of_options_that_nobody_knows_only_the_names_are_shown(shown, pin):
+    settings = shown(EXCHANGES__BINANCE__OPTIONS=json.dumps({"pin": pin, "inner": {"pins": [pin, None, True]}}))
+
+    assert settings["EXCHANGES__BINANCE__OPTIONS"][0] == {
+        "pin": "********",
+        "inner": {"pins": ["********", None, True]},
+    }
 
 
 def test_people_get_a_table(run):
