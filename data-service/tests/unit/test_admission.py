@@ -9,6 +9,7 @@ import pytest
 from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.memory_gauge import MemoryGauge, own_memory_bytes
 from cb_trade_data.errors import OverloadedError, QuotaExceededError, ShuttingDownError
+from cb_trade_data.models import system
 
 MIB = 1024 * 1024
 
@@ -138,6 +139,7 @@ def test_memory_is_looked_at_once_a_second_however_much_begins():
     assert looks == [0.0, 1.0, 2.0, 3.0]
 
 
+@pytest.mark.skipif(not system.TELLS_OWN_MEMORY, reason="only Linux tells")
 def test_own_memory_counts_what_was_allocated_and_not_what_shows_a_file(tmp_path):
     import mmap
 

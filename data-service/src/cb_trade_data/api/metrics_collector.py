@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import accumulate
@@ -17,6 +16,7 @@ from cb_trade_data.api.health import Readiness
 from cb_trade_data.api.memory_gauge import own_memory_bytes
 from cb_trade_data.api.tally import Distribution, Tally
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.models import system
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.interfaces import IStorageManager
 
@@ -85,7 +85,7 @@ class MetricsCollector(Collector):
         yield _gauge(
             "own_memory_bytes",
             "How much memory is the process's own: pages that show a file do not count; on Linux only.",
-            [((), own_memory_bytes())] if sys.platform == "linux" else [],
+            [((), own_memory_bytes())] if system.TELLS_OWN_MEMORY else [],
         )
         yield _gauge(
             "memory_max_bytes",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -28,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 
 from cb_trade_data.config.production import unfit_for_production
 from cb_trade_data.config.sources import ENV_FILES, PREFIX, SecretFilesSource, leave_json_to_the_validation
+from cb_trade_data.models import system
 from cb_trade_data.models.addresses import is_loopback
 
 SECRET_MIN_BYTES: Final = 32
@@ -311,14 +311,14 @@ class LimitSettings(_Section):
         None,
         ge=256 * 1024 * 1024,
         description="How much memory of its own a process may hold before it begins nothing new (`overloaded`); at "
-        "least 268435456.",
+        "least 268435456. On Linux only: no other system tells.",
         json_schema_extra={"unit": "bytes", "unset": "any"},
     )
 
     @field_validator("memory_max_bytes")
     @classmethod
     def _can_be_told(cls, limit: int | None) -> int | None:
-        if limit is not None and sys.platform != "linux":
+        if limit is not None and not system.TELLS_OWN_MEMORY:
             raise ValueError("only Linux tells how much memory is a process's own: remove it")
         return limit
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from cb_trade_data.models import system
 from cb_trade_data.models.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def _is_the_emulators(connection_string: str) -> bool:
 
 
 def _limits(limits: LimitSettings) -> Iterator[str]:
-    if limits.memory_max_bytes is None:
+    # What cannot be kept to cannot be asked for.
+    if limits.memory_max_bytes is None and system.TELLS_OWN_MEMORY:
         yield (
             "CB_TRADE_LIMITS__MEMORY_MAX_BYTES is missing: the system would end the service where it holds too much; "
             "set about three quarters of what it may have"

@@ -11,6 +11,7 @@ import pytest
 from cb_trade_data.config import Settings, StorageSettings, sources
 from cb_trade_data.config.loading import load_settings, load_storage_settings
 from cb_trade_data.errors import ErrorCode, InvalidSettingsError
+from cb_trade_data.models import system
 
 SECRET = "a secret for tests that is long enough"
 KNOWN = ["binance", "kraken"]
@@ -20,11 +21,12 @@ Load = Callable[..., Settings]
 
 @pytest.fixture
 def load(monkeypatch, tmp_path) -> Load:
-    """Return `load_settings` in a working folder and an environment with nothing of ours but a secret."""
+    """Return `load_settings` in a working folder and an environment with nothing of ours but a secret, as on Linux."""
     for name in list(os.environ):
         if name.upper().startswith("CB_TRADE"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(system, "TELLS_OWN_MEMORY", True)
     monkeypatch.setattr(sources, "SECRETS_FOLDER", tmp_path / "secrets")
     monkeypatch.setenv("CB_TRADE_AUTH__SECRET", SECRET)
 

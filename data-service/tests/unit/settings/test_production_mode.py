@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from cb_trade_data.models import system
+
 GOOD = {
     "MODE": "production",
     "AUTH__AUDIENCE": "cb-trade",
@@ -83,6 +85,15 @@ def test_each_of_them_stops_the_start(problems_of, name, value):
     (problem,) = problems_of(**GOOD | {name: value})
 
     assert problem.startswith(f"CB_TRADE_{name}")
+
+
+def test_a_limit_of_memory_that_cannot_be_kept_to_is_neither_asked_for_nor_taken(load, problems_of, monkeypatch):
+    monkeypatch.setattr(system, "TELLS_OWN_MEMORY", False)
+
+    (problem,) = problems_of(**GOOD)
+
+    assert problem.startswith("CB_TRADE_LIMITS__MEMORY_MAX_BYTES: only Linux tells")
+    assert load(**GOOD | {"LIMITS__MEMORY_MAX_BYTES": ""}).mode == "production"
 
 
 def test_the_command_line_is_judged_like_every_other_source(problems_of):
