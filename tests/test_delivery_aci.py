@@ -117,7 +117,7 @@ def test_the_roles_are_those_that_azure_knows_by_these_numbers():
     assert FOUNDATION["variables"]["roles"] == BUILT_IN_ROLES
 
 
-def test_the_deployer_can_neither_delete_nor_give_out_rights():
+def test_the_deployers_own_role_deletes_no_resource_and_gives_out_no_rights():
     (role,) = of_type("Microsoft.Authorization/roleDefinitions")
     (permission,) = role["properties"]["permissions"]
 
@@ -197,7 +197,7 @@ def test_a_secret_is_never_a_plain_value():
     for name in secret:
         uses = [text for text in texts(SERVICE) if f"parameters('{name}')" in text]
         assert uses == [settings]
-        assert SERVICE["parameters"][name].get("defaultValue") in {None, "{}"}
+        assert SERVICE["parameters"][name]["defaultValue"] in {"", "{}"}
     assert "'name', 'CB_TRADE_AUTH__SECRET', 'secureValue', parameters('tokenKey')" in settings
     assert re.search(r"map\(items\(json\(parameters\('secretSettings'\)\)\), lambda\(.*'secureValue'", settings)
 
@@ -214,9 +214,22 @@ def test_the_sidecar_hands_on_to_where_the_service_listens():
     assert settings["CB_TRADE_HOST"] == "127.0.0.1"
 
 
+def test_keys_of_tokens_come_from_one_place():
+    settings = CONTAINERS["service"]["environmentVariables"]
+
+    assert re.search(
+        r"if\(empty\(parameters\('jwksUrl'\)\), "
+        r"createObject\('name', 'CB_TRADE_AUTH__SECRET', [^()]*\('tokenKey'\)\), "
+        r"createObject\('name', 'CB_TRADE_AUTH__JWKS_URL', 'value', parameters\('jwksUrl'\)\)\)",
+        settings,
+    )
+    assert settings.count("CB_TRADE_AUTH__") == 2
+
+
 def plain_settings() -> dict[str, str]:
     """The settings of the service in the template, with what is computed there put in its place."""
     computed = {
+        "CB_TRADE_AUTH__AUDIENCE": SERVICE["parameters"]["audience"]["defaultValue"],
         "CB_TRADE_STORAGE__AZURE__ACCOUNT_URL": "https://cbtradedata.blob.core.windows.net",
         "CB_TRADE_AUTH__ISSUER": "https://cb-trade.westeurope.azurecontainer.io",
         "CB_TRADE_LIMITS__MEMORY_MAX_BYTES": str(2 * 805_306_368),
@@ -229,11 +242,30 @@ def plain_settings() -> dict[str, str]:
     return {name: re.sub(r"^\[\[", "[", value) for name, value in (written | computed).items()}
 
 
-def test_the_service_starts_in_production_with_these_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+TENANT = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize(
+    ("keys", "algorithms"),
+    [
+        ({"CB_TRADE_AUTH__SECRET": "what the vault holds, long enough for a key"}, ("HS256",)),
+        (
+            {
+                "CB_TRADE_AUTH__JWKS_URL": f"{TENANT}/discovery/v2.0/keys",
+                "CB_TRADE_AUTH__ISSUER": f"{TENANT}/v2.0",
+                "CB_TRADE_AUTH__AUDIENCE": "66666666-7777-8888-9999-000000000000",
+            },
+            ("RS256",),
+        ),
+    ],
+    ids=["a key", "Microsoft Entra ID"],
+)
+def test_the_service_starts_in_production_with_these_settings(
+    keys: dict[str, str], algorithms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.chdir(tmp_path)
-    for name, value in plain_settings().items():
+    for name, value in (plain_settings() | keys).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("CB_TRADE_AUTH__SECRET", "what the vault holds, long enough for a key")
     monkeypatch.setattr(system, "TELLS_OWN_MEMORY", True)  # a container's is Linux
 
     settings = load_settings(known_exchanges=["binance"])
@@ -242,6 +274,7 @@ def test_the_service_starts_in_production_with_these_settings(monkeypatch: pytes
     assert settings.storage.backend == "azure"
     assert settings.storage.azure.connection_string is None
     assert settings.auth.allowed_origins == ()
+    assert settings.auth.algorithms == algorithms
 
 
 # ---- the guide -------------------------------------------------------------------------------------------------------
@@ -294,24 +327,41 @@ def test_the_guide_sets_every_variable_that_the_workflow_reads():
 AZ = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >>"$ASKED"
 for argument; do case $argument in @*) cat "${argument#@}" >>"$ASKED" ;; esac; done
-case "$1 $2" in
-    "container list") echo registry.azurecr.io/cb-trade@sha256:before ;;
-    "keyvault list") echo /subscriptions/1/vaults/cbtrade ;;
-    "deployment group") echo wss://cb-trade.example.com/ws/data ;;
+case "$*" in
+    *HOST_NAME*) echo cb-trade.example.com ;;
+    *AUTH__ISSUER*) echo "${ISSUER-https://cb-trade.example.com}" ;;
+    *AUTH__AUDIENCE*) echo "${AUDIENCE-cb-trade}" ;;
+    *AUTH__JWKS_URL*) echo "${JWKS_URL-}" ;;
+    "container list"*) echo registry.azurecr.io/cb-trade@sha256:before ;;
+    "keyvault list"*) echo /subscriptions/1/vaults/cbtrade ;;
+    "keyvault secret show"*) echo the-key-of-tokens ;;
+    "account get-access-token"*) echo the-token-of-the-provider ;;
+    "deployment group"*) echo wss://cb-trade.example.com/ws/data ;;
 esac
 """
 
 
-def run(tmp_path: Path, script: str, *arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
-    """Run a script of deploy/aci; return how it ended, and what it asked of `az`."""
-    az = tmp_path / "az"
-    az.write_text(AZ)
-    az.chmod(az.stat().st_mode | stat.S_IXUSR)
+DOCKER = """#!/usr/bin/env bash
+key=${CB_TRADE_AUTH__SECRET-no key} token=${CB_TRADE_CLIENT__TOKEN-no token}
+echo "docker $* with $key and $token" >>"$ASKED"
+case "$*" in *" token create "*) echo the-token-of-ours ;; esac
+"""
+
+
+def run(
+    tmp_path: Path, script: str, *arguments: str, **environment: str
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run a script of deploy/aci; return how it ended, and what it asked of `az` and `docker`."""
+    for name, program in (("az", AZ), ("docker", DOCKER)):
+        file = tmp_path / name
+        file.write_text(program)
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
     asked = tmp_path / "asked"
     asked.touch()
     done = subprocess.run(  # noqa: S603 - our own script
         [ACI / script, *arguments],
-        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ASKED": str(asked), "TMPDIR": str(tmp_path)},
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ASKED": str(asked), "TMPDIR": str(tmp_path)}
+        | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -334,7 +384,17 @@ def test_deploying_hands_azure_the_template_the_image_and_where_secrets_are(tmp_
 def test_deploying_leaves_no_file_behind(tmp_path: Path):
     run(tmp_path, "deploy.sh", "my-group", "registry.azurecr.io/cb-trade:1", "dnsLabel=cb-trade")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "az"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "az", "docker"]
+
+
+def test_deploying_hands_azure_no_key_where_somebody_else_signs_tokens(tmp_path: Path):
+    done, asked = run(tmp_path, "deploy.sh", "my-group", "image", "dnsLabel=cb-trade", f"jwksUrl={TENANT}/keys")
+
+    assert done.returncode == 0
+    assert "tokenKey" not in asked
+    (parameters,) = re.findall(r"^\{.*?^\}", asked, re.MULTILINE | re.DOTALL)
+    assert json.loads(parameters)["parameters"].keys() == {"image", "secretSettings"}
+    assert f" jwksUrl={TENANT}/keys " in asked
 
 
 def test_what_runs_can_be_asked_for(tmp_path: Path):
@@ -350,3 +410,37 @@ def test_what_it_does_not_understand_is_refused_before_azure_is_asked(arguments:
     assert done.returncode == 1
     assert "usage:" in done.stderr
     assert asked == ""
+
+
+def test_what_was_deployed_is_tried_with_a_token_made_for_it(tmp_path: Path):
+    done, asked = run(
+        tmp_path, "smoke.sh", "my-group", "image", "--exchange", "kraken", ISSUER="https://old.example.com"
+    )
+
+    make, use = [line for line in asked.splitlines() if line.startswith("docker ")]
+    assert done.returncode == 0, done.stderr
+    assert "CB_TRADE_AUTH__AUDIENCE=cb-trade --env CB_TRADE_AUTH__ISSUER=https://old.example.com image token" in make
+    assert make.endswith(" with the-key-of-tokens and no token")
+    assert " /smoke.py https://cb-trade.example.com --patience-secs 600 --exchange kraken with " in use
+    assert use.endswith(" and the-token-of-ours")
+
+
+def test_what_was_deployed_is_tried_with_the_providers_token_where_there_is_one(tmp_path: Path):
+    _, asked = run(tmp_path, "smoke.sh", "my-group", "image", AUDIENCE="1234", JWKS_URL=f"{TENANT}/keys")
+
+    assert "account get-access-token --scope 1234/.default " in asked
+    assert "secret show" not in asked
+    assert asked.endswith(" with no key and the-token-of-the-provider\n")
+
+
+def test_what_was_deployed_is_tried_with_the_token_that_is_given(tmp_path: Path):
+    _, asked = run(tmp_path, "smoke.sh", "my-group", "image", CB_TRADE_CLIENT__TOKEN="given")
+
+    assert "secret show" not in asked
+    assert asked.endswith(" with no key and given\n")
+
+
+def test_a_workflow_shows_neither_key_nor_token(tmp_path: Path):
+    done, _ = run(tmp_path, "smoke.sh", "my-group", "image", GITHUB_ACTIONS="true")
+
+    assert done.stdout == "::add-mask::the-key-of-tokens\n::add-mask::the-token-of-ours\n"

@@ -25,9 +25,14 @@ vault_of() { # RESOURCE_GROUP
 }
 
 deploy() { # RESOURCE_GROUP IMAGE PARAMETERS
-    local group=$1 image=$2 vault
+    local group=$1 image=$2 vault token_key parameter
     shift 2
     vault=$(vault_of "$group")
+    token_key='"tokenKey": {"reference": {"keyVault": {"id": "'$vault'"}, "secretName": "token-key"}},'
+    # Where somebody else signs tokens, there need be no key of ours.
+    for parameter; do
+        case $parameter in jwksUrl=?*) token_key= ;; esac
+    done
     parameters=$(mktemp)
     trap 'rm -f "$parameters"' EXIT
     cat >"$parameters" <<END_OF_PARAMETERS
@@ -36,7 +41,7 @@ deploy() { # RESOURCE_GROUP IMAGE PARAMETERS
   "contentVersion": "1.0.0.0",
   "parameters": {
     "image": {"value": "$image"},
-    "tokenKey": {"reference": {"keyVault": {"id": "$vault"}, "secretName": "token-key"}},
+    $token_key
     "secretSettings": {"reference": {"keyVault": {"id": "$vault"}, "secretName": "secret-settings"}}
   }
 }

@@ -36,10 +36,18 @@ param memoryGb int = 2
 @description('More settings, by variable, such as {"CB_TRADE_EXCHANGES__KRAKEN__CALLS_PER_SEC": "0.5"}; no secrets.')
 param settings object = {}
 
-@description('Key of HS256 tokens, at least 32 bytes.')
-@minLength(32)
+@description('Where an identity provider publishes the keys of RS256 tokens, such as Microsoft Entra ID; empty: tokenKey checks tokens.')
+param jwksUrl string = ''
+
+@description('Who makes the tokens; empty: https:// and the name that clients use.')
+param issuer string = ''
+
+@description('Whom the tokens are for.')
+param audience string = 'cb-trade'
+
+@description('Key of HS256 tokens, at least 32 bytes; not used with jwksUrl.')
 @secure()
-param tokenKey string
+param tokenKey string = ''
 
 @description('Settings that are secret, as JSON by variable, such as {"CB_TRADE_EXCHANGES__KRAKEN__API_KEY": "…"}.')
 @secure()
@@ -75,11 +83,11 @@ var serviceSettings = [
   }
   {
     name: 'CB_TRADE_AUTH__AUDIENCE'
-    value: 'cb-trade'
+    value: audience
   }
   {
     name: 'CB_TRADE_AUTH__ISSUER'
-    value: 'https://${address}'
+    value: empty(issuer) ? 'https://${address}' : issuer
   }
   // No browsers: a page that is to connect is named here.
   {
@@ -184,9 +192,13 @@ resource group 'Microsoft.ContainerInstance/containerGroups@2023-05-01' = {
                 name: 'AZURE_CLIENT_ID'
                 value: identity.properties.clientId
               }
-              {
+              // Keys come from one place.
+              empty(jwksUrl) ? {
                 name: 'CB_TRADE_AUTH__SECRET'
                 secureValue: tokenKey
+              } : {
+                name: 'CB_TRADE_AUTH__JWKS_URL'
+                value: jwksUrl
               }
             ],
             map(items(settings), setting => {
