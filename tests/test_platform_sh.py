@@ -98,7 +98,7 @@ def test_continuous_integration_installs_what_a_clean_debian_lacks(run_ci):
 
     assert [call.partition(":")[0] for call in calls] == [
         "apt-get -qq update",
-        "apt-get -qq install --no-install-recommends --yes chromium shellcheck",
+        "apt-get -qq install --no-install-recommends --yes chromium shellcheck npm",
         "platform.sh demo",
         "platform.sh test",
     ]
@@ -106,13 +106,14 @@ def test_continuous_integration_installs_what_a_clean_debian_lacks(run_ci):
 
 @pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome"])
 def test_continuous_integration_takes_the_browser_that_is_there(run_ci, browser: str):
-    there = run_ci("apt-get", "promtool", "shellcheck", browser)
+    there = run_ci("apt-get", "promtool", "shellcheck", "npm", browser)
 
     assert there == ["platform.sh demo: CI=1", "platform.sh test: CI=1"]
 
 
 def test_continuous_integration_takes_promtool_out_of_its_package_and_installs_no_service(run_ci):
-    calls = [call.partition(":")[0] for call in run_ci("apt-get", "dpkg-deb", "tar", "chromium", "shellcheck")]
+    there = ("apt-get", "dpkg-deb", "tar", "chromium", "shellcheck", "npm")
+    calls = [call.partition(":")[0] for call in run_ci(*there)]
 
     assert calls[:2] == ["apt-get -qq update", "apt-get -qq download prometheus"]
     assert sorted(call.partition(" ")[0] for call in calls[2:4]) == ["dpkg-deb", "tar"]
@@ -122,7 +123,7 @@ def test_continuous_integration_takes_promtool_out_of_its_package_and_installs_n
 def test_continuous_integration_installs_with_homebrew_where_there_is_no_debian(run_ci):
     calls = run_ci("brew", "google-chrome")
 
-    assert calls[:2] == ["brew install --quiet shellcheck: CI=1", "brew install --quiet prometheus: CI=1"]
+    assert calls[:2] == ["brew install --quiet shellcheck npm: CI=1", "brew install --quiet prometheus: CI=1"]
 
 
 def test_the_status_of_a_service_never_started_is_not_running(copied_root: Path):
