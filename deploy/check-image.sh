@@ -4,6 +4,8 @@
 #
 #   docker build --tag cb-trade . && deploy/check-image.sh cb-trade
 #
+# It listens on port 8797 of this machine; PORT names another.
+#
 # Without Docker, as root, with Buildah. PYTHON_IMAGE may name any base that has a Python from 3.11 to 3.14, with venv and
 # pip, also one of your own: Debian's debootstrap makes one where no registry can be reached.
 #
@@ -14,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 image=${1:?which image?}
-port=8797
+port=${PORT:-8797}
 ready_timeout_secs=60
 work=$(mktemp -d)
 venv=${VENV:-.venv}
@@ -102,6 +104,10 @@ fi
 
 name=cb-trade-check-$$
 trap cleanup EXIT
+
+if (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    die "port $port is taken; PORT names another"
+fi
 
 touch "$work/simulator"
 "$venv/bin/cb-trade" simulate --port 0 >"$work/simulator" 2>/dev/null &

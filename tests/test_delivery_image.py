@@ -121,6 +121,14 @@ def answering() -> Iterator[int]:
         thread.join()
 
 
+@contextmanager
+def silent() -> Iterator[int]:
+    """A port that nobody answers on, and nobody else can take meanwhile: it is bound, and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
 def healthcheck(port: int, *arguments: str, host: str = "0.0.0.0") -> int:  # noqa: S104 - read, not bound
     environment = {"CB_TRADE_HOST": host, "CB_TRADE_PORT": str(port)}
     return subprocess.run(  # noqa: S603 - our own script
@@ -139,10 +147,8 @@ def test_the_health_check_fails_with_the_path_that_is_asked():
 
 
 def test_the_health_check_fails_when_nobody_answers():
-    with answering() as port:
-        pass
-
-    assert healthcheck(port) == 1
+    with silent() as port:
+        assert healthcheck(port) == 1
 
 
 async def smoke(service: RunningService, bearer: str, *arguments: str) -> tuple[int, str]:
@@ -187,9 +193,8 @@ async def test_the_smoke_test_fails_a_service_whose_exchange_does_not_have_the_b
 
 
 async def test_the_smoke_test_fails_where_nothing_is_ready():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    status, said = await smoke(RunningService(port), token(), "--patience-secs", "0")
+    with silent() as port:
+        status, said = await smoke(RunningService(port), token(), "--patience-secs", "0")
 
     assert status == 1
     assert "not ready after 0 s" in said
@@ -201,6 +206,32 @@ async def test_the_smoke_test_fails_a_service_that_says_it_is_not_ready():
 
     assert status == 1
     assert "not ready after 0 s: status 503" in said
+
+
+BUILDAH = """#!/usr/bin/env bash
+case "$1" in inspect) echo 10001:10001 ;; *) exit 1 ;; esac
+"""
+
+
+def check_image(tmp_path: Path, port: int) -> subprocess.CompletedProcess[str]:
+    """Run the check of an image on a machine whose Docker does not run, and whose Buildah has no image."""
+    for name, program in (("docker", "#!/usr/bin/env bash\nexit 1\n"), ("buildah", BUILDAH)):
+        file = tmp_path / name
+        file.write_text(program)
+        file.chmod(0o755)
+    venv = Path(sys.executable).parents[1]
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PORT": str(port), "VENV": str(venv)}
+    return subprocess.run(  # noqa: S603 - our own script
+        [ROOT / "deploy" / "check-image.sh", "cb-trade"], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_image_is_not_checked_on_a_port_where_somebody_else_would_answer(tmp_path: Path):
+    with answering() as port:
+        checked = check_image(tmp_path, port)
+
+    assert checked.returncode == 1
+    assert checked.stderr == f"check-image: port {port} is taken; PORT names another\n"
 
 
 def test_the_dockerfile_has_no_mistake_that_hadolint_knows():
