@@ -10,6 +10,7 @@ import pytest
 from key_server import KeyServer, jwk
 from service_harness import eventually
 from signing_keys import rsa_key
+from structlog.testing import capture_logs
 
 from cb_trade_data.auth.published_keys import (
     FRESH_SECS,
@@ -199,14 +200,19 @@ async def test_a_provider_that_sends_us_elsewhere_is_not_followed(keys, provider
         assert keys.condition().last_error.reason == "HTTP 302"
 
 
-async def test_a_provider_that_nobody_answers_for_is_told_so(clock):
+async def test_a_provider_that_nobody_answers_for_is_told_without_its_host_and_the_log_has_the_rest(clock):
+    """Whoever asks how the service is doing need not know where its keys come from."""
     async with KeyServer().running() as provider:
         url = provider.url
     keys = PublishedKeys(url, ("RS256",), clock.now_secs)
 
-    await is_unavailable(keys)
+    with capture_logs() as logs:
+        await is_unavailable(keys)
 
-    assert "there are no keys" in keys.condition().problem
+    assert keys.condition().problem == "there are no keys: ClientConnectorError"
+    assert keys.condition().last_error.reason == "ClientConnectorError"
+    [line] = [entry for entry in logs if entry["event"] == "auth.keys_unreadable"]
+    assert "127.0.0.1" in line["error"]
 
 
 async def test_a_provider_that_takes_too_long_is_given_up(monkeypatch, keys, provider):

@@ -108,15 +108,18 @@ class PublishedKeys(KeySource):
             self._keys = keys_of(await self._document(), self.algorithms)
         except TimeoutError:
             self._fail(f"no answer within {_ANSWER_TIMEOUT_SECS} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            self._fail(str(error) or type(error).__name__)
+        except (aiohttp.ClientError, OSError) as error:
+            # Its text names hosts and addresses, and whoever asks how we are doing may read the reason.
+            self._fail(type(error).__name__, error=str(error))
+        except ValueError as error:  # ours
+            self._fail(str(error))
         else:
             self._read_at_secs, self._is_failing = self._tried_at_secs, False
             _log.info("auth.keys_read", keys=len(self._keys))
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, **for_the_log: str) -> None:
         self._last_error, self._is_failing = PastError(reason), True
-        _log.warning("auth.keys_unreadable", reason=reason, age_secs=self._age_secs())
+        _log.warning("auth.keys_unreadable", reason=reason, age_secs=self._age_secs(), **for_the_log)
 
     async def _document(self) -> bytes:
         """Return what is at the address. Raises ValueError where it is not what it should be."""
