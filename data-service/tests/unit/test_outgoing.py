@@ -10,6 +10,7 @@ from unit_builders import epoch_ms, minute, minutes, series, span, utc
 
 from cb_trade_data.api.outgoing import (
     current_timestamp_response,
+    defect,
     error_response,
     historical_data_complete,
     historical_data_start,
@@ -17,7 +18,6 @@ from cb_trade_data.api.outgoing import (
     request_cancelled,
 )
 from cb_trade_data.errors import (
-    CbTradeError,
     ErrorCode,
     ExchangeUnavailableError,
     MessageError,
@@ -188,8 +188,8 @@ def test_an_error_to_nobody_in_particular_has_no_request_id():
 def test_an_error_tells_whether_and_when_to_try_again():
     busy = read(error_response("r1", TooManyRequestsError(256)))
     down = read(error_response("r1", ExchangeUnavailableError("binance", "503", timedelta(seconds=1.5))))
-    defect = read(error_response("r1", CbTradeError("we made a mistake")))
+    ours = read(error_response("r1", defect()))
 
     assert (busy["retryable"], busy["retry_after_ms"]) == (True, None)
     assert (down["retryable"], down["retry_after_ms"]) == (True, 1500)
-    assert (defect["code"], defect["retryable"]) == ("internal_error", False)
+    assert (ours["code"], ours["retryable"]) == ("internal_error", False)

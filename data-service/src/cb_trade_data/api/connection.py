@@ -270,7 +270,7 @@ class Connection:
         except Exception:
             log = self._log.bind(request_id=request_id, type=message.type)
             log.exception("request.defect")
-            defect = CbTradeError("something is wrong on our side; the service's log tells more")
+            defect = outgoing.defect()
             story.outcome = defect.code
             return outgoing.error_response(request_id, defect)
         story.outcome = "ok"

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.incoming import invalid_fields
-from cb_trade_data.api.outgoing import error_facts
+from cb_trade_data.api.outgoing import defect, error_facts
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import (
     AuthenticationError,
@@ -148,6 +148,6 @@ class RefusingRoute(APIRoute):
                 return refusal(error)
             except Exception:  # noqa: BLE001 - told as ours, and logged
                 _log.exception("request.defect", path=request.url.path)
-                return refusal(CbTradeError("something is wrong on our side; the service's log tells more"))
+                return refusal(defect())
 
         return answer_or_refuse

@@ -126,6 +126,11 @@ def error_facts(error: CbTradeError) -> dict[str, Any]:
     }
 
 
+def defect() -> CbTradeError:
+    """Return what is told of a mistake of ours, in place of the error itself: that is for the log alone."""
+    return CbTradeError("something is wrong on our side; the service's log tells more")
+
+
 def _message(type_: str, request_id: str | None, **fields: Any) -> bytes:
     return orjson.dumps({"type": type_, "request_id": request_id, **fields})
 
