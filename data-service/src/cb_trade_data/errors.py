@@ -215,7 +215,7 @@ class TokenExpiredError(AuthenticationError):
     code = ErrorCode.TOKEN_EXPIRED
 
     def __init__(self) -> None:
-        super().__init__("the token has expired; create a new one with `cb-trade token create`")
+        super().__init__("the token has expired; get a new one where this one came from")
 
 
 class ForbiddenError(CbTradeError):

@@ -171,6 +171,10 @@ def test_a_failure_of_the_whole_storage_names_a_place_too():
     assert str(StorageUnavailableError("", "Not a directory")) == "storage failed at its root: Not a directory"
 
 
+def test_a_token_that_has_expired_is_replaced_where_it_came_from_whoever_signed_it():
+    assert "cb-trade" not in str(TokenExpiredError())
+
+
 def test_bad_settings_are_told_one_to_a_line():
     assert str(InvalidSettingsError(["a", "b"], [".env"])) == "a\nb"
     assert InvalidSettingsError(["a", "b"], [".env"]).problems == ["a", "b"]
