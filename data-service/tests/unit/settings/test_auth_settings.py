@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,44 +10,33 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from signing_keys import p256_key, private_pem, public_pem, rsa_key
 
 from cb_trade_data.config import AuthSettings
-from cb_trade_data.config.loading import load_settings
-from cb_trade_data.errors import InvalidSettingsError
 
 SECRET = "a secret for tests that is long enough"
 KEY_SET = {"JWKS_URL": "https://login.example/keys", "AUDIENCE": "cb-trade", "ISSUER": "https://login.example"}
 
-Load = Callable[..., AuthSettings]
+
+@pytest.fixture
+def auth_of(load) -> Callable[..., AuthSettings]:
+    """Return what is set of authentication, given all there is of it."""
+    return lambda **settings: load(**in_full(settings)).auth
 
 
 @pytest.fixture
-def load(monkeypatch, tmp_path) -> Load:
-    """Return `load_settings` in an environment with nothing but the settings of authentication that it is given."""
-    for name in list(os.environ):
-        if name.upper().startswith("CB_TRADE"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def auth_problems_of(problems_of) -> Callable[..., list[str]]:
+    """Return what is wrong with it, beside a port that is wrong in any case: no problem may hide another."""
 
-    def load(**settings: str) -> AuthSettings:
-        for name, value in settings.items():
-            monkeypatch.setenv(f"CB_TRADE_AUTH__{name}", value)
-        return load_settings(known_exchanges=["binance"]).auth
-
-    return load
-
-
-@pytest.fixture
-def problems_of(load, monkeypatch) -> Callable[..., list[str]]:
-    """Return what `load` complains about, beside a port that is wrong in any case: no problem may hide another."""
-    monkeypatch.setenv("CB_TRADE_PORT", "http")
-
-    def problems_of(**settings: str) -> list[str]:
-        with pytest.raises(InvalidSettingsError) as caught:
-            load(**settings)
-        others = [problem for problem in caught.value.problems if not problem.startswith("CB_TRADE_PORT")]
-        assert len(others) == len(caught.value.problems) - 1
+    def auth_problems_of(**settings: str) -> list[str]:
+        problems = problems_of(PORT="http", **in_full(settings))
+        others = [problem for problem in problems if not problem.startswith("CB_TRADE_PORT")]
+        assert len(others) == len(problems) - 1
         return others
 
-    return problems_of
+    return auth_problems_of
+
+
+def in_full(settings: dict[str, str]) -> dict[str, str | None]:
+    """Return *settings* by their names among all, with no secret but theirs."""
+    return {"AUTH__SECRET": None} | {f"AUTH__{name}": value for name, value in settings.items()}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +56,8 @@ def problems_of(load, monkeypatch) -> Callable[..., list[str]]:
         ({"SECRET": SECRET, "ALGORITHMS": "[]"}, ("HS256",)),
     ],
 )
-def test_the_key_says_which_algorithms_there_are(load, settings, algorithms):
-    assert load(**settings).algorithms == algorithms
+def test_the_key_says_which_algorithms_there_are(auth_of, settings, algorithms):
+    assert auth_of(**settings).algorithms == algorithms
 
 
 @pytest.mark.parametrize(
@@ -86,8 +74,8 @@ def test_the_key_says_which_algorithms_there_are(load, settings, algorithms):
         ("hunter2", "no public key"),
     ],
 )
-def test_a_public_key_that_cannot_be_used_is_told_by_its_variable_and_not_shown(problems_of, pem, said):
-    (problem,) = problems_of(PUBLIC_KEY=pem)
+def test_a_public_key_that_cannot_be_used_is_told_by_its_variable_and_not_shown(auth_problems_of, pem, said):
+    (problem,) = auth_problems_of(PUBLIC_KEY=pem)
 
     assert problem.startswith("CB_TRADE_AUTH__PUBLIC_KEY: ")
     assert said in problem
@@ -107,19 +95,19 @@ def test_a_public_key_that_cannot_be_used_is_told_by_its_variable_and_not_shown(
         KEY_SET | {"ALGORITHMS": '["RS256", "HS256"]'},
     ],
 )
-def test_an_algorithm_that_the_key_is_not_for_stops_the_start(problems_of, settings):
-    (problem,) = problems_of(**settings)
+def test_an_algorithm_that_the_key_is_not_for_stops_the_start(auth_problems_of, settings):
+    (problem,) = auth_problems_of(**settings)
 
     assert problem.startswith("CB_TRADE_AUTH__ALGORITHMS: ")
 
 
 @pytest.mark.parametrize("algorithms", ['["none"]', '["None"]', '["HS512"]', '["RS512"]', "RS256", '[""]'])
-def test_no_other_algorithm_can_be_set(problems_of, algorithms):
-    assert all("ALGORITHMS" in problem for problem in problems_of(SECRET=SECRET, ALGORITHMS=algorithms))
+def test_no_other_algorithm_can_be_set(auth_problems_of, algorithms):
+    assert all("ALGORITHMS" in problem for problem in auth_problems_of(SECRET=SECRET, ALGORITHMS=algorithms))
 
 
-def test_a_key_set_needs_audience_and_issuer(problems_of):
-    told = problems_of(JWKS_URL=KEY_SET["JWKS_URL"])
+def test_a_key_set_needs_audience_and_issuer(auth_problems_of):
+    told = auth_problems_of(JWKS_URL=KEY_SET["JWKS_URL"])
 
     assert [problem.split(":")[0] for problem in told] == ["CB_TRADE_AUTH__AUDIENCE", "CB_TRADE_AUTH__ISSUER"]
 
@@ -128,28 +116,28 @@ def test_a_key_set_needs_audience_and_issuer(problems_of):
     "url",
     ["http://login.example/keys", "http://127.0.0.1.example/keys", "http://10.0.0.1/keys", "ftp://a/keys", "keys"],
 )
-def test_a_key_set_that_others_could_change_on_the_way_stops_the_start(problems_of, url):
-    (problem,) = problems_of(**KEY_SET | {"JWKS_URL": url})
+def test_a_key_set_that_others_could_change_on_the_way_stops_the_start(auth_problems_of, url):
+    (problem,) = auth_problems_of(**KEY_SET | {"JWKS_URL": url})
 
     assert problem.startswith("CB_TRADE_AUTH__JWKS_URL: ")
 
 
-def test_there_is_one_source_of_keys(load, problems_of):
-    both = problems_of(SECRET=SECRET, PUBLIC_KEY=public_pem(rsa_key()))
+def test_there_is_one_source_of_keys(auth_problems_of):
+    both = auth_problems_of(SECRET=SECRET, PUBLIC_KEY=public_pem(rsa_key()))
 
     assert "SECRET and PUBLIC_KEY are set, and keys come from one place" in both[0]
 
 
-def test_a_public_key_is_no_secret(problems_of):
+def test_a_public_key_is_no_secret(auth_problems_of):
     """Whoever has it, that is anybody, could sign tokens."""
-    assert "AUTH__PUBLIC_KEY" in problems_of(SECRET=public_pem(rsa_key()))[0]
+    assert "AUTH__PUBLIC_KEY" in auth_problems_of(SECRET=public_pem(rsa_key()))[0]
 
 
 @pytest.mark.parametrize(
     "origins", [["https://console.example.com"], ["http://127.0.0.1:8000", "https://a.example:8443"], []]
 )
-def test_origins_are_taken_as_browsers_write_them(load, origins: list[str]):
-    assert load(SECRET=SECRET, ALLOWED_ORIGINS=str(origins).replace("'", '"')).allowed_origins == tuple(origins)
+def test_origins_are_taken_as_browsers_write_them(auth_of, origins: list[str]):
+    assert auth_of(SECRET=SECRET, ALLOWED_ORIGINS=str(origins).replace("'", '"')).allowed_origins == tuple(origins)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +153,7 @@ def test_origins_are_taken_as_browsers_write_them(load, origins: list[str]):
         "https://*.example",
     ],
 )
-def test_what_no_browser_writes_as_an_origin_stops_the_start(problems_of, origin: Any):
-    (problem,) = problems_of(SECRET=SECRET, ALLOWED_ORIGINS=f'["{origin}"]')
+def test_what_no_browser_writes_as_an_origin_stops_the_start(auth_problems_of, origin: Any):
+    (problem,) = auth_problems_of(SECRET=SECRET, ALLOWED_ORIGINS=f'["{origin}"]')
 
     assert problem.startswith("CB_TRADE_AUTH__ALLOWED_ORIGINS: ")
