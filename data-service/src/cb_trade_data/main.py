@@ -16,12 +16,13 @@ from starlette.exceptions import HTTPException
 from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.health import Health, health_router
-from cb_trade_data.api.http import refuse_what_no_route_answers
+from cb_trade_data.api.http import refusing_what_no_route_answers
+from cb_trade_data.api.http_stories import HttpStories
 from cb_trade_data.api.loop_lag import measuring_loop_lag
 from cb_trade_data.api.metrics import metrics_router
 from cb_trade_data.api.metrics_collector import MetricsCollector
 from cb_trade_data.api.tally import Tally
-from cb_trade_data.api.v1 import v1_router
+from cb_trade_data.api.v1 import V1, v1_router
 from cb_trade_data.api.websocket import websocket_router
 from cb_trade_data.auth.keys import Key, KeySource, OneKey
 from cb_trade_data.auth.module import AuthenticationModuleImpl
@@ -82,6 +83,7 @@ def create_app(
     )
 
     tally = Tally()
+    stories = HttpStories(tally)
     health = Health(storage, source, auth_keys=auth.condition, is_ending=lambda: admission.is_ending)
     collector = MetricsCollector(
         tally,
@@ -103,7 +105,7 @@ def create_app(
         await storage.close()
 
     app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
-    app.add_exception_handler(HTTPException, refuse_what_no_route_answers)
+    app.add_exception_handler(HTTPException, refusing_what_no_route_answers(stories, told_below=V1))
     app.state.admission = admission  # which whoever runs the app tells that it ends
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)
     # First: routes are tried one after the other, for a handshake that is refused, too.
@@ -112,7 +114,7 @@ def create_app(
     )
     app.include_router(health_router(health, storage, source))
     app.include_router(metrics_router(auth, health, collector, is_one_of_several=settings.workers > 1))
-    app.include_router(v1_router(auth, admission, manager, source))
+    app.include_router(v1_router(auth, admission, manager, source, stories))
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,14 +10,20 @@ from pathlib import Path
 import aiohttp
 import pytest
 import websockets
+from fastapi import Request, Response
 from prometheus_client.parser import text_string_to_metric_families
 from service_harness import RunningService, at, eventually, historical, running_service, token
 from structlog.testing import capture_logs
 
 from cb_trade_data.api.connection import ConnectionLimits
+from cb_trade_data.api.http_stories import HttpStories
+from cb_trade_data.api.tally import Tally
+from cb_trade_data.config import LimitSettings
 from cb_trade_simulator.faults import StatusFault
 
 DAY = at("2024-01-01"), at("2024-01-02")
+BARS = "exchange=binance&symbol=BTC/USDT&timeframe=1m"
+GOOD = "a good token"
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -37,6 +44,19 @@ async def scraped(service: RunningService, session: aiohttp.ClientSession) -> Fi
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+async def asked(
+    service: RunningService,
+    session: aiohttp.ClientSession,
+    path: str,
+    bearer: str | None = GOOD,
+    method: str = "GET",
+) -> int:
+    """Ask over HTTP, with a good token unless another is given, or None; return the status."""
+    headers = {} if bearer is None else {"Authorization": f"Bearer {token() if bearer is GOOD else bearer}"}
+    async with session.request(method, f"{service.http_url}{path}", headers=headers) as response:
+        return response.status
 
 
 def of(figures: Figures, name: str, **labels: str) -> float:
@@ -135,6 +155,51 @@ async def test_refusals_are_counted_by_their_codes(client, service, session):
     assert of(figures, "requests_total", type="request_historical", outcome="unknown_symbol") == 1
     assert of(figures, "handshakes_refused_total", code="token_invalid") == 1
     assert of(figures, "handshakes_refused_total", code="forbidden") == 1
+
+
+async def test_questions_over_http_are_counted_by_their_route_and_timed_where_they_were_answered(
+    client, service, session
+):
+    await client.history(*DAY)
+    for _ in range(2):
+        assert await asked(service, session, f"/v1/coverage?{BARS}") == 200
+    assert await asked(service, session, f"/v1/coverage?{BARS}&limit=0") == 400
+
+    figures = await scraped(service, session)
+
+    assert of(figures, "requests_total", type="/v1/coverage", outcome="ok") == 2
+    assert of(figures, "requests_total", type="/v1/coverage", outcome="invalid_value") == 1
+    assert of(figures, "request_seconds_count", type="/v1/coverage", source="storage") == 2
+    assert of(figures, "request_seconds_sum", type="/v1/coverage", source="storage") > 0
+    assert of(figures, "open_requests") == 0
+
+
+async def test_refusals_over_http_are_counted_by_their_codes(simulator, session, tmp_path):
+    quotas = LimitSettings(requests_per_sec_per_subject=0.01)
+    async with running_service(tmp_path, simulator.base_url, quotas=quotas) as service:
+        for bearer, status in ((None, 401), ("nonsense", 401), (token(scopes=[]), 403), (token(), 200), (token(), 429)):
+            assert await asked(service, session, "/v1/exchanges", bearer) == status
+        assert await asked(service, session, "/v1/series", method="POST") == 405
+        for path in ("/v1", "/v1/candles", "/v1/a/b"):
+            assert await asked(service, session, path) == 404
+        for path in ("/", "/v10"):
+            assert await asked(service, session, path) == 404
+        figures = await scraped(service, session)
+
+    counts = {
+        (labels["type"], labels["outcome"]): value
+        for (name, pairs), value in figures.items()
+        if name == "cb_trade_requests_total" and (labels := dict(pairs))
+    }
+    assert counts == {
+        ("/v1/exchanges", "token_missing"): 1,
+        ("/v1/exchanges", "token_invalid"): 1,
+        ("/v1/exchanges", "forbidden"): 1,
+        ("/v1/exchanges", "ok"): 1,
+        ("/v1/exchanges", "quota_exceeded"): 1,
+        ("/v1", "method_not_allowed"): 1,
+        ("/v1", "unknown_path"): 3,
+    }
 
 
 async def test_storage_that_cannot_be_used_shows_as_not_ready(service, session, tmp_path):
@@ -276,3 +341,81 @@ async def test_a_connection_that_is_refused_leaves_a_line_with_the_reason_and_no
     [refused] = [entry for entry in logs if entry["event"] == "connection.refused"]
     assert refused["code"] == "forbidden"
     assert bearer not in str(logs)
+
+
+async def test_a_question_over_http_is_one_line_that_tells_its_story(service, session):
+    with capture_logs() as logs:
+        assert await asked(service, session, f"/v1/coverage?{BARS}", token(subject="somebody")) == 200
+
+    [line] = [entry for entry in logs if entry["event"] == "request"]
+    assert line.pop("seconds") > 0
+    assert line == {
+        "event": "request",
+        "log_level": "info",
+        "type": "/v1/coverage",
+        "outcome": "ok",
+        "subject": "somebody",
+        "client": "127.0.0.1",
+    }
+
+
+async def test_a_question_over_http_that_is_refused_tells_by_whom_it_was_asked_as_far_as_that_is_known(
+    service, session, monkeypatch
+):
+    limited = token(subject="somebody", exchanges=["kraken"])
+    with capture_logs() as logs:
+        await asked(service, session, "/v1/exchanges", None)
+        await asked(service, session, f"/v1/coverage?{BARS}", limited)
+        monkeypatch.setattr("cb_trade_data.api.v1.ExchangesAnswer", None)
+        await asked(service, session, "/v1/exchanges", limited)
+
+    lines = [entry for entry in logs if entry["event"] == "request"]
+    assert [(line["type"], line["outcome"], line["subject"]) for line in lines] == [
+        ("/v1/exchanges", "token_missing", None),
+        ("/v1/coverage", "forbidden", "somebody"),
+        ("/v1/exchanges", "internal_error", "somebody"),
+    ]
+    assert all(line["client"] == "127.0.0.1" and line["seconds"] > 0 for line in lines)
+    assert "binance" in lines[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("address", "outcome"),
+    [
+        ("/v1/exchanges?token={}", "unknown_field"),
+        ("/v1/exchanges?{}=1", "unknown_field"),
+        ("/v1/exchanges?{}=1&{}=2", "invalid_value"),
+        ("/v1/series?exchange={}", "invalid_value"),
+        ("/v1/series/{}", "unknown_path"),
+        ("/v1/{}?token={}", "unknown_path"),
+    ],
+)
+async def test_a_token_that_was_written_into_the_address_is_not_in_the_log(service, session, address, outcome):
+    bearer = token()
+    with capture_logs() as logs:
+        await asked(service, session, address.format(bearer, bearer), bearer)
+
+    [line] = [entry for entry in logs if entry["event"] == "request"]
+    assert line["outcome"] == outcome
+    assert not any(part in str(logs) for part in bearer.split("."))
+
+
+async def test_a_question_over_http_that_the_end_of_the_service_cuts_short_has_its_line_too():
+    tally = Tally()
+    asking = asyncio.create_task(
+        HttpStories(tally).tell("/v1/series", never_answered, Request({"type": "http", "client": None}))
+    )
+    with capture_logs() as logs:
+        await eventually(lambda: tally.open_requests == 1)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    assert [(entry["event"], entry["type"], entry["outcome"]) for entry in logs] == [
+        ("request", "/v1/series", "disconnected")
+    ]
+    assert (tally.open_requests, tally.requests) == (0, {("/v1/series", "disconnected"): 1})
+
+
+async def never_answered(_: Request) -> Response:
+    await asyncio.Event().wait()
+    raise AssertionError("it waits for ever")

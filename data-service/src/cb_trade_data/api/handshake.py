@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import Final
 
 from fastapi import WebSocket
+from starlette.requests import HTTPConnection
 
-from cb_trade_data.api.http import refusal
+from cb_trade_data.api.refusals import RefusalResponse
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import AuthenticationError, CbTradeError, ForbiddenError, OriginForbiddenError, TemporaryError
 
@@ -65,7 +66,7 @@ async def refuse(websocket: WebSocket, error: CbTradeError) -> None:
         close_code = next(close_code for kind, close_code in _CLOSE_CODES if isinstance(error, kind))
         await websocket.close(close_code, error.code)
     else:
-        await websocket.send_denial_response(refusal(error))
+        await websocket.send_denial_response(RefusalResponse(error))
 
 
 def _token(websocket: WebSocket) -> tuple[str | None, bool]:
@@ -81,6 +82,6 @@ def _token(websocket: WebSocket) -> tuple[str | None, bool]:
     return None, False
 
 
-def host_of(websocket: WebSocket) -> str | None:
+def host_of(connection: HTTPConnection) -> str | None:
     """Return where the client connects from; None where the server does not know."""
-    return None if websocket.client is None else websocket.client.host
+    return None if connection.client is None else connection.client.host

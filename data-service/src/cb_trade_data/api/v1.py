@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
 from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.http import WhoAsks, protected_router
+from cb_trade_data.api.http_stories import HttpStories
 from cb_trade_data.api.incoming import check_range
 from cb_trade_data.api.v1_answers import CoverageAnswer, ExchangeAnswer, ExchangesAnswer, SeriesPageAnswer
 from cb_trade_data.auth.interfaces import IAuthenticationModule
@@ -15,12 +16,18 @@ from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
 from cb_trade_data.models.queries import CoverageQuery, NoQuery, SeriesQuery
 
+V1: Final = "/v1"
+
 
 def v1_router(
-    auth: IAuthenticationModule, admission: Admission, manager: IHistoricalDataManager, source: IDataSourceConnector
+    auth: IAuthenticationModule,
+    admission: Admission,
+    manager: IHistoricalDataManager,
+    source: IDataSourceConnector,
+    stories: HttpStories,
 ) -> APIRouter:
     """Return the routes that tell what there is."""
-    router = protected_router("/v1", auth, admission)
+    router = protected_router(V1, auth, admission, stories)
 
     @router.get("/exchanges", tags=["what there is"])
     async def exchanges(_: Annotated[NoQuery, Query()], who: WhoAsks) -> ExchangesAnswer:
