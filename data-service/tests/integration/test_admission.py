@@ -100,3 +100,54 @@ async def test_requests_a_second_beyond_those_of_a_subject_are_refused_over_http
     assert 90_000 < refused["retry_after_ms"] <= 100_000
     assert status == 429
     assert 90 < int(retry_after) <= 100
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type":',
+        "[]",
+        b"binary",
+        {"type": "no such"},
+        {"type": "plan_historical", "request_id": "plan"},
+        {"type": "cancel_request", "request_id": "none"},
+        {"type": "authenticate", "request_id": "renewal", "token": "nonsense"},
+        {"type": "authenticate", "request_id": "renewal", "token": token()},
+    ],
+    ids=["cut off", "no object", "binary", "no type", "lacks fields", "ends nothing", "bad token", "good token"],
+)
+async def test_every_message_counts_towards_those_of_a_second_whatever_it_says(simulator, tmp_path, message):
+    quotas = LimitSettings(requests_per_sec_per_subject=0.01)
+    async with running_service(tmp_path, simulator.base_url, quotas=quotas) as service:
+        async with service.client() as client:
+            await client.ask(message)
+            refused = await client.ask(historical(*DAY, request_id="next"))
+        async with service.client() as client:
+            too_many = await client.ask(message)
+            client.refusals_due.clear()  # what else is wrong with it is not told then
+
+    for answer in (refused, too_many):
+        assert (answer["type"], answer["code"]) == ("error_response", "quota_exceeded")
+        assert answer["details"] == {"quota": "requests a second", "limit": 0.01}
+        assert 90_000 < answer["retry_after_ms"] <= 100_000
+    assert refused["request_id"] == "next"
+    assert too_many["request_id"] == (message.get("request_id") if isinstance(message, dict) else None)
+
+
+async def test_what_is_open_can_be_ended_however_much_was_asked(simulator, tmp_path):
+    """A client that has asked too much is helped least by being kept from asking less."""
+    quotas = LimitSettings(requests_per_sec_per_subject=0.01)
+    cancel = {"type": "cancel_request", "request_id": "r1"}
+    async with running_service(tmp_path, simulator.base_url, quotas=quotas) as service, service.client() as client:
+        simulator.hold("klines")
+        await client.ask(historical(*DAY, request_id="r1"))
+        senseless = await client.ask(cancel | {"why": "no"})
+        client.refusals_due.clear()
+        cancelled = await client.ask(cancel)
+        again = await client.ask(cancel)
+        simulator.release("klines")
+
+    assert senseless["code"] == "quota_exceeded"
+    assert senseless["request_id"] is None  # its last word is still to come
+    assert (cancelled["type"], cancelled["was_running"]) == ("request_cancelled", True)
+    assert (again["code"], again["request_id"]) == ("quota_exceeded", "r1")

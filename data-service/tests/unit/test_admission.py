@@ -78,13 +78,15 @@ def test_requests_a_second_are_counted_per_subject_and_tell_when_the_next_may_co
     clock = Clock()
     admission = Admission(AdmissionLimits(requests_per_sec_per_subject=2), now_secs=clock)
     with admission.connection("a") as one, admission.connection("a") as other, admission.connection("b") as stranger:
-        one.begin_request()
-        other.begin_request()
+        one.count_message()
+        other.count_message()
         with pytest.raises(QuotaExceededError) as refused:
-            other.begin_request()
-        stranger.begin_request()
+            other.count_message()
+        stranger.count_message()
         clock.secs = 0.5
-        other.begin_request()
+        other.count_message()
+        with pytest.raises(QuotaExceededError), admission.request("a"):
+            pass
 
     assert refused.value.details == {"quota": "requests a second", "limit": 2}
     assert refused.value.retry_after.total_seconds() == pytest.approx(0.5)
@@ -94,11 +96,11 @@ def test_coming_back_at_once_does_not_make_a_new_second_begin():
     clock = Clock()
     admission = Admission(AdmissionLimits(requests_per_sec_per_subject=2), now_secs=clock)
     with admission.connection("a") as guest:
-        guest.begin_request()
-        guest.begin_request()
+        guest.count_message()
+        guest.count_message()
 
     with admission.connection("a") as guest, pytest.raises(QuotaExceededError):
-        guest.begin_request()
+        guest.count_message()
 
 
 def test_subjects_that_have_nothing_open_are_forgotten():

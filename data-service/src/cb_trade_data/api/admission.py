@@ -23,7 +23,8 @@ class AdmissionLimits:
 
     Attributes:
         requests_per_subject: Running or queued, on all its connections.
-        requests_per_sec_per_subject: Begun in a second, of which a second's worth may come at once; None for any.
+        requests_per_sec_per_subject: Asked in a second, of which a second's worth may come at once: each question over
+            HTTP, and each message on a socket, whatever it says. None for any.
         memory_bytes: Of the process's own; None for any.
     """
 
@@ -52,8 +53,16 @@ class Guest:
         self._requests = 0
         self._leave: Callable[[], None] | None = None
 
+    def count_message(self) -> None:
+        """Count a message towards what its subject may ask in a second, whatever it says.
+
+        Raises:
+            QuotaExceededError: It is one too many.
+        """
+        self._admission.count_question(self._subject)
+
     def begin_request(self) -> None:
-        """Count a request in, until `end_request`.
+        """Count a request in, until `end_request`; its message was counted before.
 
         Raises:
             ShuttingDownError, OverloadedError, QuotaExceededError: It may not begin now.
@@ -150,6 +159,7 @@ class Admission:
     def request(self, subject: str) -> Iterator[None]:
         """Let a request of *subject* begin that comes without a connection; raises as `Guest.begin_request` does."""
         with self._known(subject) as known:
+            self.count_question(known)
             self.count_in(known)
             try:
                 yield
@@ -161,9 +171,12 @@ class Admission:
         self._refuse_what_is_new()
         if subject.requests >= self._limits.requests_per_subject:
             raise QuotaExceededError("open requests", self._limits.requests_per_subject, _RETRY_AFTER)
+        subject.requests += 1
+
+    def count_question(self, subject: _Subject) -> None:
+        """Count what *subject* asks; see `Guest.count_message`."""
         if subject.bucket is not None and (wait_secs := subject.bucket.take(self._now_secs())):
             raise QuotaExceededError("requests a second", subject.bucket.rate, timedelta(seconds=wait_secs))
-        subject.requests += 1
 
     def end(self) -> None:
         """Let nothing new begin; connections without an open request leave now, others once their last one is over."""

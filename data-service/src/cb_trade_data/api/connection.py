@@ -164,14 +164,18 @@ class Connection:
             event = await self._websocket.receive()
             if event["type"] == "websocket.disconnect":
                 return int(event.get("code", CLOSE_ABNORMAL))
-            request_id = None
+            request_id = message = None
             try:
-                text = event.get("text")
-                if text is None:
-                    raise MessageError(ErrorCode.BAD_MESSAGE, "messages are JSON text, not binary")
-                fields = parse_json(text)
-                request_id = request_id_of(fields)
-                await self._dispatch(check_message(fields))
+                try:
+                    text = event.get("text")
+                    if text is None:
+                        raise MessageError(ErrorCode.BAD_MESSAGE, "messages are JSON text, not binary")
+                    fields = parse_json(text)
+                    request_id = request_id_of(fields)
+                    message = check_message(fields)
+                finally:
+                    self._count(message)
+                await self._dispatch(message)
             except CbTradeError as error:
                 self._tally.refused_messages[error.code] += 1
                 self._tell_of_refusal(request_id, error)
@@ -180,6 +184,17 @@ class Connection:
                 await self._send(outgoing.error_response(None if in_use else request_id, error))
                 # Nothing of this waits while the client keeps up: give all the others their turn.
                 await asyncio.sleep(0)
+
+    def _count(self, message: ClientMessage | None) -> None:
+        """Count *message*, None for one without sense, towards what its subject may ask in a second.
+
+        To end what is open is never one too many: each request is ended once at most, and was counted itself.
+
+        Raises:
+            QuotaExceededError: It is one too many; that is then told in place of what else is wrong with it.
+        """
+        if not (isinstance(message, CancelRequest) and message.request_id in self._requests):
+            self._guest.count_message()
 
     def _tell_of_refusal(self, request_id: str | None, error: CbTradeError) -> None:
         """Log it, but no more than one a second: a line is all that a message without sense costs whoever sends it."""

@@ -297,7 +297,9 @@ class LimitSettings(_Section):
         None,
         gt=0,
         allow_inf_nan=False,
-        description="How many requests a second one subject may begin; more are refused with `quota_exceeded`.",
+        description="How many requests a second one subject may make, over HTTP and on all its connections, where "
+        "every message counts, whatever it says, but for one that ends an open request; more are refused with "
+        "`quota_exceeded`.",
         json_schema_extra={"unit": "requests a second", "unset": "any"},
     )
     request_rows_max: int = Field(
