@@ -230,6 +230,7 @@ async def test_a_question_that_a_service_begins_no_more_is_asked_on_a_new_connec
 
     assert tries == [1]
     assert len(service.sockets) == 2
+    assert await asyncio.to_thread(service.connection_ended.wait, 5)  # nobody waited for anything on the first
 
 
 async def test_trying_again_is_silent(ask, capfd, caplog):

@@ -106,6 +106,11 @@ class Connection(WSListener):  # type: ignore[misc, unused-ignore]
         """Whether something can still be asked here."""
         return self._end is None
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether something was asked here whose answer has not ended, and is not forgotten."""
+        return bool(self._inboxes)
+
     async def has_ended_within(self, secs: float) -> bool:
         """Return True as soon as the connection has ended, and False if it has not after *secs*."""
         with suppress(TimeoutError):

@@ -20,6 +20,7 @@ class SharedConnection:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._connection: Connection | None = None
+        self._left: set[Connection] = set()  # they begin nothing new, and still answer what they have begun
         self._opening = asyncio.Lock()
 
     async def ask(
@@ -36,24 +37,34 @@ class SharedConnection:
                 pending = PendingRequest.send(connection, request, PieceByPiece())
                 return (await pending.next_answer(answer_type)).message
             except ShuttingDownError:
-                # It begins nothing new; what else was asked here is asked again, on the next one.
                 if connection is self._connection:
-                    await self.aclose()
+                    self._leave(connection)
                 raise
             finally:
                 connection.forget(request)
+                if connection in self._left and not connection.is_asked:
+                    self._left.discard(connection)
+                    await connection.aclose()
 
         return await with_retries(once, retries, is_loss)
 
     async def aclose(self) -> None:
-        """End the connection, and with it what is still being asked."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
+        """End the connection, and those it came after, and with them what is still being asked."""
+        if self._connection is not None:
+            self._leave(self._connection)
+        while self._left:
+            await self._left.pop().aclose()
+
+    def _leave(self, connection: Connection) -> None:
+        """Have the next request open another one; who still waits for an answer here gets it."""
+        self._connection = None
+        self._left.add(connection)
 
     async def _opened(self) -> Connection:
         async with self._opening:
-            if self._connection is None or not self._connection.is_open:
-                await self.aclose()  # what is left of the old one
+            if self._connection is not None and not self._connection.is_open:
+                ended, self._connection = self._connection, None
+                await ended.aclose()  # what is left of it
+            if self._connection is None:
                 self._connection = await self._connector.open()
             return self._connection

@@ -78,6 +78,29 @@ async def test_what_is_under_way_is_finished_and_nothing_new_begins(ending, simu
     assert code == 1012
 
 
+async def test_a_question_that_is_open_is_answered_while_the_next_one_goes_to_the_successor(
+    nursery, ending, environment, simulator
+):
+    simulator.hold("time")
+    async with aiohttp.ClientSession() as session, DataClient(ending.socket_url, token=token()) as client:
+        async with session.get(f"{ending.http_url}/health/live"):
+            pass
+        begun = asyncio.create_task(client.latest("binance", "BTC/USDT", "1m"))
+        await simulator.wait_for_calls("time", 1)
+        ending.tell_to_end()
+        await not_ready(session, ending)
+        environment["CB_TRADE_PORT"] = str(ending.port)
+        async with service_process(nursery, environment, simulator.base_url):
+            plan = await client.plan("binance", "BTC/USDT", "1m", *MONTH)
+            assert not begun.done()
+            simulator.release("time")
+            answer = await begun
+
+    assert plan.exchange_calls == PAGES
+    assert answer.closed_until > MONTH[1]
+    assert simulator.calls.by_endpoint["time"] == 1  # a second one would be that of a question asked again
+
+
 async def test_a_second_signal_ends_the_wait(ending, simulator):
     simulator.hold("klines", after=10)
     async with aiohttp.ClientSession() as session, ending.client() as busy:
