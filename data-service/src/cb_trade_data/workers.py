@@ -11,13 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from threading import Event, Thread
+from threading import Thread
 from typing import Final
 
 from cb_trade_data.config import Settings
 from cb_trade_data.errors import InvalidSettingsError
 
-# One that dies whenever it is started is started no more often than this.
+# One that ends whenever it is started is started no more often than this.
 _REPLACED_AFTER_SECS: Final = 1.0
 _EXIT_FAILURE: Final = 1
 
@@ -38,7 +38,7 @@ def run_workers(settings: Settings, listener: socket.socket, tell_started: Calla
     """
     crew = _Crew(settings, listener, tell_started)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: crew.end())
+        signal.signal(number, lambda *_: crew.tell_to_end())
     crew.run()
 
 
@@ -64,11 +64,6 @@ class _Worker:
                     case problems, files:
                         self.refusal = InvalidSettingsError(problems, files)
 
-    def tell_to_end(self) -> None:
-        """Pass a signal on, or another one."""
-        if self.process.pid is not None and self.process.exitcode is None:
-            os.kill(self.process.pid, signal.SIGTERM)
-
 
 class _Crew:
     def __init__(self, settings: Settings, listener: socket.socket, tell_started: Callable[[], None]) -> None:
@@ -76,67 +71,83 @@ class _Crew:
         self._listener = listener
         self._tell_started = tell_started
         self._workers: dict[int, _Worker] = {}
+        self._due_at_secs = dict.fromkeys(range(1, settings.workers + 1), 0.0)  # who is to be started; time.monotonic
         self._was_complete = False
-        self._ending = Event()
-        self._has_failed = False
-        self._refusal: InvalidSettingsError | None = None
+        self._is_ending = False
+        self._failure: InvalidSettingsError | SystemExit | None = None
+        # A signal comes between any two steps of what is done here, and waits in this line for all of them.
+        self._signals, self._new_signal = _spawning.Pipe(duplex=False)
 
     def run(self) -> None:
-        for number in range(1, self._settings.workers + 1):
-            self._start(number)
-        while self._workers:
-            wait([each for worker in self._workers.values() for each in (worker.process.sentinel, worker.line)])
+        while self._workers or self._due_at_secs:
+            self._start_who_is_due()
+            theirs = [each for worker in self._workers.values() for each in (worker.process.sentinel, worker.line)]
+            wait([self._signals, *theirs], self._secs_until_somebody_is_due())
+            if self._signals.poll():
+                self._signals.recv()
+                self._end()
             for worker in list(self._workers.values()):
+                has_ended = worker.process.exitcode is not None  # and says nothing after what is heard now
                 worker.hear()
-                if worker.process.exitcode is not None:
+                if has_ended:
                     self._bury(worker)
             self._tell_if_complete()
-        if self._refusal is not None:
-            raise self._refusal
-        if self._has_failed:
-            raise SystemExit(_EXIT_FAILURE)
+        if self._failure is not None:
+            raise self._failure
 
-    def end(self) -> None:
-        """Have all of them end; again, to have them end at once."""
-        self._ending.set()
+    def tell_to_end(self) -> None:
+        """Have all of them end; again, to have them end at once. May be called from a handler of signals."""
+        self._new_signal.send(None)
+
+    def _end(self) -> None:
+        self._is_ending = True
+        self._due_at_secs.clear()
         self._listener.close()  # What waits in it would wait for nobody.
-        for worker in list(self._workers.values()):
-            worker.tell_to_end()
+        for worker in self._workers.values():
+            worker.process.terminate()
 
-    def _start(self, number: int) -> None:
-        if not self._ending.is_set():
-            worker = self._workers[number] = _Worker(number, self._settings, self._listener)
-            if self._ending.is_set():  # meanwhile
-                worker.tell_to_end()
+    def _start_who_is_due(self) -> None:
+        for number, due_at_secs in list(self._due_at_secs.items()):
+            if due_at_secs <= time.monotonic():
+                del self._due_at_secs[number]
+                self._workers[number] = _Worker(number, self._settings, self._listener)
+
+    def _secs_until_somebody_is_due(self) -> float | None:
+        return max(0, min(self._due_at_secs.values()) - time.monotonic()) if self._due_at_secs else None
 
     def _bury(self, worker: _Worker) -> None:
         del self._workers[worker.number]
         worker.line.close()
-        if self._ending.is_set():
+        if self._is_ending:
             return
-        if worker.refusal is not None:
-            self._refusal = worker.refusal
-        else:
-            self._log_death(worker)
         if self._was_complete:
-            time.sleep(_REPLACED_AFTER_SECS)
-            self._start(worker.number)
-        else:
-            self._has_failed = True
-            self.end()
+            # One that refuses to start, too. The settings were good for those before it, so that something else has
+            # changed, a package that is being replaced perhaps, and may be mended; the others answer meanwhile.
+            self._log_end(worker)
+            self._due_at_secs[worker.number] = time.monotonic() + _REPLACED_AFTER_SECS
+            return
+        if worker.refusal is None:
+            self._log_end(worker)
+        self._failure = worker.refusal or SystemExit(_EXIT_FAILURE)
+        self._end()
 
-    def _log_death(self, worker: _Worker) -> None:
+    def _log_end(self, worker: _Worker) -> None:
         # Large imports that a parent does without as long as all is well.
         import structlog
 
         from cb_trade_data.server import configure_log
 
         configure_log(self._settings.log_level)
-        log = structlog.get_logger(__name__)
-        log.error("worker.died", worker=worker.number, exit_code=worker.process.exitcode)
+        log = structlog.get_logger(__name__).bind(worker=worker.number)
+        if worker.refusal is None:
+            log.error("worker.died", exit_code=worker.process.exitcode)
+        else:
+            log.error("worker.refused", problems=worker.refusal.problems)
 
     def _tell_if_complete(self) -> None:
-        if not self._was_complete and self._workers and all(worker.has_started for worker in self._workers.values()):
+        if self._was_complete or self._is_ending:
+            return
+        if all(worker.has_started for worker in self._workers.values()):
             self._was_complete = True
             self._tell_started()
 

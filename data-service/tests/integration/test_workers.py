@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import websockets
-from service_harness import SECRET, Client, RunningService, at, eventually, historical
+from service_harness import SECRET, Client, Reply, RunningService, at, eventually, historical
 
 COMMAND = str(Path(sys.executable).with_name("cb-trade"))
 DAY = at("2024-01-01"), at("2024-01-02")
@@ -34,35 +34,43 @@ class Crew(RunningService):
 
     def pids(self) -> list[int]:
         """Return the workers, the oldest first."""
-        children = map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
-        # Beside them runs what cleans up after Python's shared memory.
-        return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return workers_of(self.process)
 
     def lines(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+def workers_of(process: asyncio.subprocess.Process) -> list[int]:
+    children = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    # Beside them runs what cleans up after Python's shared memory.
+    return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def serving(folder: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
+    """Start a service of two workers, which logs to a file of *folder*."""
+    with (folder / "log").open("wb") as log:
+        return await asyncio.create_subprocess_exec(
+            COMMAND,
+            "serve",
+            "--port=0",
+            "--workers=2",
+            cwd=folder,
+            env=os.environ | {"CB_TRADE_AUTH__SECRET": SECRET} | environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
 
 
 @asynccontextmanager
 async def crew(tmp_path: Path, exchange_url: str, **settings: str) -> AsyncIterator[Crew]:
     """Run one; whatever is left of it at the end is killed."""
     environment = {
-        "CB_TRADE_AUTH__SECRET": SECRET,
         "CB_TRADE_EXCHANGES__BINANCE__BASE_URL": exchange_url,
         "CB_TRADE_STORAGE__ROOT": str(tmp_path / "data"),
         "CB_TRADE_DRAIN_SECS": "0",
         **settings,
     }
-    with (tmp_path / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            COMMAND,
-            "serve",
-            "--port=0",
-            "--workers=2",
-            cwd=tmp_path,
-            env=os.environ | environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
+    process = await serving(tmp_path, environment)
     assert process.stdout is not None
     line = (await process.stdout.readline()).decode()
     assert line.startswith("listening on http://127.0.0.1:"), (tmp_path / "log").read_text()
@@ -88,11 +96,7 @@ def is_alive(pid: int) -> bool:
 
 async def test_all_of_them_answer_and_each_line_of_the_log_tells_which_did(simulator, tmp_path):
     async with crew(tmp_path, simulator.base_url) as service:
-        workers = set()
-        while workers != {1, 2}:
-            async with service.client() as client:
-                reply = await client.history(*DAY)
-            workers = workers_asked(service)
+        reply = await reply_once_both_have_answered(service)
     told = {line.get("worker") for line in service.lines()}
 
     assert reply.last["rows"] == 1440
@@ -112,6 +116,42 @@ async def test_one_that_dies_is_replaced(simulator, tmp_path):
         assert staying in service.pids()
         assert reply.last["rows"] == 1440
         assert [line["event"] for line in service.lines() if line["level"] == "error"] == ["worker.died"]
+
+
+async def test_all_that_die_at_once_are_replaced(simulator, tmp_path):
+    async with crew(tmp_path, simulator.base_url) as service:
+        dying = service.pids()
+        for pid in dying:
+            os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: len(set(service.pids()) - set(dying)) == 2)
+        async with service.client() as client:
+            reply = await client.history(*DAY)
+
+    assert reply.last["rows"] == 1440
+
+
+async def test_one_that_cannot_start_any_more_is_told_of_and_tried_again_until_it_can(simulator, tmp_path):
+    """As while a package that offers an exchange is replaced; meanwhile the others answer."""
+    packages = tmp_path / "packages"
+    offer = packages / "broken-1.0.dist-info" / "entry_points.txt"
+    offer.parent.mkdir(parents=True)
+    (offer.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    path = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
+    async with crew(tmp_path, simulator.base_url, PYTHONPATH=path) as service:
+        staying, dying = service.pids()
+        offer.write_text("[cb_trade.exchanges]\nbroken = no_such_module:BROKEN\n")
+        os.kill(dying, signal.SIGKILL)
+        await eventually(lambda: "worker.refused" in {line["event"] for line in service.lines()})
+        async with service.client() as client:
+            reply = await client.history(*DAY)
+        offer.unlink()
+        again = await reply_once_both_have_answered(service)
+
+        assert staying in service.pids()
+    [problem] = next(line for line in service.lines() if line["event"] == "worker.refused")["problems"]
+    assert "No module named 'no_such_module'" in problem
+    assert reply.last["rows"] == again.last["rows"] == 1440
+    assert service.process.returncode == 0
 
 
 async def test_none_outlives_its_parent(simulator, tmp_path):
@@ -171,24 +211,56 @@ async def test_together_they_call_an_exchange_no_more_often_than_one(simulator, 
     assert len(times) <= rate + rate * (max(times) - min(times) + 1)
 
 
+async def reply_once_both_have_answered(service: Crew) -> Reply:
+    """Ask until each of them has answered; return the last reply."""
+    reply = Reply()
+    while workers_asked(service) != {1, 2}:
+        async with service.client() as client:
+            reply = await client.history(*DAY)
+    return reply
+
+
 def workers_asked(service: Crew) -> set[int]:
     return {line["worker"] for line in service.lines() if line["event"] == "request"}
 
 
 async def test_what_is_wrong_with_the_settings_is_told_once_and_nothing_is_left(tmp_path):
-    environment = {"CB_TRADE_AUTH__SECRET": SECRET, "CB_TRADE_EXCHANGES__COINSPOT__CALLS_PER_SEC": "1"}
+    process = await serving(tmp_path, {"CB_TRADE_EXCHANGES__COINSPOT__CALLS_PER_SEC": "1"})
+    out, _ = await process.communicate()
+    told = (tmp_path / "log").read_text()
+
+    assert (process.returncode, out) == (2, b"")
+    assert told.count("CCXT has no candles of coinspot") == 1
+    assert "Traceback" not in told
+
+
+# Its settings are passed on before its socket.
+SIGNALLED_WHILE_IT_STARTS_A_WORKER = """
+import os, signal
+from cb_trade_data.config import Settings
+from cb_trade_data.listening import listening_socket
+from cb_trade_data.workers import run_workers
+
+class Signalling(Settings):
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Settings, ()
+
+run_workers(Signalling(workers=2), listening_socket("127.0.0.1", 0), lambda: print("started"))
+"""
+
+
+async def test_a_signal_that_comes_while_one_is_started_ends_all_of_them_in_order(tmp_path):
     process = await asyncio.create_subprocess_exec(
-        COMMAND,
-        "serve",
-        "--port=0",
-        "--workers=2",
+        sys.executable,
+        "-c",
+        SIGNALLED_WHILE_IT_STARTS_A_WORKER,
         cwd=tmp_path,
-        env=os.environ | environment,
+        env=os.environ | {"CB_TRADE_AUTH__SECRET": SECRET},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     out, told = await process.communicate()
 
-    assert (process.returncode, out) == (2, b"")
-    assert told.count(b"CCXT has no candles of coinspot") == 1
+    assert (process.returncode, out) == (0, b"")
     assert b"Traceback" not in told
