@@ -210,5 +210,16 @@ class DataServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept requests, and tell."""
-        await super().startup(sockets)
+        await super().startup(sockets=[])  # of the application alone: uvicorn puts no bound to handshakes of TLS
+        http = cast("type[HttpProtocol]", self.config.http_protocol_class)
+        new_protocol = partial(http, self.config, self.server_state, self.lifespan.state)
+        for listener in sockets or ():
+            server = await asyncio.get_running_loop().create_server(
+                new_protocol,
+                sock=listener,
+                backlog=self.config.backlog,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=None if self.config.ssl is None else HttpProtocol.head_timeout_secs,
+            )
+            self.servers.append(server)
         self._tell_started()

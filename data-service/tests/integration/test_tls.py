@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import trustme
-from service_harness import SECRET, at, token
+from service_harness import SECRET, at, running_service, token
 
 from cb_trade_client import DataClient, ServiceUnavailableError
+from cb_trade_data.api.http_protocol import HttpProtocol
+from cb_trade_data.config import TlsSettings
 from cb_trade_data.config.loading import load_settings
 from cb_trade_data.errors import InvalidSettingsError
 
@@ -70,6 +72,18 @@ async def test_the_sdk_connects_by_wss_to_a_service_whose_certificate_it_can_che
 
     assert line.startswith("listening on https://127.0.0.1:")
     assert len(history) == 1440
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["nothing", "the first bytes"])
+async def test_a_handshake_that_never_ends_ends_the_connection(simulator, files, tmp_path, monkeypatch, said):
+    monkeypatch.setattr(HttpProtocol, "head_timeout_secs", 0.1)
+    tls = TlsSettings(certificate_file=tmp_path / "certificate.pem", key_file=tmp_path / "key.pem")
+    async with running_service(tmp_path / "data", simulator.base_url, tls=tls) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(said)
+
+        assert await reader.read() == b""
+        writer.transport.abort()
 
 
 def test_half_a_certificate_or_one_that_is_not_there_is_told_at_the_start(monkeypatch, files, tmp_path):

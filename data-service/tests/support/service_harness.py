@@ -20,7 +20,7 @@ from wire_contract import answer_problem, request_problem
 
 from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.auth.module import create_token
-from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, Settings, StorageSettings
+from cb_trade_data.config import AuthSettings, ExchangeSettings, LimitSettings, Settings, StorageSettings, TlsSettings
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.listening import listening_socket
 from cb_trade_data.main import create_app
@@ -235,6 +235,7 @@ async def running_service(
     quotas: LimitSettings | None = None,
     drain_secs: float = 0,
     auth: AuthSettings | None = None,
+    tls: TlsSettings | None = None,
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
@@ -245,6 +246,7 @@ async def running_service(
         quotas: What the settings say of limits; None for the usual.
         port: Where to listen, for a service that comes back where another was; 0 takes any free one.
         auth: How tokens are checked; None for the secret of `token`, and no leeway.
+        tls: Its certificate; None for plain text.
     """
     addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
     settings = Settings(
@@ -266,7 +268,7 @@ async def running_service(
                 await asyncio.sleep(0.01)
 
     app = create_app(settings, limits, stopwatch)
-    server = Server(server_config(app), app.state.admission, drain_secs, started.set)
+    server = Server(server_config(app, tls), app.state.admission, drain_secs, started.set)
     listener = listening_socket("127.0.0.1", port)  # also where connections of its predecessor linger
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     waiting = asyncio.create_task(started.wait())

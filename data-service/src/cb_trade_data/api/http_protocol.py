@@ -22,7 +22,7 @@ class HttpProtocol(H11Protocol):
 
     Attributes:
         head_timeout_secs: How long a head may take to come, from the start of a connection or the end of the last
-            answer.
+            answer. A handshake of TLS may take as long before.
         listen_timeout_secs: How long a client may take to make room for more of an answer.
     """
 
