@@ -110,8 +110,13 @@ async def test_a_stream_of_many_chunks_is_proven_too(service):
     assert (sum(rows), max(rows)) == (36 * 60, 100)
 
 
+async def end_of(bearer: str, service: RunningService) -> None:
+    """Return once *bearer* has ended, which a connection of its own tells: nobody renews that."""
+    async with service.client(bearer) as other:
+        assert await other.close_code() == 4401
+
+
 async def test_a_function_as_token_renews_connections_that_are_open_before_it_expires(service):
-    """The third connection, whose token nobody renews, tells when that has ended."""
     given: list[str] = []
 
     def new_token() -> str:
@@ -120,8 +125,7 @@ async def test_a_function_as_token_renews_connections_that_are_open_before_it_ex
 
     async with DataClient(service.socket_url, token=new_token) as sdk:
         await sdk.latest("binance", "BTC/USDT", "1m")
-        async with service.client(given[0]) as other:
-            assert await other.close_code() == 4401
+        await end_of(given[0], service)
         assert len(given) == 2
 
         await sdk.latest("binance", "BTC/USDT", "1m")
@@ -140,8 +144,7 @@ async def test_a_function_that_fails_to_renew_a_token_is_asked_again_for_the_nex
 
     async with DataClient(service.socket_url, token=new_token) as sdk:
         await sdk.latest("binance", "BTC/USDT", "1m")
-        async with service.client(given[0]) as other:
-            assert await other.close_code() == 4401
+        await end_of(given[0], service)
         assert len(given) == 2
 
         while len(given) == 2:  # until our own connection has heard of its end, too
