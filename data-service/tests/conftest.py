@@ -12,7 +12,15 @@ import structlog
 from azurite import is_installed, running_azurite
 
 # Contract suites live beside the tests that inherit them; their asserts should explain themselves, too.
-pytest.register_assert_rewrite("storage_contract", "storage_around", "unit_builders")
+pytest.register_assert_rewrite(
+    "json_contract",
+    "storage_around",
+    "storage_contract",
+    "storage_survival_contract",
+    "storage_verbs_contract",
+    "storage_versions_contract",
+    "unit_builders",
+)
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,14 @@ import orjson
 import pyarrow as pa
 import pytest
 from storage_around import Around
-from storage_contract import (
+from storage_contract import StorageContract
+from storage_samples import (
     COVERAGE,
     DAMAGES,
     EMPTY,
     FACTS,
     MINUTES,
     PARTITION,
-    StorageContract,
     held,
     known,
     known_stretch,

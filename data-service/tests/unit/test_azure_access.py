@@ -19,7 +19,7 @@ from azure.storage.blob import ContainerClient
 from azure.storage.blob.aio import BlobLeaseClient
 from azurite import account_url, shared_access_signature
 from service_harness import eventually
-from storage_contract import PARTITION, known, write
+from storage_samples import PARTITION, known, write
 from unit_builders import assert_same_rows, minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError

@@ -8,14 +8,8 @@ from azure.storage.blob import ContainerClient
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 from json_contract import JsonContract
 from storage_around import AroundContainer, ArrowForm, JsonForm, ParquetForm
-from storage_contract import (
-    PARTITION,
-    SingleObjectContract,
-    StorageContract,
-    known_apart,
-    known_stretch,
-    write,
-)
+from storage_contract import SingleObjectContract, StorageContract
+from storage_samples import PARTITION, known_apart, known_stretch, write
 from unit_builders import minute_bars, series
 
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container

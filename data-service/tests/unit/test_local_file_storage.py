@@ -14,7 +14,8 @@ import pytest
 from json_contract import JsonContract
 from service_harness import eventually
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
-from storage_contract import PARTITION, SingleObjectContract, StorageContract, known, write
+from storage_contract import SingleObjectContract, StorageContract
+from storage_samples import PARTITION, known, write
 from unit_builders import assert_same_rows, minute, minute_bars, minutes, series
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError

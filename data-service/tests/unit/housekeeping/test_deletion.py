@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from storage_contract import known, write
+from storage_samples import known, write
 from unit_builders import assert_same_rows, bars, minute, minutes, quick, series, span, utc
 
 from cb_trade_data.errors import StorageUnavailableError

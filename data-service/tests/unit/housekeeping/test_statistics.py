@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from storage_contract import known, write
+from storage_samples import known, write
 from unit_builders import bars, minute, minutes, series, utc
 
 from cb_trade_data.models.instants import from_ms

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from storage_around import JsonForm
-from storage_contract import COVERAGE, DAMAGES, FACTS, PARTITION, known, write
+from storage_samples import COVERAGE, DAMAGES, FACTS, PARTITION, known, write
 from unit_builders import bars, minute_bars, series, utc
 
 from cb_trade_data.models.timeframe import Timeframe
