@@ -43,7 +43,14 @@ class Crew(RunningService):
 def workers_of(process: asyncio.subprocess.Process) -> list[int]:
     children = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
     # Beside them runs what cleans up after Python's shared memory.
-    return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children if b"spawn_main" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended just now
+        return b""
 
 
 async def serving(folder: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
