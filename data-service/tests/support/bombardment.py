@@ -7,7 +7,7 @@ import json
 from typing import Any, Final
 
 from hostile_frames import Hostile
-from raw_websocket import CLOSE, PING, PONG, TEXT, RawConnection, frame
+from raw_websocket import CLOSE, PONG, TEXT, RawConnection, frame
 
 _FIRST_WORDS: Final = {"historical_data_start", "historical_data_chunk"}
 _ANSWER_MAX_BYTES: Final = 16_384
@@ -64,8 +64,7 @@ class Bombardment:
         return json.loads(found[1])
 
     async def _frame(self) -> tuple[int, bytes]:
-        while (found := await self._connection.frame()) is not None and found[0] == PING:
-            await self._connection.send(frame(found[1], opcode=PONG))
+        found = await self._connection.frame()
         assert found is not None, "the connection was closed"
         assert found[0] != CLOSE, found
         return found

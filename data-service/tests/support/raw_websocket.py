@@ -111,9 +111,11 @@ class RawConnection:
         return int(head.split(b" ", 2)[1])
 
     async def frame(self) -> tuple[int, bytes] | None:
-        """Return the next frame's opcode and payload; None when the connection has ended."""
-        while (found := self._parsed()) is None:
-            if not await self._receive():
+        """Return the next frame's opcode and payload; None when the connection has ended. Pings are answered here."""
+        while (found := self._parsed()) is None or found[0] == PING:
+            if found is not None:
+                self._writer.write(frame(found[1], PONG))
+            elif not await self._receive():
                 return None
         return found
 
