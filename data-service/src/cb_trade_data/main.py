@@ -104,7 +104,9 @@ def create_app(
         await source.close()
         await storage.close()
 
-    app = FastAPI(title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan)
+    app = FastAPI(
+        title="cb-trade", summary="Crypto market history you can trust.", lifespan=lifespan, redirect_slashes=False
+    )
     app.add_exception_handler(HTTPException, refusing_what_no_route_answers(stories, told_below=V1))
     app.state.admission = admission  # which whoever runs the app tells that it ends
     limits = limits or ConnectionLimits(request_rows=settings.limits.request_rows_max)

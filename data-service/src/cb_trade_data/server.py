@@ -41,9 +41,9 @@ _TICK_SECS: Final = 0.02
 
 # From which level on others may log, however much we do. At debug, all of these print headers and whole answers:
 # tokens, and what our own lines say better. The second kind does so at info: several lines for each request to storage,
-# and two for each handshake, which take a tenth of the time of one that is refused.
+# two for each handshake, which take a tenth of the time of one that is refused.
 _TALKATIVE: Final = {
-    logging.INFO: ("uvicorn.access", "websockets", "ccxt", "aiohttp"),
+    logging.INFO: ("websockets", "ccxt", "aiohttp"),
     logging.WARNING: ("uvicorn.error", "azure", "msal", "urllib3"),
 }
 
@@ -75,6 +75,7 @@ def server_config(app: FastAPI, tls: TlsSettings | None = None) -> uvicorn.Confi
     return uvicorn.Config(
         app,
         log_config=None,
+        access_log=False,  # our own lines tell what was asked, without the address, in which a token may be
         http=HttpProtocol,
         h11_max_incomplete_event_size=HEAD_MAX_BYTES,
         ws=DataSocketProtocol,

@@ -108,9 +108,13 @@ class _Crew:
 
     def _start_who_is_due(self) -> None:
         for number, due_at_secs in list(self._due_at_secs.items()):
-            if due_at_secs <= time.monotonic():
+            if due_at_secs <= time.monotonic() and not self._is_ending:
                 del self._due_at_secs[number]
-                self._workers[number] = _Worker(number, self._settings, self._listener)
+                try:
+                    self._workers[number] = _Worker(number, self._settings, self._listener)
+                except OSError as error:  # no memory for it, or no process, which may pass
+                    self._log("worker.not_started", number, error=str(error))
+                    self._do_without(number, SystemExit(_EXIT_FAILURE))
 
     def _secs_until_somebody_is_due(self) -> float | None:
         return max(0, min(self._due_at_secs.values()) - time.monotonic()) if self._due_at_secs else None
@@ -120,29 +124,30 @@ class _Crew:
         worker.line.close()
         if self._is_ending:
             return
-        if self._was_complete:
-            # One that refuses to start, too. The settings were good for those before it, so that something else has
-            # changed, a package that is being replaced perhaps, and may be mended; the others answer meanwhile.
-            self._log_end(worker)
-            self._due_at_secs[worker.number] = time.monotonic() + _REPLACED_AFTER_SECS
-            return
         if worker.refusal is None:
-            self._log_end(worker)
-        self._failure = worker.refusal or SystemExit(_EXIT_FAILURE)
-        self._end()
+            self._log("worker.died", worker.number, exit_code=worker.process.exitcode)
+        elif self._was_complete:  # else whoever started us is told
+            self._log("worker.refused", worker.number, problems=worker.refusal.problems)
+        self._do_without(worker.number, worker.refusal or SystemExit(_EXIT_FAILURE))
 
-    def _log_end(self, worker: _Worker) -> None:
+    def _do_without(self, number: int, failure: InvalidSettingsError | SystemExit) -> None:
+        """Have a worker that is not there started again later; end, with *failure*, where all were never there."""
+        if self._was_complete:
+            # Where it refuses, too. The settings were good for those before it, so that something else has changed, a
+            # package that is being replaced perhaps, and may be mended; the others answer meanwhile.
+            self._due_at_secs[number] = time.monotonic() + _REPLACED_AFTER_SECS
+        else:
+            self._failure = failure
+            self._end()
+
+    def _log(self, event: str, number: int, **facts: object) -> None:
         # Large imports that a parent does without as long as all is well.
         import structlog
 
         from cb_trade_data.server import configure_log
 
         configure_log(self._settings.log_level)
-        log = structlog.get_logger(__name__).bind(worker=worker.number)
-        if worker.refusal is None:
-            log.error("worker.died", exit_code=worker.process.exitcode)
-        else:
-            log.error("worker.refused", problems=worker.refusal.problems)
+        structlog.get_logger(__name__).error(event, worker=number, **facts)
 
     def _tell_if_complete(self) -> None:
         if self._was_complete or self._is_ending:

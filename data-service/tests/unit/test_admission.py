@@ -78,13 +78,13 @@ def test_requests_a_second_are_counted_per_subject_and_tell_when_the_next_may_co
     clock = Clock()
     admission = Admission(AdmissionLimits(requests_per_sec_per_subject=2), now_secs=clock)
     with admission.connection("a") as one, admission.connection("a") as other, admission.connection("b") as stranger:
-        one.count_message()
-        other.count_message()
+        one.count_question()
+        other.count_question()
         with pytest.raises(QuotaExceededError) as refused:
-            other.count_message()
-        stranger.count_message()
+            other.count_question()
+        stranger.count_question()
         clock.secs = 0.5
-        other.count_message()
+        other.count_question()
         with pytest.raises(QuotaExceededError), admission.request("a"):
             pass
 
@@ -96,11 +96,11 @@ def test_coming_back_at_once_does_not_make_a_new_second_begin():
     clock = Clock()
     admission = Admission(AdmissionLimits(requests_per_sec_per_subject=2), now_secs=clock)
     with admission.connection("a") as guest:
-        guest.count_message()
-        guest.count_message()
+        guest.count_question()
+        guest.count_question()
 
     with admission.connection("a") as guest, pytest.raises(QuotaExceededError):
-        guest.count_message()
+        guest.count_question()
 
 
 def test_subjects_that_have_nothing_open_are_forgotten():

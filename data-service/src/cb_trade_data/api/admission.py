@@ -53,7 +53,7 @@ class Guest:
         self._requests = 0
         self._leave: Callable[[], None] | None = None
 
-    def count_message(self) -> None:
+    def count_question(self) -> None:
         """Count a message towards what its subject may ask in a second, whatever it says.
 
         Raises:
@@ -174,7 +174,7 @@ class Admission:
         subject.requests += 1
 
     def count_question(self, subject: _Subject) -> None:
-        """Count what *subject* asks; see `Guest.count_message`."""
+        """Count what *subject* asks; see `Guest.count_question`."""
         if subject.bucket is not None and (wait_secs := subject.bucket.take(self._now_secs())):
             raise QuotaExceededError("requests a second", subject.bucket.rate, timedelta(seconds=wait_secs))
 

@@ -194,7 +194,7 @@ class Connection:
             QuotaExceededError: It is one too many; that is then told in place of what else is wrong with it.
         """
         if not (isinstance(message, CancelRequest) and message.request_id in self._requests):
-            self._guest.count_message()
+            self._guest.count_question()
 
     def _tell_of_refusal(self, request_id: str | None, error: CbTradeError) -> None:
         """Log it, but no more than one a second: a line is all that a message without sense costs whoever sends it."""
