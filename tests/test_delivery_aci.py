@@ -214,6 +214,17 @@ def test_the_sidecar_hands_on_to_where_the_service_listens():
     assert settings["CB_TRADE_HOST"] == "127.0.0.1"
 
 
+def test_the_sidecar_logs_neither_the_address_nor_the_headers_of_a_request():
+    """Both may hold a token."""
+    caddyfile = (ACI / "Caddyfile").read_text()
+    options = caddyfile[: caddyfile.index("\n}\n")]
+    (log,) = re.findall(r"^\tlog \{\n(.*?)^\t\}$", options, re.MULTILINE | re.DOTALL)
+
+    # A second log, of whatever kind, would have a format of its own.
+    assert len(re.findall(r"^\s*log\b", caddyfile, re.MULTILINE)) == 1
+    assert " ".join(log.split()) == "format filter { wrap json fields { request>uri delete request>headers delete } }"
+
+
 def test_keys_of_tokens_come_from_one_place():
     settings = CONTAINERS["service"]["environmentVariables"]
 
