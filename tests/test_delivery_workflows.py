@@ -140,22 +140,55 @@ def test_a_tag_checks_once():
 
 def test_what_does_not_work_makes_room_for_what_ran_before():
     steps = read("deploy")["jobs"]["deploy"]["steps"]
-    names = [step.get("name") for step in steps]
-    back = steps[-1]
+    back, again = steps[-3], steps[-1]
 
-    assert names[-4:] == ["Remember what runs", "Deploy", "See that it works", "Go back to what ran before"]
+    assert [step.get("name") for step in steps[-7:]] == [
+        "Remember what runs",
+        "Deploy",
+        "Sign in again",
+        "See that it works",
+        "Go back to what ran before",
+        "Sign in once more",
+        "See that it works again",
+    ]
     assert back["if"] == "(failure() || cancelled()) && steps.before.outputs.image != ''"
+    assert again["if"] == "(failure() || cancelled()) && steps.back.outcome == 'success'"
+    assert back["id"] == "back"
     assert 'deploy/aci/deploy.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
-    assert 'deploy/aci/smoke.sh "$RESOURCE_GROUP" "$BEFORE"' in back["run"]
+    assert 'deploy/aci/smoke.sh "$RESOURCE_GROUP" "$BEFORE"' in again["run"]
+
+
+def test_what_asks_azure_for_a_new_token_comes_right_after_signing_in():
+    """GitHub's word for who we are is good for minutes, and a deployment before may have taken longer."""
+    steps = read("deploy")["jobs"]["deploy"]["steps"]
+    asking = [
+        index for index, step in enumerate(steps) if re.search(r"az acr login|aci/smoke\.sh", step.get("run", ""))
+    ]
+
+    assert len(asking) == 3
+    for index in asking:
+        before = steps[index - 1]
+        assert before.get("uses", "").startswith("azure/login@"), steps[index]
+        assert before.get("if") == steps[index].get("if")
+
+
+def test_every_time_one_signs_in_it_is_as_the_same():
+    steps = read("deploy")["jobs"]["deploy"]["steps"]
+    first, *others = [step["with"] for step in steps if step.get("uses", "").startswith("azure/login@")]
+
+    assert others == [first] * 2
 
 
 def test_who_has_a_right_to_azure_builds_nothing():
-    """What is built runs code of others: of packages, and of the base image."""
-    commands = [step.get("run", "") for step in read("deploy")["jobs"]["deploy"]["steps"]]
+    """What is built runs code of others: of packages, and of the base image. So does every action."""
+    steps = read("deploy")["jobs"]["deploy"]["steps"]
+    commands = [step["run"] for step in steps if "run" in step]
+    actions = [step["uses"].partition("@")[0] for step in steps if "uses" in step]
 
     assert [
         command for command in commands if re.search(r"docker (build|buildx|compose)|pip|npm|platform\.sh", command)
     ] == []
+    assert actions == ["actions/checkout", "actions/download-artifact", *["azure/login"] * 3]
 
 
 def test_the_image_is_kept_before_other_programs_could_reach_it_and_looked_through_after_that():
