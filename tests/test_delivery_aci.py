@@ -423,6 +423,14 @@ def test_what_it_does_not_understand_is_refused_before_azure_is_asked(arguments:
     assert asked == ""
 
 
+def test_nothing_is_deployed_where_no_image_is_named(tmp_path: Path):
+    """`--running` names none after a delete."""
+    done, asked = run(tmp_path, "deploy.sh", "my-group", "", "dnsLabel=cb-trade")
+
+    assert (done.returncode, done.stderr) == (1, "deploy.sh: no image: nothing runs in my-group; name one\n")
+    assert asked == ""
+
+
 def test_what_was_deployed_is_tried_with_a_token_made_for_it(tmp_path: Path):
     done, asked = run(
         tmp_path, "smoke.sh", "my-group", "image", "--exchange", "kraken", ISSUER="https://old.example.com"

@@ -27,6 +27,7 @@ vault_of() { # RESOURCE_GROUP
 deploy() { # RESOURCE_GROUP IMAGE PARAMETERS
     local group=$1 image=$2 vault token_key parameter
     shift 2
+    [ -n "$image" ] || die "no image: nothing runs in $group; name one"
     vault=$(vault_of "$group")
     token_key='"tokenKey": {"reference": {"keyVault": {"id": "'$vault'"}, "secretName": "token-key"}},'
     # Where somebody else signs tokens, there need be no key of ours.
