@@ -293,6 +293,10 @@ def test_the_service_starts_in_production_with_these_settings(
 GUIDE = (ROOT / "docs" / "how-to" / "run-on-azure.md").read_text()
 
 
+def commands(page: str) -> str:
+    return "\n".join(re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+
+
 def test_the_guide_tells_every_parameter():
     told = {
         name
@@ -304,17 +308,14 @@ def test_the_guide_tells_every_parameter():
 
 
 def test_the_commands_of_the_guide_are_such_that_bash_understands():
-    commands = "\n".join(re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
-
-    parsed = subprocess.run(["bash", "-n"], input=commands, capture_output=True, text=True, check=False)  # noqa: S607
+    parsed = subprocess.run(["bash", "-n"], input=commands(GUIDE), capture_output=True, text=True, check=False)  # noqa: S607
 
     assert (parsed.returncode, parsed.stderr) == (0, "")
 
 
 def test_every_variable_of_the_guide_is_set_before_it_is_used():
-    commands = "\n".join(re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
     known = {"USER", "1", "2"}
-    for line in commands.splitlines():
+    for line in commands(GUIDE).splitlines():
         used = set(re.findall(r"\$\{?(\w+)", re.sub(r"'[^']*\$[^']*'", "", line)))
         assert used - known - set(re.findall(r"\b(\w+)=", line)) == set(), line
         known |= set(re.findall(r"\b(\w+)=", line)) | set(re.findall(r"(?:for|read -r) (\w+)", line))
@@ -343,6 +344,11 @@ case "$*" in
     *AUTH__ISSUER*) echo "${ISSUER-https://cb-trade.example.com}" ;;
     *AUTH__AUDIENCE*) echo "${AUDIENCE-cb-trade}" ;;
     *AUTH__JWKS_URL*) echo "${JWKS_URL-}" ;;
+    *outputs.registryName.*) echo cbtrade123 ;;
+    *outputs.vaultName.*) echo cbtrade-vault ;;
+    "account show"*tenantId*) echo my-tenant ;;
+    "ad app create"*) echo 1234 ;;
+    "ad app credential reset"*) echo the-password ;;
     "container list"*) echo registry.azurecr.io/cb-trade@sha256:before ;;
     "keyvault list"*) echo /subscriptions/1/vaults/cbtrade ;;
     "keyvault secret show"*) echo the-key-of-tokens ;;
@@ -351,7 +357,6 @@ case "$*" in
 esac
 """
 
-
 DOCKER = """#!/usr/bin/env bash
 key=${CB_TRADE_AUTH__SECRET-no key} token=${CB_TRADE_CLIENT__TOKEN-no token}
 echo "docker $* with $key and $token" >>"$ASKED"
@@ -359,14 +364,24 @@ case "$*" in *" token create "*) echo the-token-of-ours ;; esac
 """
 
 
+LISTENER = """#!/usr/bin/env bash
+printf '%s\\n' "${0##*/} $*" >>"$ASKED"
+case "$*" in *oauth2*) echo '{"access_token": "the-token-of-the-provider"}' ;; esac
+"""
+
+
+def install(program: Path, source: str) -> None:
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(source)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
 def run(
     tmp_path: Path, script: str, *arguments: str, **environment: str
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run a script of deploy/aci; return how it ended, and what it asked of `az` and `docker`."""
     for name, program in (("az", AZ), ("docker", DOCKER)):
-        file = tmp_path / name
-        file.write_text(program)
-        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+        install(tmp_path / name, program)
     asked = tmp_path / "asked"
     asked.touch()
     done = subprocess.run(  # noqa: S603 - our own script
@@ -463,3 +478,76 @@ def test_a_workflow_shows_neither_key_nor_token(tmp_path: Path):
     done, _ = run(tmp_path, "smoke.sh", "my-group", "image", GITHUB_ACTIONS="true")
 
     assert done.stdout == "::add-mask::the-key-of-tokens\n::add-mask::the-token-of-ours\n"
+
+
+# ---- the commands of the guide, with programs that only listen -------------------------------------------------------
+
+
+def follow(tmp_path: Path, page: str) -> list[str]:
+    """Run the commands of *page* in a shell of its own, in a folder like this repository's; return what they asked."""
+    folder, programs, asked = tmp_path / "cb-trade", tmp_path / "programs", tmp_path / "asked"
+    for program in (
+        *(programs / name for name in ("curl", "docker", "gh", "git")),
+        *(folder / name for name in ("platform.sh", ".venv/bin/cb-trade", ".venv/bin/python")),
+    ):
+        install(program, LISTENER)
+    install(programs / "az", AZ)
+    if not (folder / "deploy").exists():
+        (folder / "deploy").symlink_to(ROOT / "deploy")
+    asked.write_text("")
+
+    done = subprocess.run(  # noqa: S603 - our own guide
+        ["bash", "-euo", "pipefail", "-c", commands(page)],  # noqa: S607
+        cwd=folder,
+        env={
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "ASKED": str(asked),
+            "HOME": str(tmp_path),
+            "TMPDIR": str(tmp_path),
+            "USER": "me",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    return asked.read_text().splitlines()
+
+
+def test_the_guide_can_be_followed_and_gone_on_with_in_another_shell(tmp_path: Path):
+    """To its end, where all is removed. What one shell leaves to the other is in the file that the guide writes."""
+    first, heading, other = GUIDE.partition("\n## In another shell\n")
+    given = (
+        "dnsLabel=my-cb-trade hostName=data.example.com jwksUrl=https://login.microsoftonline.com/my-tenant/discovery/v2.0/"
+        "keys issuer=https://login.microsoftonline.com/my-tenant/v2.0 audience=1234"
+    )
+
+    follow(tmp_path, first)
+    asked = follow(tmp_path, heading + other)
+
+    deployed = [line for line in asked if line.startswith("deployment group create") and "/service.json" in line]
+    assert deployed
+    assert [line for line in deployed if f" {given} --query" not in line] == []
+    assert "acr build --registry cbtrade123 --image cb-trade:2 ." in asked
+    assert any(line.startswith("keyvault secret set --vault-name cbtrade-vault --name token-key ") for line in asked)
+    assert "python deploy/smoke.py https://data.example.com --patience-secs 300" in asked
+    assert f"gh variable set DEPLOY_PARAMETERS --repo OWNER/NAME --env production --body {given}" in asked
+    assert asked[-1] == "keyvault purge --name cbtrade-vault"
+
+
+def test_what_the_guide_keeps_for_another_shell_has_no_secret(tmp_path: Path):
+    follow(tmp_path, GUIDE)
+
+    kept = (tmp_path / "cb-trade-azure.sh").read_text()
+    secrets = ("the-key-of-tokens", "the-token-of-the-provider", "the-password")
+    assert [secret for secret in secrets if secret in kept] == []
+
+
+def test_a_role_can_be_given_in_another_shell(tmp_path: Path):
+    follow(tmp_path, GUIDE)
+
+    asked = follow(tmp_path, "```bash\n. ~/cb-trade-azure.sh\nallow 5678 admin:read\n```\n")
+
+    assert any("appRoles[?value=='admin:read']" in line for line in asked)
+    assert any('"principalId": "5678"' in line for line in asked)
