@@ -123,8 +123,16 @@ class UnsupportedKindError(RequestError):
 
     code = ErrorCode.UNSUPPORTED_KIND
 
-    def __init__(self, exchange: str, kind: str) -> None:
-        super().__init__(f"{kind} of {exchange} cannot be served", exchange=exchange, kind=kind)
+    def __init__(self, exchange: str, kind: str, symbol: str | None = None) -> None:
+        if symbol is None:
+            super().__init__(f"{kind} of {exchange} cannot be served", exchange=exchange, kind=kind)
+        else:
+            super().__init__(
+                f"{symbol} has no {kind}: only a perpetual has, such as BTC/USDT:USDT",
+                exchange=exchange,
+                kind=kind,
+                symbol=symbol,
+            )
 
 
 class EmptyRangeError(RequestError):

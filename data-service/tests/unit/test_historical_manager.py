@@ -55,7 +55,7 @@ def test_a_timeframe_the_exchange_does_not_have_is_unknown(manager, timeframe):
         manager.series("binance", "BTC/USDT", "ohlcv", timeframe)
 
 
-@pytest.mark.parametrize("kind", ["trades", "funding_rate", "order_book"])
+@pytest.mark.parametrize("kind", ["trades", "funding_rate"])
 def test_a_kind_that_cannot_be_had_is_unsupported(manager, kind):
     with pytest.raises(UnsupportedKindError):
         manager.series("binance", "BTC/USDT", kind, None)

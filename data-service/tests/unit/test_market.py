@@ -1,13 +1,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minutes, quick, table
 
-from cb_trade_data.models.market import OHLCV_SCHEMA, differing, slice_range, timestamps_ms, union, upsert
+from cb_trade_data.models.market import (
+    OHLCV_SCHEMA,
+    TIMESTAMP,
+    TRADES_SCHEMA,
+    count_shared_times,
+    differing,
+    ordered,
+    repeats,
+    slice_range,
+    sliced,
+    text_bytes,
+    timestamps_ms,
+    union,
+    upsert,
+)
 from cb_trade_data.models.time_range import TimeRange
 
 numbers = st.sets(st.integers(0, 30))
@@ -147,3 +162,100 @@ def test_the_sign_of_a_zero_is_a_difference():
 
     assert differing(zero, minus_zero).num_rows == 1
     assert differing(zero, zero).num_rows == 0
+
+
+# --- Rows of which several may be of one time ------------------------------------------------------------------------
+
+
+def trades(*numbered: tuple[int, str]) -> pa.Table:
+    """Return a trade for each minute and id, in that order; what else it says follows from both."""
+    return pa.table(
+        [
+            pa.array([epoch_ms(minute(number)) for number, _ in numbered], pa.int64()).cast(TIMESTAMP),
+            pa.array([trade_id for _, trade_id in numbered], pa.string()),
+            pa.array(["buy" if number % 2 else "sell" for number, _ in numbered], pa.string()),
+            pa.array([float(number) + len(trade_id) for number, trade_id in numbered], pa.float64()),
+            pa.array([1.0 for _ in numbered], pa.float64()),
+        ],
+        schema=TRADES_SCHEMA,
+    )
+
+
+def ids(rows: pa.Table) -> list[str]:
+    return [str(each) for each in rows.column("id").to_pylist()]
+
+
+grouped = st.dictionaries(st.integers(0, 8), st.sets(st.integers(0, 12), min_size=1), max_size=6)
+
+
+def rows_of(groups: dict[int, set[int]]) -> pa.Table:
+    return trades(*((number, str(one)) for number in sorted(groups) for one in sorted(groups[number])))
+
+
+def test_trades_of_one_time_are_in_the_order_of_their_numbers():
+    assert ids(ordered(trades((1, "10"), (0, "7"), (1, "9"), (1, "10"), (1, "11")))) == ["7", "9", "10", "10", "11"]
+
+
+def test_rows_that_are_in_order_are_not_copied():
+    rows = trades((0, "7"), (1, "9"), (1, "10"), (1, "10"))
+
+    assert ordered(rows) is rows
+
+
+def test_a_trade_is_a_repeat_where_it_has_the_time_and_the_id_of_the_one_before():
+    rows = trades((0, "7"), (1, "7"), (1, "9"), (1, "9"), (2, "9"))
+
+    assert repeats(rows).tolist() == [False, False, False, True, False]
+    assert repeats(minute_bars([0, 1])).tolist() == [False, False]
+
+
+@quick(200)
+@given(grouped, grouped)
+def test_upserting_replaces_all_rows_of_a_time_together(old, fresh):
+    result = upsert(rows_of(old), rows_of(fresh))
+
+    assert result.equals(rows_of(old | fresh))
+
+
+@quick(200)
+@given(st.lists(grouped, min_size=1, max_size=5))
+def test_a_union_has_all_rows_that_the_last_table_has_of_each_time(tables):
+    expected = {}
+    for groups in tables:
+        expected |= groups
+
+    assert union([rows_of(groups) for groups in tables]).equals(rows_of(expected))
+
+
+@quick(200)
+@given(grouped, grouped)
+def test_times_differ_where_one_has_more_fewer_or_other_rows(fresh, rows):
+    expected = {number: group for number, group in fresh.items() if group != rows.get(number)}
+
+    assert differing(rows_of(fresh), rows_of(rows)).equals(rows_of(expected))
+    assert count_shared_times(rows_of(fresh), rows_of(rows)) == len(fresh.keys() & rows.keys())
+
+
+@quick(200)
+@given(grouped, st.integers(1, 6))
+def test_slices_end_where_time_moves_on(groups, rows_max):
+    rows = rows_of(groups)
+
+    parts = list(sliced(rows, rows_max))
+
+    times = [timestamps_ms(part).tolist() for part in parts]
+    assert pa.concat_tables([TRADES_SCHEMA.empty_table(), *parts]).equals(rows)
+    assert all(before[-1] < after[0] for before, after in pairwise(times))
+    assert all(len(each) <= rows_max or len(set(each)) == 1 for each in times)
+
+
+def test_slices_of_bars_are_as_long_as_they_may_be():
+    assert [part.num_rows for part in sliced(minute_bars(range(10)), 4)] == [4, 4, 2]
+
+
+def test_texts_are_their_bytes_wherever_the_column_was_cut():
+    texts = pa.array(["a", "bc", "", "déf"], pa.string())
+
+    assert text_bytes(texts).to_pybytes() == "abcdéf".encode()
+    assert text_bytes(texts[1:3]).to_pybytes() == b"bc"
+    assert text_bytes(texts[:0]).to_pybytes() == b""

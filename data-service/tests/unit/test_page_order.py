@@ -9,18 +9,20 @@ from unit_builders import span, utc
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.page_order import PageOrder, Want
+from cb_trade_data.historical.paging import paging_of
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 
-HOUR = Timeframe.parse("1h")
-EXCHANGE = ExchangeFacts("fake", ("1h",), 10)  # ten bars a page
+SERIES = Series("fake", "BTC/USDT", Kind.OHLCV, Timeframe.parse("1h"))
+PAGING = paging_of(SERIES, ExchangeFacts("fake", ("1h",), 10))  # ten bars a page
 DAY = span("2024-01-01", "2024-01-02")
 LATER_DAY = span("2024-01-05", "2024-01-06")
 
 
 @pytest.fixture
 def order() -> PageOrder:
-    return PageOrder(HOUR, EXCHANGE)
+    return PageOrder(PAGING)
 
 
 def want(order: PageOrder, wanted: TimeRange, *, bars_before: int = 0, bars_after: int = 0) -> Want:
@@ -180,7 +182,7 @@ def test_a_page_that_nobody_wants_any_more_comes_last(order):
 
 
 def test_a_page_that_one_under_way_may_show_to_be_wasted_waits_for_it():
-    order = PageOrder(HOUR, EXCHANGE, may_be_wasted=lambda _: True)
+    order = PageOrder(PAGING, may_be_wasted=lambda _: True)
     want(order, DAY)
 
     window = order.begin()

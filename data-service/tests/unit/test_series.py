@@ -4,7 +4,7 @@ import pytest
 from unit_builders import series
 
 from cb_trade_data.models.series import SYMBOL_MAX_BYTES, Kind, Series
-from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.models.timeframe import EVERY_MS, Timeframe
 
 MINUTE = Timeframe.parse("1m")
 
@@ -39,11 +39,10 @@ def test_bars_need_a_timeframe():
 
 
 @pytest.mark.parametrize("kind", [Kind.TRADES, Kind.FUNDING_RATE, Kind.ORDER_BOOK])
-def test_kinds_without_bars_have_no_timeframe_and_no_grid(kind):
+def test_kinds_without_bars_have_no_timeframe_and_rows_at_any_millisecond(kind):
     with pytest.raises(ValueError, match="do not go together"):
         Series("binance", "BTC/USDT", kind, MINUTE)
-    with pytest.raises(ValueError, match="has no bars"):
-        _ = Series("binance", "BTC/USDT", kind, None).grid
+    assert Series("binance", "BTC/USDT", kind, None).grid is EVERY_MS
 
 
 def test_the_grid_of_bars_is_their_timeframe():

@@ -324,8 +324,7 @@ class Connection:
         story.start, story.end = wanted.start, wanted.end
         answer = await self._manager.open(series, wanted, refresh=message.refresh)
         story.end = answer.end
-        if answer.estimated_rows > self._limits.request_rows:
-            raise RangeTooLargeError(answer.estimated_rows, self._limits.request_rows)
+        self._refuse_too_many(answer.estimated_rows or 0)
         encoder = ENCODERS[message.format](request_id, series, message.chunk_rows)
         story.format, story.receipt = encoder.format, answer.receipt
         start = outgoing.historical_data_start(request_id, series, answer, message.format, encoder.typical_row_bytes)
@@ -334,6 +333,7 @@ class Connection:
         chunks, loop = 0, asyncio.get_running_loop()
         async with aclosing(answer.stretches()) as stretches:
             async for stretch in stretches:
+                self._refuse_too_many(story.rows + stretch.rows.num_rows)
                 made = encoder.chunks(stretch)
                 while (chunk := await _next(made, encoder)) is not None:
                     if chunks:
@@ -350,6 +350,11 @@ class Connection:
         return outgoing.historical_data_complete(
             request_id, rows=story.rows, chunks=chunks, receipt=answer.receipt, elapsed_ms=elapsed_ms
         )
+
+    def _refuse_too_many(self, rows: int) -> None:
+        # Of kinds without bars, nobody knows before.
+        if rows > self._limits.request_rows:
+            raise RangeTooLargeError(rows, self._limits.request_rows)
 
     def _series(self, message: SeriesMessage) -> Series:
         self._principal.require_exchange(message.exchange)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ import orjson
 import pyarrow as pa
 
 from cb_trade_data.api.outgoing import historical_data_chunk
-from cb_trade_data.models.frame import FRAME_ROWS, Stretch, frame_of
+from cb_trade_data.models.frame import Stretch, frame_of, frame_rows
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.market import SCHEMAS, rows_until_cut, timestamps_ms
 from cb_trade_data.models.messages import WireFormat
 from cb_trade_data.models.series import Series
 
@@ -69,7 +69,7 @@ class ChunkEncoder(ABC):
 
     @abstractmethod
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
-        """Yield the rows of *stretch*, which follow those given before. Any cut is a good one: times are unique."""
+        """Yield the rows of *stretch*, which follow those given before; those of one time in one chunk."""
 
     @abstractmethod
     def _next_rows(self) -> int:
@@ -80,11 +80,10 @@ class ChunkEncoder(ABC):
         if 0 < rows.num_rows <= self._next_rows():
             yield rows
             return
-        first = 0
-        while first < rows.num_rows:
-            part = rows.slice(first, self._next_rows())
-            first += part.num_rows
-            yield part
+        while rows.num_rows:
+            count = rows_until_cut(rows, self._next_rows())
+            yield rows.slice(0, count)
+            rows = rows.slice(count)
 
     def _text(self, rows: pa.Table, **data: Any) -> bytes:
         """Return the message of the next chunk."""
@@ -121,7 +120,7 @@ class JsonRows(_JsonEncoder):
 
     def _data(self, rows: pa.Table) -> bytes:
         # A column is written at once and cut into its cells: less than half the time that objects of Python take.
-        cells = [_json(column)[1:-1].split(b",") for column in _columns(rows)]
+        cells = [_cells(column) for column in _columns(rows)]
         row = b"{%b}" % b",".join(b'"%b":%%b' % name.encode() for name in rows.schema.names)
         return b"[%b]" % b",".join(map(row.__mod__, zip(*cells, strict=True)))
 
@@ -142,6 +141,11 @@ class ArrowFrames(ChunkEncoder):
     format = WireFormat.ARROW.value
     typical_row_bytes = 48
 
+    def __init__(self, request_id: str, series: Series, chunk_rows: int | None) -> None:
+        """See `ChunkEncoder`."""
+        super().__init__(request_id, series, chunk_rows)
+        self._frame_rows = frame_rows(SCHEMAS[series.kind])
+
     def chunks(self, stretch: Stretch) -> Iterator[Chunk]:
         """See `ChunkEncoder.chunks`."""
         first = 0
@@ -160,7 +164,7 @@ class ArrowFrames(ChunkEncoder):
             yield self._chunk(part, frame_of(part))
 
     def _next_rows(self) -> int:
-        usual = FRAME_ROWS if self._sequence else _FIRST_FRAME_ROWS
+        usual = self._frame_rows if self._sequence else _FIRST_FRAME_ROWS
         return min(self._asked_rows or usual, usual)
 
     def _chunk(self, rows: pa.Table, message: pa.Buffer) -> Chunk:
@@ -180,8 +184,20 @@ def _schema_message(schema: pa.Schema) -> bytes:
     return bytes(schema.serialize())
 
 
-def _columns(rows: pa.Table) -> list[npt.NDArray[np.int64 | np.float64]]:
-    return [timestamps_ms(rows), *(rows.column(name).to_numpy() for name in rows.schema.names[1:])]
+_Column: TypeAlias = npt.NDArray[np.int64 | np.float64] | list[Any]
+
+
+def _columns(rows: pa.Table) -> list[_Column]:
+    return [timestamps_ms(rows), *(_column(rows.column(field.name), field.type) for field in list(rows.schema)[1:])]
+
+
+def _column(column: pa.ChunkedArray, kind: pa.DataType) -> _Column:
+    values: _Column = column.to_numpy() if pa.types.is_primitive(kind) else column.to_pylist()
+    return values
+
+
+def _cells(column: _Column) -> list[bytes]:
+    return _json(column)[1:-1].split(b",") if isinstance(column, np.ndarray) else list(map(orjson.dumps, column))
 
 
 def _json(value: Any) -> bytes:

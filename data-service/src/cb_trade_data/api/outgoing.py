@@ -33,7 +33,7 @@ def historical_data_start(
         end_time=to_ms(answer.end),
         format=wire_format,
         estimated_rows=answer.estimated_rows,
-        estimated_bytes=answer.estimated_rows * row_bytes,
+        estimated_bytes=None if answer.estimated_rows is None else answer.estimated_rows * row_bytes,
     )
 
 

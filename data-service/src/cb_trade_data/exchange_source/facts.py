@@ -39,7 +39,7 @@ class Bounds:
     Attributes:
         start: The parameter of the window's start.
         end: That of its end; None where the exchange takes none.
-        count: That of the number of bars, where CCXT leaves it out.
+        count: That of the number of rows, where CCXT leaves it out.
         unit: How both times are written.
         start_step: Added to the start: nothing where it is inclusive, one unit less where it is exclusive.
         end_step: Added to the end: nothing where it is exclusive, one unit less where it is inclusive.
@@ -52,13 +52,13 @@ class Bounds:
     start_step: timedelta = timedelta(0)
     end_step: timedelta = timedelta(0)
 
-    def parameters(self, window: TimeRange, bars: int) -> dict[str, int | str]:
-        """Return the parameters that ask for the *bars* bars of *window* and no other."""
+    def parameters(self, window: TimeRange, rows: int) -> dict[str, int | str]:
+        """Return the parameters that ask for the rows of *window* and no other, which are *rows* at most."""
         written: dict[str, int | str] = {self.start: self.unit.write(window.start + self.start_step)}
         if self.end is not None:
             written[self.end] = self.unit.write(window.end + self.end_step)
         if self.count is not None:
-            written[self.count] = bars
+            written[self.count] = rows
         return written
 
 
@@ -89,6 +89,32 @@ _CAUTIOUS: Final = Pace(2, timedelta(seconds=1))
 
 
 @dataclass(frozen=True)
+class EventPaging:
+    """How an exchange is asked for what happens at any time, trades or funding, and what its answers prove.
+
+    An answer with fewer rows than a page holds has all of its window. A full one has all but what follows its last
+    millisecond, or but what comes before its first one.
+
+    Attributes:
+        page_limit_rows: The most rows one answer holds.
+        bounds: How a window is asked for.
+        newest_first: Which rows of a window with too many it sends: the newest ones, else the oldest ones.
+        history: How far back from its present it serves anything; None where it serves everything.
+        window_max: The longest window it takes; None where it takes any.
+        page_cost: What a page costs, in pages of a spot market's bars.
+        settle_margin: After how long a row that it has not sent will not come any more.
+    """
+
+    page_limit_rows: int
+    bounds: Bounds
+    newest_first: bool = False
+    history: timedelta | None = None
+    window_max: timedelta | None = None
+    page_cost: float = 1.0
+    settle_margin: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
 class ExchangeFacts:
     """The facts of one exchange that planning and paging rest on.
 
@@ -105,7 +131,7 @@ class ExchangeFacts:
             not belong there pushes another one out.
         jumps_to_first: Whether asked from the beginning of time it answers with its first bar, so that a listing costs
             one call; others are searched.
-        kinds: What can be had from it through us.
+        events: How it is asked for the kinds without bars that it serves.
         settle_margin: How long after its end a bar may still change.
         pace: How often its pages may be asked for.
         markets_cost: What loading its markets costs, in pages.
@@ -126,7 +152,7 @@ class ExchangeFacts:
     is_proven: bool = True
     windows_only: bool = False
     jumps_to_first: bool = False
-    kinds: frozenset[Kind] = frozenset({Kind.OHLCV})
+    events: Mapping[Kind, EventPaging] = field(default_factory=lambda: MappingProxyType({}))
     settle_margin: timedelta = timedelta(seconds=2)
     pace: Pace = _CAUTIOUS
     markets_cost: int = 1
@@ -136,3 +162,13 @@ class ExchangeFacts:
     concurrent_calls: int = 8
     ccxt_market_types: tuple[str, ...] = ()
     ccxt_options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What can be asked for. Of order books that is what somebody stored: no exchange has those of the past."""
+        return frozenset({Kind.OHLCV, Kind.ORDER_BOOK, *self.events})
+
+    def settle_margin_of(self, kind: Kind) -> timedelta:
+        """Return how long after its time a row of *kind* may still come or change."""
+        paging = self.events.get(kind)
+        return self.settle_margin if paging is None else paging.settle_margin

@@ -120,6 +120,20 @@ class IExchangeAPIClient(ABC):
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         """Fetch the bars that open in *window*, which holds at most `facts.page_limit_bars` bars, with one call."""
 
+    async def fetch_trades(self, series: Series, window: TimeRange) -> Page:
+        """Fetch the trades of *window*, or a page of them, with one call; see `EventPaging`.
+
+        All trades of a millisecond that an answer begins or ends with may not be in it. Where one millisecond has more
+        than a page holds, the client makes as many calls as it takes for all of it.
+
+        Only called where `facts.events` has the kind.
+        """
+        raise NotImplementedError(f"{self.facts.id} has no trades")
+
+    async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
+        """Fetch the funding rates of *window*, or a page of them, with one call; see `fetch_trades`."""
+        raise NotImplementedError(f"{self.facts.id} has no funding rates")
+
     @abstractmethod
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """Fetch the open time of the first bar the exchange has, with one call; None where it has none.
@@ -187,11 +201,17 @@ class IDataSourceConnector(ABC):
 
     @abstractmethod
     async def fetch_first_open(self, series: Series) -> datetime | None:
-        """Find the open time of the first bar with few calls; None where there is none. Raises as `fetch_page` does."""
+        """Find the open time of the first bar with few calls; None where there is none. Raises as `fetch_page` does.
+
+        Of a kind without bars: that of the market's first bar, before which nothing of it can have happened.
+        """
 
     @abstractmethod
     async def fetch_last_open(self, series: Series) -> datetime | None:
-        """Find the open time of the last closed bar with few calls, for a market that is traded no more."""
+        """Find the open time of the last closed bar with few calls, for a market that is traded no more.
+
+        Of a kind without bars: the last millisecond of the market's last bar.
+        """
 
     @abstractmethod
     def conditions(self) -> dict[str, ExchangeCondition]:

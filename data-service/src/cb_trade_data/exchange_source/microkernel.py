@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final
 
 import structlog
 
@@ -23,10 +25,22 @@ from cb_trade_data.exchange_source.once import Once
 from cb_trade_data.exchange_source.patient_caller import PatientCaller
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.instants import utc_now
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
 
 _log = structlog.get_logger(__name__)
+
+_MINUTE: Final = timedelta(minutes=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+_FETCHES: Final[Mapping[Kind, Callable[[IExchangeAPIClient, Series, TimeRange], Awaitable[Page]]]] = MappingProxyType(
+    {
+        Kind.OHLCV: lambda client, series, window: client.fetch_ohlcv(series, window),
+        Kind.TRADES: lambda client, series, window: client.fetch_trades(series, window),
+        Kind.FUNDING_RATE: lambda client, series, window: client.fetch_funding_rates(series, window),
+    }
+)
 
 
 class PluginRegistry:
@@ -131,24 +145,28 @@ class DataSourceConnectorImpl(IDataSourceConnector):
 
         def fetch() -> Awaitable[Page] | None:
             window = next_window()
-            return None if window is None else running.client.fetch_ohlcv(series, window)
+            return None if window is None else _FETCHES[series.kind](running.client, series, window)
 
-        # The symbol of a perpetual names what it is settled in, behind a colon.
-        cost = running.client.facts.perpetual_page_cost if ":" in series.symbol else 1
+        cost = _page_cost(running.client.facts, series)
         page, calls = await running.caller.call(fetch, urgency, about=series.symbol, cost=cost)
         return None if page is None else replace(page, calls=calls)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IDataSourceConnector.fetch_first_open`."""
         running = await self._with_markets(series.exchange, series.symbol)
+        bars = _bars_of(series, running.client.facts)
         if running.client.facts.jumps_to_first:
-            found, _ = await running.caller.call(lambda: running.client.fetch_first_open(series), about=series.symbol)
+            found, _ = await running.caller.call(lambda: running.client.fetch_first_open(bars), about=series.symbol)
             return found
-        return await first_open(self._fetch, running.client.facts, series, await self.now(series.exchange))
+        return await first_open(self._fetch, running.client.facts, bars, await self.now(series.exchange))
 
     async def fetch_last_open(self, series: Series) -> datetime | None:
         """See `IDataSourceConnector.fetch_last_open`."""
-        return await last_open(self._fetch, self.facts(series.exchange), series, await self.now(series.exchange))
+        bars = _bars_of(series, self.facts(series.exchange))
+        found = await last_open(self._fetch, self.facts(series.exchange), bars, await self.now(series.exchange))
+        if found is None or bars is series:
+            return found
+        return bars.grid.bar(found).end - _MILLISECOND
 
     def conditions(self) -> dict[str, ExchangeCondition]:
         """See `IDataSourceConnector.conditions`."""
@@ -215,3 +233,18 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             running = _Running(client, caller, ExchangeClock(exchange, fetch_time, self._local_now))
             self._running[exchange] = running
         return running
+
+
+def _page_cost(facts: ExchangeFacts, series: Series) -> float:
+    if series.kind is not Kind.OHLCV:
+        return facts.events[series.kind].page_cost
+    # The symbol of a perpetual names what it is settled in, behind a colon.
+    return facts.perpetual_page_cost if ":" in series.symbol else 1
+
+
+def _bars_of(series: Series, facts: ExchangeFacts) -> Series:
+    """Return *series* where it has bars, else the shortest bars of its market, from minutes on."""
+    if series.kind is Kind.OHLCV:
+        return series
+    timeframes = map(Timeframe.parse, facts.timeframes)
+    return replace(series, kind=Kind.OHLCV, timeframe=next(each for each in timeframes if each.duration >= _MINUTE))

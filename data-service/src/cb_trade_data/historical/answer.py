@@ -13,7 +13,8 @@ from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.flight import Flight
 from cb_trade_data.historical.page_order import Want
-from cb_trade_data.historical.planning import missing
+from cb_trade_data.historical.paging import paging_of
+from cb_trade_data.historical.planning import estimated_rows, missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.read_ahead import ReadAhead
 from cb_trade_data.historical.receipt import Receipt
@@ -85,6 +86,7 @@ class Answer:
         self._bars = series.grid.snap(TimeRange(self.start, self.end)) if self.start < self.end else None
         self._reach = reach
         self._exchange = exchange
+        self._paging = paging_of(series, exchange)
         self._refresh = refresh
         self._storage = storage
         self._fetcher = fetcher
@@ -92,7 +94,7 @@ class Answer:
         self._reading = ReadAhead(series, storage)
         self._fetching: _Fetching | None = None  # of the next partition
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
-        self.estimated_rows = 0 if listed is None else series.grid.bars_in(listed)
+        self.estimated_rows = estimated_rows(series, listed)
         self.receipt = Receipt()
         self._digest = AnswerDigest(series)
 
@@ -126,7 +128,7 @@ class Answer:
 
     def _bars_to_ask(self, rest: TimeRange | None) -> int:
         askable = None if rest is None else self._reach.askable_part(rest)
-        return 0 if askable is None else self._series.grid.bars_in(askable)
+        return 0 if askable is None else self._paging.rows_in(askable)
 
     async def _find(self, partition: Partition, part: TimeRange, rest: TimeRange | None) -> StoredPartition | _Wait:
         """Return what is stored, where that settles *part*, or else a flight that was joined for it."""
@@ -174,14 +176,14 @@ class Answer:
             return None  # When it is its turn, it shows whether that is still so.
         if not self._lacks(part, coverage):
             return None
-        return self._join(partition, part, after, bars_before=self._series.grid.bars_in(before))
+        return self._join(partition, part, after, bars_before=self._paging.rows_in(before))
 
     def _lacks(self, part: TimeRange, coverage: Coverage) -> bool:
         """Tell whether the exchange must be asked about anything of *part*."""
         if not self._refresh and self._reach.is_held(coverage, part):
             return False
         now = self._now()
-        self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series.grid, None).horizon)
+        self._reach = self._reach.moved_to(Reach.at(now, self._exchange, self._series, None).horizon)
         gaps = missing(part, coverage, absent=self._reach.absent, now=now, failures_since=now, refresh=self._refresh)
         return any(gaps)
 

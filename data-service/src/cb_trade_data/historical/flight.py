@@ -20,9 +20,10 @@ from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, Storage
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector, Page
 from cb_trade_data.historical.knowledge import Knowledge
 from cb_trade_data.historical.page_order import PageOrder, Want
+from cb_trade_data.historical.paging import paging_of
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
-from cb_trade_data.historical.validation import CheckedPage, Finding, check_page, settle
+from cb_trade_data.historical.validation import CheckedPage, Finding
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
 from cb_trade_data.storage.coverage import State
@@ -83,10 +84,10 @@ class Flight:
         self._source = source
         self._register = register
         self._findings = findings
-        self._grid = partition.series.grid
         self._exchange = source.facts(partition.series.exchange)
+        self._paging = paging_of(partition.series, self._exchange)
 
-        self._order = PageOrder(self._grid, self._exchange, lambda window: self._known.may_be_unlisted(window))
+        self._order = PageOrder(self._paging, lambda window: self._known.may_be_unlisted(window))
         known_now = partial(source.known_now, self._exchange.id)
         self._known = Knowledge(partition, reach, self._exchange, storage, register, self._order, known_now)
         self._calls: list[_Call] = []
@@ -290,7 +291,9 @@ class Flight:
         """Return how urgent *call* is: without the lock no more than looking ahead is, for its turn would be missed."""
         if self._may_fetch:
             return self._order.urgency(call.window)
-        return min((want.remainder(self._grid) for want in self._order.wants if want.bars_before), default=sys.maxsize)
+        return min(
+            (want.remainder(self._paging) for want in self._order.wants if want.bars_before), default=sys.maxsize
+        )
 
     def _is_wanted(self, call: _Call) -> bool:
         """Tell whether anybody still wants something of what *call* brings, or would bring."""
@@ -337,7 +340,7 @@ class Flight:
 
     async def _take_in_page(self, page: Page, window: TimeRange, now: datetime) -> None:
         self._count_calls(window, page.calls)
-        checked = check_page(page, window, self._grid, self._exchange, now)
+        checked = self._paging.check(page, window, now)
         if checked.findings:
             self._findings.update(checked.findings)
             findings = {str(finding): count for finding, count in checked.findings.items()}
@@ -365,7 +368,7 @@ class Flight:
         """Add what a page tells of *window*, which is all of its own or a part of it."""
         answered = [] if checked.answered is None else list(intersect_all([checked.answered], [window]))
         wanted = self._order.wanted_in(window)
-        change = settle(checked, wanted, self._grid, now)
+        change = self._paging.settle(checked, wanted, now, self._known.state.rows)
         is_word = any(intersect_all(wanted, answered))  # on something that was asked
         unusable = [each.range for each in change.segments if each.state is State.FAILED] if is_word else wanted
         if unusable and self._may_ask_again(unusable[0].start):
@@ -376,9 +379,7 @@ class Flight:
         self._known.add(change, answered)
         self._known.move_horizon(now, checked.served_from)
         # What an answer that was cut leaves open is asked again, but not for ever.
-        bars = sum(map(self._grid.bars_in, answered))
-        is_short = 2 * bars < self._grid.bars_in(window) and self._exchange.is_proven
-        if is_short or not is_word:
+        if self._paging.is_cut_short(answered, window) or not is_word:
             reason = "the answer was cut short" if answered else "the answer does not fit the question"
             self._known.add_failure(window, now, reason)
 

@@ -36,7 +36,7 @@ class IAnswer(Protocol):
     Attributes:
         start: What was asked for.
         end: What was asked for, clipped to the newest closed bar; `start` where no bar has closed since then.
-        estimated_rows: The bars that the range has room for, less those before listing.
+        estimated_rows: The bars that the range has room for, less those before listing; None for kinds without bars.
         receipt: Complete once `stretches` is exhausted.
     """
 
@@ -47,7 +47,7 @@ class IAnswer(Protocol):
     def end(self) -> datetime: ...
 
     @property
-    def estimated_rows(self) -> int: ...
+    def estimated_rows(self) -> int | None: ...
 
     @property
     def receipt(self) -> Receipt: ...

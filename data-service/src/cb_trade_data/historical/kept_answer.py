@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 
+from cb_trade_data.historical.planning import estimated_rows
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
@@ -21,7 +22,7 @@ class KeptAnswer:
 
     start: datetime
     end: datetime
-    estimated_rows: int
+    estimated_rows: int | None
     receipt: Receipt
     stretch: Stretch
 
@@ -54,4 +55,4 @@ def kept_answer(storage: IStorageManager, series: Series, wanted: TimeRange) -> 
         coverage=list(stored.coverage.within(bars)),
         digest=digest.text(),
     )
-    return KeptAnswer(wanted.start, wanted.end, series.grid.bars_in(bars), receipt, stretch)
+    return KeptAnswer(wanted.start, wanted.end, estimated_rows(series, bars), receipt, stretch)

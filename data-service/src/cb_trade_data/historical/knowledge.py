@@ -189,7 +189,7 @@ class Knowledge:
         """
         if self.reach.horizon is None:
             return False
-        present = Reach.at(now, self._exchange, self._partition.series.grid, None)
+        present = Reach.at(now, self._exchange, self._partition.series, None)
         self.reach = self.reach.moved_to(present.horizon).moved_to(served_from)
         gone = list(subtract(self.reach.out_of_reach, self._order.unanswered))
         settles = any(any(intersect_all(want.open or (), gone)) for want in self._order.wants)

@@ -22,11 +22,11 @@ from cb_trade_data.historical.inventory import InventoryPage, take_inventory
 from cb_trade_data.historical.kept_answer import kept_answer
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.ledger_reader import known_range, read_ledger
-from cb_trade_data.historical.planning import HistoryPlan, missing, pages
+from cb_trade_data.historical.paging import paging_of
+from cb_trade_data.historical.planning import HistoryPlan, missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
-from cb_trade_data.models.market import SCHEMAS
 from cb_trade_data.models.partition import partition_at, partitions_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
@@ -57,8 +57,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
         """See `IHistoricalDataManager.series`."""
         facts = self._source.facts(exchange)
-        if kind not in facts.kinds or kind not in SCHEMAS:
+        if kind not in facts.kinds:
             raise UnsupportedKindError(exchange, kind)
+        if kind == Kind.FUNDING_RATE and not _is_perpetual(symbol):
+            raise UnsupportedKindError(exchange, kind, symbol)
         if timeframe is not None and timeframe not in facts.timeframes:
             raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
         return _series(exchange, symbol, kind, timeframe)
@@ -78,7 +80,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             series,
             wanted,
             self._closed_until(series, now),
-            Reach.at(now, exchange, series.grid, facts),
+            Reach.at(now, exchange, series, facts),
             exchange,
             refresh=refresh,
             storage=self._storage,
@@ -97,21 +99,21 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             bars = facts.listed_part(bars)
         if bars is None:
             return HistoryPlan(0, (), 0)
-        if rows_max is not None and (rows := series.grid.bars_in(bars)) > rows_max:
+        if series.timeframe is not None and rows_max is not None and (rows := series.grid.bars_in(bars)) > rows_max:
             raise RangeTooLargeError(rows, rows_max)
 
         reach = self._reach(series, facts)
         rows, calls = 0, 0
         gaps: list[TimeRange] = []
         now = self._now(series.exchange)
-        exchange = self._source.facts(series.exchange)
+        paging = paging_of(series, self._source.facts(series.exchange))
         for partition, part in partitions_of(series, bars):
             stored = await self._storage.read(partition)
             open_parts = list(
                 missing(part, stored.coverage, absent=reach.absent, now=now, failures_since=now, refresh=refresh)
             )
             rows += stored.rows_in(part).num_rows
-            calls += sum(1 for _ in pages(open_parts, series.grid, exchange))
+            calls += sum(1 for _ in paging.windows(open_parts))
             gaps += open_parts
         return HistoryPlan(rows, tuple(gaps), calls)
 
@@ -174,14 +176,21 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         return series.grid.snap(TimeRange(wanted.start, end)) if wanted.start < end else None
 
     def _closed_until(self, series: Series, now: datetime) -> datetime:
-        return series.grid.closed_until(now, self._source.facts(series.exchange).settle_margin)
+        return series.grid.closed_until(now, self._source.facts(series.exchange).settle_margin_of(series.kind))
 
     def _reach(self, series: Series, facts: SeriesFacts | None) -> Reach:
-        return Reach.at(self._now(series.exchange), self._source.facts(series.exchange), series.grid, facts)
+        return Reach.at(self._now(series.exchange), self._source.facts(series.exchange), series, facts)
 
     def _now(self, exchange: str) -> datetime:
         """Return the exchange's present where its clock was read, else ours."""
         return self._source.known_now(exchange) or self._local_now()
+
+
+def _is_perpetual(symbol: str) -> bool:
+    # CCXT's unified symbols: BTC/USDT:USDT, and BTC/USDT:USDT-241227 for what expires,
+    # https://docs.ccxt.com/#/?id=symbols-and-market-ids
+    _, _, settlement = symbol.partition(":")
+    return settlement != "" and "-" not in settlement
 
 
 def _refuse_future(start: datetime, now: datetime) -> None:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from cb_trade_data.exchange_source.facts import ExchangeFacts
-from cb_trade_data.historical.planning import pages
+from cb_trade_data.historical.paging import Paging
 from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
-from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment
 
 
@@ -49,13 +47,13 @@ class Want:
         """Whether all of it is settled, and not stored yet."""
         return self.open == [] and not self.is_stored
 
-    def remainder(self, grid: Timeframe) -> int:
-        """Return how many bars its request still wants: of two, the one that is sooner done goes first.
+    def remainder(self, paging: Paging) -> int:
+        """Return how many rows its request may still want: of two, the one that is sooner done goes first.
 
         Before it is the turn of these, none of them counts as had: they never pass those that come before them.
         """
         own = [self.range] if self.bars_before else self.open or ()
-        return self.bars_before + sum(map(grid.bars_in, own)) + self.bars_after
+        return self.bars_before + sum(map(paging.rows_in, own)) + self.bars_after
 
     def open_in(self, window: TimeRange) -> list[TimeRange]:
         """Return what is open inside *window*, oldest first."""
@@ -72,16 +70,14 @@ class PageOrder:
         unanswered: The pages under way whose answer is not there yet.
     """
 
-    def __init__(
-        self, grid: Timeframe, exchange: ExchangeFacts, may_be_wasted: Callable[[TimeRange], bool] = lambda _: False
-    ) -> None:
+    def __init__(self, paging: Paging, may_be_wasted: Callable[[TimeRange], bool] = lambda _: False) -> None:
         """
         Args:
+            paging: How what is wanted is asked for.
             may_be_wasted: Tells of a page whether one that is under way may show that it was not worth asking for; it
                 is not next then.
         """
-        self._grid = grid
-        self._exchange = exchange
+        self._paging = paging
         self._may_be_wasted = may_be_wasted
         self._under_way: list[TimeRange] = []  # sorted
         self.wants: Sequence[Want] = ()
@@ -142,7 +138,7 @@ class PageOrder:
         """
         if window is None:
             return sys.maxsize if self._next is None else self._next[1]
-        return min((want.remainder(self._grid) for want in self.wants if want.open_in(window)), default=sys.maxsize)
+        return min((want.remainder(self._paging) for want in self.wants if want.open_in(window)), default=sys.maxsize)
 
     def begin(self) -> TimeRange | None:
         """Return the page that is next, and take it for under way from now on."""
@@ -166,9 +162,9 @@ class PageOrder:
     @cached_property
     def _next(self) -> tuple[TimeRange, int] | None:
         """The page that is next, and what its request lacks."""
-        lacking = [(want.remainder(self._grid), want.open) for want in self.wants if want.open]
+        lacking = [(want.remainder(self._paging), want.open) for want in self.wants if want.open]
         for bars, parts in sorted(lacking, key=lambda each: each[0]):
-            window = next(pages(subtract(parts, self._under_way), self._grid, self._exchange), None)
+            window = next(self._paging.windows(subtract(parts, self._under_way)), None)
             if window is not None and not (self._under_way and self._may_be_wasted(window)):
                 return window, bars
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange, subtract
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Coverage
@@ -26,6 +27,13 @@ class HistoryPlan:
     rows_in_storage: int
     missing: tuple[TimeRange, ...]
     exchange_calls: int
+
+
+def estimated_rows(series: Series, listed: TimeRange | None) -> int | None:
+    """Return the bars that *listed* has room for, None standing for no time at all; None for kinds without bars."""
+    if series.timeframe is None:
+        return None
+    return 0 if listed is None else series.grid.bars_in(listed)
 
 
 def missing(

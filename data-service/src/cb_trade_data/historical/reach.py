@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.models.partition import EVER
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
-from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.series_facts import SeriesFacts
 
@@ -32,17 +32,26 @@ class Reach:
     reason: str | None = None
 
     @classmethod
-    def at(cls, now: datetime, exchange: ExchangeFacts, grid: Timeframe, facts: SeriesFacts | None) -> Reach:
-        """Return the reach into a series at *now*.
+    def at(cls, now: datetime, exchange: ExchangeFacts, series: Series, facts: SeriesFacts | None) -> Reach:
+        """Return the reach into *series* at *now*.
 
         Args:
             facts: What is known of the series; None where nothing is.
         """
         known = facts or _NOTHING_KNOWN
-        if exchange.history_bars is None:
+        match series.kind:
+            case Kind.OHLCV if exchange.history_bars is not None:
+                horizon = series.grid.advance(now, 1 - exchange.history_bars)  # the open bar is one of them
+                return cls(known, horizon, f"{exchange.id} serves only its newest {exchange.history_bars} bars")
+            case Kind.OHLCV:
+                return cls(known)
+            case Kind.ORDER_BOOK:
+                return cls(known, EVER.end, f"{exchange.id} has no order books of the past")
+        history = exchange.events[series.kind].history
+        if history is None:
             return cls(known)
-        horizon = grid.advance(now, 1 - exchange.history_bars)  # the open bar is one of them
-        return cls(known, horizon, f"{exchange.id} serves only its newest {exchange.history_bars} bars")
+        horizon = series.grid.ceil(now - history)
+        return cls(known, horizon, f"{exchange.id} serves {series.kind} of the last {_days(history)} only")
 
     def learning(self, facts: SeriesFacts) -> Reach:
         """Return the reach with *facts* taken over as far as they are newer."""
@@ -97,3 +106,7 @@ class Reach:
             ]
             segments = [each for each in segments if each.state is not State.FAILED] + failed + unavailable
         yield from sorted(segments, key=lambda segment: segment.range)
+
+
+def _days(span: timedelta) -> str:
+    return f"{span.days} days" if span >= timedelta(days=1) else f"{span // timedelta(minutes=1)} minutes"

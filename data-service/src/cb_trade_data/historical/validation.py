@@ -24,7 +24,7 @@ from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
 
 # An exchange's clock is not further ahead of what we take it for; see `exchange_source.clock`.
-_CLOCK_AHEAD_MAX: Final = timedelta(minutes=5)
+CLOCK_AHEAD_MAX: Final = timedelta(minutes=5)
 
 # A hole in an answered page is genuine once its bars are this old; some venues publish quiet minutes late.
 _GENUINE_AFTER: Final = timedelta(days=1)
@@ -44,6 +44,8 @@ class Finding(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     UNSORTED = "unsorted"
+    BACKWARDS = "backwards"
+    OFF_SCHEDULE = "off_schedule"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class CheckedPage:
         served_from: The oldest bar that the exchange still serves, where the answer shows it: a full and clean one of
             an exchange that always answers with its newest bars; None for all others.
         findings: How many rows showed each defect. `outside` alone is normal: some venues always fill a page.
+        usual_silence: A lead no longer than this is none.
     """
 
     rows: pa.Table
@@ -68,6 +71,7 @@ class CheckedPage:
     silence_counts: bool
     served_from: datetime | None
     findings: Mapping[Finding, int]
+    usual_silence: timedelta = timedelta(0)
 
     @property
     def is_empty(self) -> bool:
@@ -84,7 +88,9 @@ class CheckedPage:
             return None
         first_row = map(from_ms, timestamps_ms(self.rows)[:1].tolist())
         end = min([*first_row, *(bars.start for bars in self.rejected), self.answered.end])
-        return TimeRange(self.answered.start, end) if self.answered.start < end else None
+        if self.is_empty or end - self.answered.start > self.usual_silence:
+            return TimeRange(self.answered.start, end) if self.answered.start < end else None
+        return None
 
 
 def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: ExchangeFacts, now: datetime) -> CheckedPage:
@@ -100,7 +106,7 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
     times = timestamps_ms(page.rows)
     is_in_order = bool(np.all(np.diff(times) > 0) or np.all(np.diff(times) < 0))  # some answer newest first
     findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(np.diff(times) < 0))
-    is_future = times > to_ms(now + _CLOCK_AHEAD_MAX)
+    is_future = times > to_ms(now + CLOCK_AHEAD_MAX)
     # A time that no calendar of ours holds is in another unit, whatever grid it happens to hit.
     on_grid = grid.on_grid(times) & (times >= to_ms(EVER.start)) & (times < to_ms(EVER.end))
     findings[Finding.OFF_GRID] = int(np.count_nonzero(~on_grid))

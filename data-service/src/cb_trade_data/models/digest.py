@@ -1,9 +1,10 @@
 """The digest of an answer: what was delivered, whatever the format, the chunks and the files it came from.
 
 Version 1: SHA-256 over the digests of its units in time order. A unit is a UTC day where bars last less than an hour,
-else a UTC year; one without rows has no digest. The digest of a unit is the SHA-256 of its rows, column by column in
-the order of the schema: times as milliseconds since the epoch in little-endian int64, numbers as little-endian float64,
-with one NaN for all and 0.0 for -0.0. Part of the wire's contract: clients compute it as well.
+for trades and for order books, else a UTC year; one without rows has no digest. The digest of a unit is the SHA-256 of
+its rows, column by column in the order of the schema: times as milliseconds since the epoch in little-endian int64;
+numbers as little-endian float64, with one NaN for all and 0.0 for -0.0; texts as their lengths in bytes, little-endian
+int64, all of them followed by the UTF-8 of all of them. Part of the wire's contract: clients compute it as well.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cb_trade_data.models.instants import from_ms, to_ms, to_ms_ceil
-from cb_trade_data.models.market import timestamps_ms
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.market import text_bytes, timestamps_ms
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 
 VERSION: Final = "v1"
@@ -103,7 +105,7 @@ def _by_unit(rows: pa.Table, series: Series) -> Iterator[tuple[int, pa.Table]]:
 
 def _borders_ms(first_ms: int, last_ms: int, series: Series) -> Sequence[int]:
     """Return the starts of the units from that of *first_ms* to the one after that of *last_ms*."""
-    if series.grid.duration_ms < _HOUR_MS:
+    if series.kind is not Kind.FUNDING_RATE and series.grid.duration_ms < _HOUR_MS:
         return range(first_ms // _DAY_MS * _DAY_MS, (last_ms // _DAY_MS + 2) * _DAY_MS, _DAY_MS)
     years = range(from_ms(first_ms).year, from_ms(last_ms).year + 2)
     return [to_ms(datetime(year, 1, 1, tzinfo=UTC)) for year in years]
@@ -111,8 +113,14 @@ def _borders_ms(first_ms: int, last_ms: int, series: Series) -> Sequence[int]:
 
 def _digest(rows: pa.Table) -> bytes:
     hashed = sha256(timestamps_ms(rows).astype("<i8", copy=False).data)
-    for name in rows.schema.names[1:]:
-        numbers = rows.column(name).to_numpy() + 0.0  # which makes 0.0 of -0.0
+    for field in list(rows.schema)[1:]:
+        column = rows.column(field.name)
+        if pa.types.is_string(field.type):
+            texts = column.combine_chunks()
+            hashed.update(pc.binary_length(texts).to_numpy().astype("<i8").data)
+            hashed.update(text_bytes(texts))
+            continue
+        numbers = column.to_numpy() + 0.0  # which makes 0.0 of -0.0
         is_nan = np.isnan(numbers)
         if is_nan.any():
             numbers[is_nan] = np.nan

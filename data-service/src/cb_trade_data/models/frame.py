@@ -11,8 +11,18 @@ from typing import Final
 
 import pyarrow as pa
 
-#: 787 kB of bars: under the 1 MiB that every message on the wire keeps to, and few enough messages.
+from cb_trade_data.models.market import sliced
+
+#: Under the 1 MiB that every message on the wire keeps to, and few enough messages: 787 kB of bars.
 FRAME_ROWS: Final = 16_384
+# The same for trades with the longest ids.
+_FRAME_ROWS_WITH_TEXTS: Final = 8_192
+
+
+def frame_rows(schema: pa.Schema) -> int:
+    """Return how many rows there are in a frame that is followed by another one."""
+    has_texts = any(pa.types.is_string(field.type) for field in schema)
+    return _FRAME_ROWS_WITH_TEXTS if has_texts else FRAME_ROWS
 
 
 @dataclass(frozen=True)
@@ -58,10 +68,12 @@ class Stretch:
 def framed(rows: pa.Table) -> Stretch:
     """Return the same rows as one stretch of frames: they lie in the frames, and only there."""
     batches, frames = [], []
-    for first in range(0, rows.num_rows, FRAME_ROWS):
-        message = frame_of(rows.slice(first, FRAME_ROWS))
+    first = 0
+    for part in sliced(rows, frame_rows(rows.schema)):
+        message = frame_of(part)
         batches.append(pa.ipc.read_record_batch(message, rows.schema))
-        frames.append(Frame(first, batches[-1].num_rows, message))
+        frames.append(Frame(first, part.num_rows, message))
+        first += part.num_rows
     return Stretch(pa.Table.from_batches(batches, rows.schema), tuple(frames))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cb_trade_data.models.instants import to_ms_ceil
 from cb_trade_data.models.series import Kind
@@ -15,20 +17,55 @@ from cb_trade_data.models.time_range import TimeRange
 
 TIMESTAMP: Final = pa.timestamp("ms", tz="UTC")
 
-OHLCV_SCHEMA: Final = pa.schema(
-    [
-        pa.field("timestamp", TIMESTAMP, nullable=False),  # open time of the bar
-        *(pa.field(name, pa.float64(), nullable=False) for name in ("open", "high", "low", "close", "volume")),
-    ]
+
+def _numbers(*names: str) -> list[pa.Field]:
+    return [pa.field(name, pa.float64(), nullable=False) for name in names]
+
+
+def _texts(*names: str) -> list[pa.Field]:
+    return [pa.field(name, pa.string(), nullable=False) for name in names]
+
+
+def _levels(name: str) -> pa.Field:
+    level = pa.list_(pa.field("item", pa.float64(), nullable=False), 2)  # price, amount
+    return pa.field(name, pa.list_(pa.field("item", level, nullable=False)), nullable=False)
+
+
+_TIME: Final = pa.field("timestamp", TIMESTAMP, nullable=False)
+
+#: `timestamp` is the open time of the bar.
+OHLCV_SCHEMA: Final = pa.schema([_TIME, *_numbers("open", "high", "low", "close", "volume")])
+#: One row for each trade, or for each aggregate where that is what the exchange keeps. `id` is the exchange's own;
+#: `side` is that of the taker: `buy` or `sell`.
+TRADES_SCHEMA: Final = pa.schema([_TIME, *_texts("id", "side"), *_numbers("price", "amount")])
+#: `timestamp` is when it was paid; `rate` is for that interval, not for a year. `mark_price` is null where the exchange
+#: does not tell it with the rate.
+FUNDING_RATE_SCHEMA: Final = pa.schema([_TIME, *_numbers("rate"), pa.field("mark_price", pa.float64())])
+#: Levels of price and amount, the best one first.
+ORDER_BOOK_SCHEMA: Final = pa.schema(
+    [_TIME, _levels("bids"), _levels("asks"), pa.field("nonce", pa.int64(), nullable=False)]
 )
 
-# A kind joins this table when it can be fetched, checked and stored.
-SCHEMAS: Final = {Kind.OHLCV: OHLCV_SCHEMA}
+SCHEMAS: Final[Mapping[Kind, pa.Schema]] = MappingProxyType(
+    {
+        Kind.OHLCV: OHLCV_SCHEMA,
+        Kind.TRADES: TRADES_SCHEMA,
+        Kind.FUNDING_RATE: FUNDING_RATE_SCHEMA,
+        Kind.ORDER_BOOK: ORDER_BOOK_SCHEMA,
+    }
+)
 
 
 def timestamps_ms(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Return the rows' times as epoch milliseconds."""
     return np.asarray(rows.column("timestamp").to_numpy().view(np.int64))
+
+
+def text_bytes(texts: pa.StringArray) -> pa.Buffer:
+    """Return the UTF-8 of all *texts*, none of them null, one after the other."""
+    _, offsets, data = texts.buffers()
+    places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return pa.py_buffer(b"") if len(texts) == 0 else data.slice(int(places[0]), int(places[-1] - places[0]))
 
 
 def _last_ms(rows: pa.Table) -> int:
@@ -44,28 +81,112 @@ def slice_range(rows: pa.Table, wanted: TimeRange) -> pa.Table:
     return rows.slice(first, last - first)
 
 
-def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
-    """Return those rows of *fresh* that *rows* does not have, or has with other values, to the bit.
+def sliced(rows: pa.Table, rows_max: int) -> Iterator[pa.Table]:
+    """Yield *rows*, in order, in slices of as many as there may be, cut where time moves on.
 
-    Both must be in time order and unique.
+    Only the rows of one time, where these are more than *rows_max*, make a longer slice.
+    """
+    while rows.num_rows:
+        count = rows_until_cut(rows, rows_max)
+        yield rows.slice(0, count)
+        rows = rows.slice(count)
+
+
+def rows_until_cut(rows: pa.Table, rows_max: int) -> int:
+    """Return how many rows the first of the slices holds that `sliced` makes of *rows*."""
+    if rows.num_rows <= rows_max or "id" not in rows.schema.names:
+        return min(rows_max, int(rows.num_rows))
+    times = rows.column("timestamp")
+    if times[rows_max - 1].value != times[rows_max].value:
+        return rows_max
+    times_ms = timestamps_ms(rows)
+    start_of_time: int = np.searchsorted(times_ms, times_ms[rows_max]).item()
+    end_of_time: int = np.searchsorted(times_ms, times_ms[rows_max], "right").item()
+    return start_of_time or end_of_time
+
+
+def ordered(rows: pa.Table) -> pa.Table:
+    """Return *rows* in the one order that rows of their kind have; those that are in it are not copied.
+
+    That is by time; trades of one time by id, of which a shorter one counts as the smaller one: most are numbers. Rows
+    that are the same by this keep their order.
+    """
+    times = timestamps_ms(rows)
+    steps = np.diff(times)
+    if "id" not in rows.schema.names:
+        return rows if np.all(steps >= 0) else rows.take(pa.array(np.argsort(times, kind="stable")))
+    ids = rows.column("id")
+    if np.all(steps >= 0) and _ascend(ids, np.flatnonzero(steps == 0)):
+        return rows
+    keyed = pa.table({"time": pa.array(times), "length": pc.binary_length(ids), "id": ids})
+    return rows.take(pc.sort_indices(keyed, [(name, "ascending") for name in keyed.schema.names]))
+
+
+def _ascend(ids: pa.ChunkedArray, places: npt.NDArray[np.int64]) -> bool:
+    """Tell whether none of the ids in *places* is greater than the one behind it."""
+    these, next_ones = ids.take(pa.array(places)), ids.take(pa.array(places + 1))
+    lengths, next_lengths = pc.binary_length(these), pc.binary_length(next_ones)
+    is_alike_long = pc.and_(pc.equal(lengths, next_lengths), pc.less_equal(these, next_ones))
+    return bool(pc.all(pc.or_(pc.less(lengths, next_lengths), is_alike_long), min_count=0).as_py())
+
+
+def repeats(rows: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell for each row whether it is of the same thing as the one before it: the same bar, the same trade.
+
+    Args:
+        rows: In order, see `ordered`.
+    """
+    is_repeat = np.diff(timestamps_ms(rows), prepend=np.iinfo(np.int64).min // 2) == 0
+    places = np.flatnonzero(is_repeat)
+    if "id" in rows.schema.names and len(places):
+        ids = rows.column("id")
+        is_repeat[places] = pc.equal(ids.take(pa.array(places)), ids.take(pa.array(places - 1))).to_numpy()
+    return np.asarray(is_repeat)
+
+
+def same(rows: pa.Table, others: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell for each row whether it has the same values as the one in the same place of *others*, to the bit."""
+    is_same = np.ones(rows.num_rows, bool)
+    for field in rows.schema:
+        column, other = rows.column(field.name), others.column(field.name)
+        if pa.types.is_string(field.type):
+            is_same &= pc.equal(column, other).to_numpy()
+        else:
+            is_same &= _bits(column) == _bits(other)
+    return is_same
+
+
+def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return the rows of those times at which *fresh* has other rows than *rows*: more, fewer, or with other values.
+
+    Both must be in order and unique. A time at which only *rows* has any is none of those.
     """
     if fresh.num_rows == 0 or rows.num_rows == 0:
         return fresh
     times, fresh_times = timestamps_ms(rows), timestamps_ms(fresh)
     if fresh_times[0] > times[-1]:
         return fresh
-    places = np.minimum(np.searchsorted(times, fresh_times), rows.num_rows - 1)
-    first = int(places[0])
-    rows, places = rows.slice(first, int(places[-1]) - first + 1), places - first
-    is_same = np.ones(fresh.num_rows, bool)
-    for name in fresh.schema.names:
-        is_same &= _bits(fresh.column(name)) == _bits(rows.column(name))[places]
-    return fresh.filter(pa.array(~is_same))
+    starts = np.flatnonzero(np.diff(fresh_times, prepend=fresh_times[0] - 1))
+    counts = np.diff(starts, append=len(fresh_times))  # rows of each time
+    firsts, ends = (np.searchsorted(times, fresh_times[starts], side) for side in ("left", "right"))
+    is_alike = ends - firsts == counts
+    candidates = np.repeat(is_alike, counts)
+    if not candidates.any():
+        return fresh
+    within = np.arange(len(fresh_times)) - np.repeat(starts, counts)
+    places = (np.repeat(firsts, counts) + within)[candidates]
+    low, high = int(places[0]), int(places[-1]) + 1
+    is_same = candidates.copy()
+    found = rows.slice(low, high - low)
+    if len(places) < high - low:
+        found = found.take(pa.array(places - low))
+    is_same[candidates] = same(fresh if candidates.all() else fresh.filter(pa.array(candidates)), found)
+    return fresh.filter(pa.array(~np.repeat(np.logical_and.reduceat(is_same, starts), counts)))
 
 
 def count_shared_times(rows: pa.Table, others: pa.Table) -> int:
     """Return of how many times both have a row."""
-    return int(np.count_nonzero(np.isin(timestamps_ms(rows), timestamps_ms(others), assume_unique=True)))
+    return len(np.intersect1d(timestamps_ms(rows), timestamps_ms(others)))
 
 
 def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -74,25 +195,29 @@ def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def union(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of all *tables*, at least one, in time order and unique; of equal times the later table's row.
+    """Return the rows of all *tables*, at least one, in order; of equal times those of the last table that has any.
 
-    Each must be in time order and unique. Those that follow each other are not copied.
+    Each must be in order and unique. Those that follow each other are not copied.
     """
     together = pa.concat_tables(tables)
     times = timestamps_ms(together)
-    if np.all(np.diff(times) > 0):
+    counts = [table.num_rows for table in tables]
+    borders = np.cumsum(counts)[:-1]
+    borders = borders[(borders > 0) & (borders < len(times))]
+    steps = np.diff(times)
+    if np.all(steps >= 0) and np.all(steps[borders - 1] > 0):
         return together
     order = np.argsort(times, kind="stable")
-    ascending = times[order]
-    is_last = np.append(ascending[1:] != ascending[:-1], True)
-    return together.take(pa.array(order[is_last]))
+    ascending, table_numbers = times[order], np.repeat(np.arange(len(tables)), counts)[order]
+    last_of_time = np.searchsorted(ascending, ascending, side="right") - 1
+    return together.take(pa.array(order[table_numbers == table_numbers[last_of_time]]))
 
 
 def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:
-    """Return *rows* with *fresh* put in their places; a fresh row replaces the one of equal time.
+    """Return *rows* with *fresh* put in their places; fresh rows replace those of equal time.
 
-    Both must be in time order and unique. Only the stretch that *fresh* spans is copied: the rest is shared, so that
-    adding page after page to a month costs a page each time.
+    Both must be in order and unique. Only the stretch that *fresh* spans is copied: the rest is shared, so that adding
+    page after page to a month costs a page each time.
     """
     if fresh.num_rows == 0:
         return rows
@@ -107,5 +232,5 @@ def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:
     inside = rows.slice(first, last - first)
     if inside.num_rows:
         kept = inside.filter(pa.array(~np.isin(old_times[first:last], fresh_times)))
-        fresh = pa.concat_tables([kept, fresh]).sort_by("timestamp")
+        fresh = union([kept, fresh])
     return pa.concat_tables([rows.slice(0, first), fresh, rows.slice(last)])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Final
 
 from cb_trade_data.models.instants import EPOCH
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 
+_DAY: Final = timedelta(days=1)
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 86_400_000
 
@@ -21,24 +22,26 @@ EVER: Final = TimeRange(EPOCH, datetime(2200, 1, 1, tzinfo=UTC))
 
 @dataclass(frozen=True)
 class Partition:
-    """A UTC calendar month below 1h, a calendar year from 1h to below 1d, the whole series from 1d up.
+    """Of bars a UTC calendar month below 1h, a calendar year from 1h to below 1d, the whole series from 1d up.
 
-    `month` 0 means the whole year; `year` 0 the whole series.
+    Of trades and order books a UTC day, of funding rates the whole series. `day` 0 means the whole month, `month` 0 the
+    whole year, `year` 0 the whole series.
     """
 
     series: Series
     year: int
     month: int
+    day: int = 0
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:  # Like series, partitions are keys everywhere.
-        return hash((self.series, self.year, self.month))
+        return hash((self.series, self.year, self.month, self.day))
 
     def __str__(self) -> str:
-        return f"{self.series} {self.year:04}-{self.month:02}"
+        return f"{self.series} {self.year:04}-{self.month:02}" + (f"-{self.day:02}" if self.day else "")
 
     @cached_property
     def range(self) -> TimeRange:
@@ -47,11 +50,19 @@ class Partition:
             return EVER
         if self.month == 0:
             return TimeRange(_month(self.year, 0), _month(self.year + 1, 0))
+        if self.day:
+            start = datetime(self.year, self.month, self.day, tzinfo=UTC)
+            return TimeRange(start, start + _DAY)
         return TimeRange(_month(self.year, self.month - 1), _month(self.year, self.month))
 
 
 def partition_at(series: Series, instant: datetime) -> Partition:
-    """Return the partition of *series* that holds the bar opening at *instant*."""
+    """Return the partition of *series* that holds the row of *instant*."""
+    match series.kind:
+        case Kind.TRADES | Kind.ORDER_BOOK:
+            return _partition(series, instant.year, instant.month, instant.day)
+        case Kind.FUNDING_RATE:
+            return _partition(series, 0, 0)
     length_ms = series.grid.duration_ms
     if length_ms >= _DAY_MS:
         return _partition(series, 0, 0)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
-from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.models.timeframe import EVERY_MS, Timeframe
 
 EXCHANGE_NAME: Final = re.compile(r"[a-z0-9_]{1,32}")
 # Percent-encoded, a symbol is a part of a path, of which common file systems take 255 bytes.
@@ -73,7 +73,5 @@ class Series:
 
     @property
     def grid(self) -> Timeframe:
-        """The timeframe of a series that has bars."""
-        if self.timeframe is None:
-            raise ValueError(f"{self} has no bars")
-        return self.timeframe
+        """The times that its rows can have: the open times of its bars; every millisecond for kinds without bars."""
+        return EVERY_MS if self.timeframe is None else self.timeframe

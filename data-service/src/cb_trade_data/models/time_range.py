@@ -26,6 +26,11 @@ class TimeRange:
     def __str__(self) -> str:
         return f"[{self.start.isoformat()}, {self.end.isoformat()})"
 
+    @property
+    def duration(self) -> timedelta:
+        """How long it is."""
+        return self.end - self.start
+
     def covers(self, other: TimeRange) -> bool:
         """Tell whether all of *other* lies inside."""
         return self.start <= other.start and other.end <= self.end

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cb_trade_data.models.instants import EPOCH, to_ms
 from cb_trade_data.models.time_range import TimeRange
 
-_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _MONDAY_BEFORE_EPOCH: Final = datetime(1969, 12, 29, tzinfo=UTC)
 _NAME: Final = re.compile(r"([1-9][0-9]{0,2})([smhdwM])")
 
@@ -57,7 +57,8 @@ class Timeframe:
         return self.count * (31 * _UNIT_MS["d"] if self.is_calendar else _UNIT_MS[self.unit])
 
     @cached_property
-    def _duration(self) -> timedelta:
+    def duration(self) -> timedelta:
+        """The same as a span of time."""
         return timedelta(milliseconds=self.duration_ms)
 
     @cached_property
@@ -78,20 +79,20 @@ class Timeframe:
         """Return the ordinal of the bar that holds *instant*."""
         if self.is_calendar:
             return (instant.year * 12 + instant.month - 1) // self.count
-        return (instant - self._origin) // self._duration
+        return (instant - self._origin) // self.duration
 
     def opens_at(self, ordinal: int) -> datetime:
         """Return the open time of the bar with that ordinal."""
         if self.is_calendar:
             year, month = divmod(ordinal * self.count, 12)
             return datetime(year, month + 1, 1, tzinfo=UTC)
-        return self._origin + ordinal * self._duration
+        return self._origin + ordinal * self.duration
 
     def floor(self, instant: datetime) -> datetime:
         """Return the open time of the bar that holds *instant*."""
         if self.is_calendar:
             return self.opens_at(self.ordinal(instant))
-        return instant - (instant - self._origin) % self._duration
+        return instant - (instant - self._origin) % self.duration
 
     def ceil(self, instant: datetime) -> datetime:
         """Return the first open time at or after *instant*."""
@@ -102,7 +103,7 @@ class Timeframe:
         """Return the open time *bars* after that of the bar that holds *instant*."""
         if self.is_calendar:
             return self.opens_at(self.ordinal(instant) + bars)
-        return self.floor(instant) + bars * self._duration
+        return self.floor(instant) + bars * self.duration
 
     def closed_until(self, now: datetime, settle_margin: timedelta) -> datetime:
         """Return the exclusive end of the newest closed bar: closed means open + timeframe ≤ now − settle margin."""
@@ -119,7 +120,7 @@ class Timeframe:
         """Return how many bars open inside *wanted*."""
         if self.is_calendar:
             return self.ordinal(self.ceil(wanted.end)) - self.ordinal(self.ceil(wanted.start))
-        return (self._origin - wanted.start) // self._duration - (self._origin - wanted.end) // self._duration
+        return (self._origin - wanted.start) // self.duration - (self._origin - wanted.end) // self.duration
 
     def bar(self, open_time: datetime) -> TimeRange:
         """Return the span of the bar that opens at *open_time*."""
@@ -152,3 +153,7 @@ class Timeframe:
         breaks = np.flatnonzero(np.diff(ordinals) != 1) + 1
         for run in np.split(ordinals, breaks):
             yield TimeRange(self.opens_at(int(run[0])), self.opens_at(int(run[-1]) + 1))
+
+
+#: The grid of what happens at any time: a row of it lies in a millisecond as a bar lies in its own span.
+EVERY_MS: Final = Timeframe(1, "ms")

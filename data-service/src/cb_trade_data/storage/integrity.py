@@ -8,7 +8,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
+
+from cb_trade_data.models.market import text_bytes
 
 _REMEMBERED_MAX: Final = 100_000
 
@@ -16,14 +19,25 @@ _REMEMBERED_MAX: Final = 100_000
 def rows_checksum(rows: pa.Table | pa.RecordBatch) -> str:
     """Return the xxh3 of the rows' values, column by column in schema order, as little-endian 64-bit words.
 
+    Of a column that may lack numbers, a byte for each tells first whether it is missing. Texts are taken as their
+    lengths in bytes, little-endian 32-bit words, all of them followed by all of their UTF-8.
+
     It depends on the values alone, not on chunks, offsets or how they were stored.
     """
     digest = xxhash.xxh3_64()
-    for name in rows.schema.names:
-        column = rows.column(name)
+    for field in rows.schema:
+        column = rows.column(field.name)
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            # As words: Python's buffers do not know times.
-            digest.update(np.ascontiguousarray(chunk.to_numpy(zero_copy_only=True)).view(np.int64).data)
+            if pa.types.is_string(chunk.type):
+                digest.update(np.asarray(pc.binary_length(chunk).to_numpy()).data)
+                continue
+            if field.nullable:
+                digest.update(chunk.is_null().to_numpy(zero_copy_only=False).data)
+            values = np.ascontiguousarray(chunk.to_numpy(zero_copy_only=not field.nullable))
+            digest.update(values.view(np.int64).data)  # as words: Python's buffers do not know times
+        if pa.types.is_string(column.type):
+            for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+                digest.update(text_bytes(chunk))
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ import structlog
 
 from cb_trade_data.errors import ErrorCode, StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import SCHEMAS, differing, timestamps_ms
+from cb_trade_data.models.market import SCHEMAS, differing, ordered, repeats, timestamps_ms
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
@@ -464,7 +464,7 @@ class ObjectStorage(IRawDataStorage):
         """Return the partitions that are committed under *folder*; those of one series oldest first."""
         async with aclosing(self.list_objects(folder, with_entries=False)) as objects:
             found = [self._paths.partition_of(each.path) async for each in objects]
-        return sorted((each for each in found if each is not None), key=lambda each: (each.year, each.month))
+        return sorted((each for each in found if each is not None), key=lambda each: (each.year, each.month, each.day))
 
     async def _set_aside(self, found: StoredObject, reason: str) -> None:
         """Move a damaged object out of the way, where people can look at it; it is never deleted without a copy."""
@@ -500,15 +500,13 @@ async def _nothing() -> AsyncGenerator[ListedObject, None]:
 
 
 def _by_partition(series: Series, entries: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
-    """Yield the rows of each partition, in time order and unique: of equal times the last one counts."""
+    """Yield the rows of each partition, in order and unique: of several rows of the same thing the last one counts."""
     schema = SCHEMAS[series.kind]
-    rows = entries.select(schema.names).cast(schema)
+    rows = ordered(entries.select(schema.names).cast(schema))
+    is_superseded = np.append(repeats(rows)[1:], False)
+    if is_superseded.any():
+        rows = rows.filter(pa.array(~is_superseded))
     times = timestamps_ms(rows)
-    if not np.all(np.diff(times) > 0):
-        order = np.argsort(times, kind="stable")
-        is_last = np.append(np.diff(times[order]) > 0, True)
-        rows = rows.take(pa.array(order[is_last]))
-        times = times[order[is_last]]
     first = 0
     while first < len(times):
         partition = partition_at(series, from_ms(int(times[first])))

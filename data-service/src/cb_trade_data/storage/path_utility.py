@@ -17,6 +17,7 @@ DAMAGED_FOLDER: Final = "_damaged"
 
 _NO_TIMEFRAME: Final = "none"
 _MONTHS: Final = 12
+_DAYS: Final = 31
 
 
 class StoragePathUtility(ABC):
@@ -56,11 +57,13 @@ class StoragePathUtility(ABC):
 
     def _checked(self, partition: Partition, path: str) -> Partition | None:
         """Return *partition* if there is such a one, and *path* is the path of it."""
-        if partition.series.timeframe is None or partition.year >= MAXYEAR or partition.month > _MONTHS:
+        if partition.year >= MAXYEAR or partition.month > _MONTHS:
             return None
-        is_ours = path == self.part_path(partition) and partition == partition_at(
-            partition.series, partition.range.start
-        )
+        try:
+            start = partition.range.start
+        except ValueError:  # no such day
+            return None
+        is_ours = path == self.part_path(partition) and partition == partition_at(partition.series, start)
         return partition if is_ours else None
 
     def facts_path(self, series: Series) -> str:
@@ -76,12 +79,13 @@ class HivePaths(StoragePathUtility):
     """Hive-style, the same keys for every kind: DuckDB, Polars, pandas and Spark open the whole tree.
 
     `ohlcv/exchange=binance/symbol=BTC%2FUSDT/timeframe=1m/year=2024/month=01/part.parquet`; month 0 is the whole year,
-    year 0 the whole series. Percent-encoding is what those engines decode by themselves.
+    year 0 the whole series. A day is a file of its own in the folder of its month, `part-05.parquet`. Percent-encoding
+    is what those engines decode by themselves; `none` is the timeframe of kinds without bars.
     """
 
     def __init__(self, suffix: str) -> None:
         """*suffix* is the layout's file name ending, without the dot."""
-        self._part_name = f"part.{suffix}"
+        self._suffix = suffix
 
     def exchange_folders(self, exchange: str | None) -> list[str]:
         """See `StoragePathUtility.exchange_folders`."""
@@ -98,7 +102,7 @@ class HivePaths(StoragePathUtility):
         """See `StoragePathUtility.part_path`."""
         folder = self.series_folder(partition.series)
         month = f"{partition.month:02}" if partition.month else "0"
-        return f"{folder}/year={partition.year}/month={month}/{self._part_name}"
+        return f"{folder}/year={partition.year}/month={month}/{_day_name('part', partition)}.{self._suffix}"
 
     def series_of(self, path: str) -> Series | None:
         """See `StoragePathUtility.series_of`."""
@@ -117,21 +121,22 @@ class HivePaths(StoragePathUtility):
         if series is None or len(keys) != 7:
             return None
         year, month = keys[4].removeprefix("year="), keys[5].removeprefix("month=")
+        day = _day_of(keys[6].removesuffix(f".{self._suffix}"))
         if not (year.isdecimal() and month.isdecimal()):
             return None
-        return self._checked(Partition(series, int(year), int(month)), path)
+        return self._checked(Partition(series, int(year), int(month), day), path)
 
 
 class EntryPaths(StoragePathUtility):
     """One document per row: `raw_data/{exchange}/{symbol}/{kind}-{timeframe}/{YYYY}/{MM}/{DD}/{timestamp}.json`.
 
-    A later document of the same row has a nonce in its name: `{timestamp}.{nonce}.json`. What stands before the first
-    dot is the row's key. `_coverage.json` commits a partition: in the folder of its month, of its year, or of the
-    series.
+    That of a trade ends in its id, `{timestamp}-{id}.json`. A later document of the same row has a nonce in its name:
+    `{timestamp}.{nonce}.json`. What stands before the first dot is the row's key. `_coverage.json` commits a partition:
+    in the folder of its month, of its year, or of the series; `_coverage-05.json`, in the folder of its month, a day.
     """
 
     _ROOT: Final = "raw_data"
-    _COMMIT_NAME: Final = "_coverage.json"
+    _COMMIT_NAME: Final = "_coverage"
     _ENTRY_END: Final = ".json"
 
     def exchange_folders(self, exchange: str | None) -> list[str]:
@@ -144,7 +149,7 @@ class EntryPaths(StoragePathUtility):
         return f"{self._ROOT}/{series.exchange}/{_symbol_key(series.symbol)}/{series.kind}-{timeframe}"
 
     def partition_folder(self, partition: Partition) -> str:
-        """Return the folder of one partition."""
+        """Return the folder of what commits a partition."""
         folder = self.series_folder(partition.series)
         if partition.year:
             folder += f"/{partition.year:04}"
@@ -154,7 +159,8 @@ class EntryPaths(StoragePathUtility):
 
     def part_path(self, partition: Partition) -> str:
         """See `StoragePathUtility.part_path`."""
-        return f"{self.partition_folder(partition)}/{self._COMMIT_NAME}"
+        name = _day_name(self._COMMIT_NAME, partition)
+        return f"{self.partition_folder(partition)}/{name}{self._ENTRY_END}"
 
     def is_entry_folder(self, path: str) -> bool:
         """See `StoragePathUtility.is_entry_folder`: the folder of a day."""
@@ -164,12 +170,20 @@ class EntryPaths(StoragePathUtility):
     def is_entry(self, path: str) -> bool:
         """See `StoragePathUtility.is_entry`."""
         folder, _, name = path.rpartition("/")
-        return self.is_entry_folder(folder) and name.endswith(self._ENTRY_END) and self.entry_key(path).isdecimal()
+        key = self.entry_key(path)
+        return self.is_entry_folder(folder) and name.endswith(self._ENTRY_END) and key.partition("-")[0].isdecimal()
 
     def entry_folder(self, series: Series, timestamp_ms: int) -> str:
         """Return the folder of the documents of the UTC day that holds *timestamp_ms*."""
         day = EPOCH + timedelta(milliseconds=timestamp_ms)
         return f"{self.series_folder(series)}/{day:%Y/%m/%d}"
+
+    @staticmethod
+    def row_key(timestamp_ms: int, trade_id: str | None) -> str:
+        """Return what the names of all documents of a row begin with."""
+        if trade_id is None:
+            return str(timestamp_ms)
+        return f"{timestamp_ms}-{quote(trade_id, safe='').replace('.', '%2E')}"
 
     @classmethod
     def entry_path(cls, folder: str, name: str) -> str:
@@ -208,10 +222,21 @@ class EntryPaths(StoragePathUtility):
     def partition_of(self, path: str) -> Partition | None:
         """See `StoragePathUtility.partition_of`."""
         series, keys = self.series_of(path), path.split("/")
-        if series is None or keys[-1] != self._COMMIT_NAME or not all(key.isdecimal() for key in keys[4:-1]):
+        if series is None or not all(key.isdecimal() for key in keys[4:-1]):
             return None
         year, month = [*map(int, keys[4:-1]), 0, 0][:2]
-        return self._checked(Partition(series, year, month), path)
+        day = _day_of(keys[-1].removesuffix(self._ENTRY_END))
+        return self._checked(Partition(series, year, month, day), path)
+
+
+def _day_name(name: str, partition: Partition) -> str:
+    return f"{name}-{partition.day:02}" if partition.day else name
+
+
+def _day_of(name: str) -> int:
+    """Return the day that a name made by `_day_name` ends in; 0 for others."""
+    day = name.rpartition("-")[2]
+    return int(day) if day.isdecimal() and len(day) <= len(str(_DAYS)) else 0
 
 
 def _symbol_key(symbol: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.market import ordered, repeats, timestamps_ms
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.housekeeping.findings import Finding, FindingKind
 from cb_trade_data.storage.stored_partition import StoredPartition
@@ -28,7 +28,7 @@ def flaws(stored: StoredPartition, path: str) -> Iterator[Finding]:
     """
     times, whole = timestamps_ms(stored.rows), stored.partition.range
     wrong_rows = {
-        FindingKind.ROWS_OUT_OF_ORDER: np.diff(times, prepend=_EARLIEST_MS) <= 0,
+        FindingKind.ROWS_OUT_OF_ORDER: _out_of_order(stored.rows),
         FindingKind.ROWS_OUTSIDE_PARTITION: (times < to_ms(whole.start)) | (times >= to_ms(whole.end)),
         FindingKind.ROWS_OFF_GRID: ~stored.partition.series.grid.on_grid(times),
         FindingKind.ROWS_NOT_HELD: ~_held(times, stored),
@@ -72,8 +72,16 @@ def _finite(rows: pa.Table) -> npt.NDArray[np.bool_]:
     is_finite = np.ones(rows.num_rows, dtype=np.bool_)
     for field in rows.schema:
         if pa.types.is_floating(field.type):
-            is_finite &= np.isfinite(rows.column(field.name).to_numpy())
+            column = rows.column(field.name)
+            is_finite &= np.isfinite(column.to_numpy()) | (column.is_null().to_numpy() & field.nullable)
     return is_finite
+
+
+def _out_of_order(rows: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell for each row whether it does not come after the one before it."""
+    if ordered(rows) is rows:
+        return repeats(rows)
+    return np.diff(timestamps_ms(rows), prepend=_EARLIEST_MS) <= 0
 
 
 def _instant(time_ms: int) -> str:

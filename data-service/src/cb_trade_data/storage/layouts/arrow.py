@@ -8,14 +8,14 @@ from typing import Final
 
 import pyarrow as pa
 
-from cb_trade_data.models.frame import FRAME_ROWS, Frame
-from cb_trade_data.models.market import SCHEMAS
+from cb_trade_data.models.frame import Frame, frame_rows
+from cb_trade_data.models.market import SCHEMAS, sliced
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.entries import RowsInside
-from cb_trade_data.storage.layouts.metadata import ObjectMetadata, sliced
+from cb_trade_data.storage.layouts.metadata import ObjectMetadata
 from cb_trade_data.storage.path_utility import HivePaths
 from cb_trade_data.storage.stored_partition import StoredPartition
 
@@ -31,12 +31,10 @@ class ArrowLayout(RowsInside):
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
-        metadata = ObjectMetadata.of(stored, sliced(stored.rows, FRAME_ROWS))
+        parts = list(sliced(stored.rows, frame_rows(stored.rows.schema)))
+        metadata = ObjectMetadata.of(stored, parts)
         schema = stored.rows.schema.with_metadata(metadata.to_key_values())
-        batches = [
-            batch.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata)
-            for batch in sliced(stored.rows, FRAME_ROWS)
-        ]
+        batches = [part.combine_chunks().to_batches()[0].replace_schema_metadata(schema.metadata) for part in parts]
         size = pa.MockOutputStream()
         _write(batches, schema, size)
         # Of the right size at once: a buffer that grows is copied each time.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress, islice, pairwise
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress, islice, pairwise, repeat
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -43,13 +43,16 @@ class JsonLayout:
         path_of = {self.paths.entry_key(path): path for path in known}
         paths: list[str] = []
         for day in _by_day(stored.rows):
-            times = timestamps_ms(day).tolist()
-            folder = self.paths.entry_folder(stored.partition.series, times[0])
-            paths += (path_of.get(str(time_ms)) or self.paths.entry_path(folder, str(time_ms)) for time_ms in times)
+            folder = self.paths.entry_folder(stored.partition.series, int(timestamps_ms(day)[0]))
+            paths += (path_of.get(key) or self.paths.entry_path(folder, key) for key in self._keys(day))
         is_known = np.fromiter(map(set(known).__contains__, paths), bool, len(paths))
         pending = ~is_known | np.isin(timestamps_ms(stored.rows), timestamps_ms(fresh))
         documents = _documents(stored.rows.filter(pa.array(pending)))
         return EntryPlan(tuple(paths), dict(zip(compress(paths, pending), documents, strict=True)), known)
+
+    def _keys(self, rows: pa.Table) -> Iterator[str]:
+        ids = rows.column("id").to_pylist() if "id" in rows.schema.names else repeat(None)
+        return map(self.paths.row_key, timestamps_ms(rows).tolist(), ids)
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> bytes:
         """See `Layout.encode`."""
@@ -128,19 +131,39 @@ def _documents(rows: pa.Table) -> Iterator[bytes]:
 def _rows(paths: Sequence[str], entries: Mapping[str, bytes], schema: pa.Schema) -> pa.Table:
     """Return the rows in the documents at *paths*, in their order. Raises ValueError where one is not a row."""
     rows = []
+    readers = [_or_none(_READERS[field.type]) if field.nullable else _READERS[field.type] for field in schema]
     for path in paths:
         if path not in entries:
             raise ValueError(f"{path} is missing")
         try:
             document = orjson.loads(entries[path])
-            rows.append([int(document["timestamp"]), *(float(document[name]) for name in schema.names[1:])])
+            rows.append([read(document[name]) for name, read in zip(schema.names, readers, strict=True)])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not the document of a row") from error
     if not rows:
         return schema.empty_table()
     times, *columns = zip(*rows, strict=True)
     try:
-        arrays = [pa.array(times, pa.int64()).cast(TIMESTAMP), *(pa.array(column, pa.float64()) for column in columns)]
+        arrays = [pa.array(times, pa.int64()).cast(TIMESTAMP)]
+        arrays += [pa.array(column, field.type) for column, field in zip(columns, list(schema)[1:], strict=True)]
     except (pa.ArrowException, OverflowError) as error:
         raise ValueError(str(error)) from error
     return pa.table(arrays, schema=schema)
+
+
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+_READERS: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
+    TIMESTAMP: int,
+    pa.int64(): int,
+    pa.float64(): float,
+    pa.string(): _text,
+}

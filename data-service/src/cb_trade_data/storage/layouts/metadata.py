@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -151,12 +151,6 @@ def _read_digests(written: bytes) -> Mapping[int, bytes]:
     if document["checksum"] != bytes_checksum(orjson.dumps(document["units"])):
         raise ValueError("the checksum of the digests does not match them")
     return {int(start_ms): bytes.fromhex(text) for start_ms, text in document["units"]}
-
-
-def sliced(rows: pa.Table, batch_rows: int) -> Iterator[pa.Table]:
-    """Yield *rows* in slices of *batch_rows*, the last one shorter."""
-    for first in range(0, rows.num_rows, batch_rows):
-        yield rows.slice(first, batch_rows)
 
 
 def _describe(batch: pa.Table) -> BatchEntry:

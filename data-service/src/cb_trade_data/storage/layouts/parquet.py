@@ -9,19 +9,27 @@ from weakref import WeakKeyDictionary
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cb_trade_data.models.market import SCHEMAS
+from cb_trade_data.models.market import SCHEMAS, TIMESTAMP, sliced
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.entries import RowsInside
-from cb_trade_data.storage.layouts.metadata import ObjectMetadata, sliced
+from cb_trade_data.storage.layouts.metadata import ObjectMetadata
 from cb_trade_data.storage.path_utility import HivePaths
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 # Three days of minutes: one day is read by decoding one group or two of a month's ten or eleven, and smaller groups
 # make the file larger and whole months slower to read. Measured, as the encoding is: docs/topics/performance.md.
 _ROW_GROUP_ROWS: Final = 4_320
+
+_FEW_VALUES: Final = ("side",)
+_ENCODINGS: Final = {
+    TIMESTAMP: "DELTA_BINARY_PACKED",
+    pa.int64(): "DELTA_BINARY_PACKED",
+    pa.float64(): "PLAIN",
+    pa.string(): "DELTA_BYTE_ARRAY",  # ids that follow each other begin alike
+}
 
 
 class ParquetLayout(RowsInside):
@@ -45,10 +53,11 @@ class ParquetLayout(RowsInside):
             # Rows of prices repeat each other's bytes as they stand: split by byte, or in dictionaries, they take more
             # room, and zstd makes them a fifth smaller for three times the time to read.
             compression="lz4",
-            use_dictionary=False,
+            use_dictionary=_FEW_VALUES,
             column_encoding={
-                field.name: "PLAIN" if pa.types.is_floating(field.type) else "DELTA_BINARY_PACKED"
+                field.name: _ENCODINGS[field.type]
                 for field in stored.rows.schema
+                if field.type in _ENCODINGS and field.name not in _FEW_VALUES
             },
             # For other engines; ours goes by the groups.
             write_page_index=True,

@@ -1,0 +1,186 @@
+"""The gate for what happens at any time, trades and funding: what of an answer can be stored, what it proves. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cb_trade_data.exchange_source.facts import EventPaging
+from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.funding_schedule import holes
+from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
+from cb_trade_data.models.instants import from_ms, to_ms
+from cb_trade_data.models.market import SCHEMAS, ordered, repeats, same, slice_range, timestamps_ms
+from cb_trade_data.models.partition import EVER
+from cb_trade_data.models.series import Kind
+from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
+from cb_trade_data.models.timeframe import EVERY_MS
+from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.stored_partition import Change
+
+# Of a name in storage, which is bounded.
+_ID_MAX_BYTES: Final = 64
+# A market may be silent for so long without anybody wondering whether it was there yet.
+_USUAL_SILENCE: Final = timedelta(days=1)
+_HALF_HOUR_MS: Final = 1_800_000
+_OFF_SCHEDULE_MS: Final = 60_000
+_BAD: Final = "is_bad"
+# Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
+_FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
+
+_Flags = npt.NDArray[np.bool_]
+
+
+def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging, now: datetime) -> CheckedPage:
+    """Return the rows of *page* that belong to *window* and can be true, and what the answer proves.
+
+    Args:
+        page: The answer to a request for what happened in *window*.
+        window: To the millisecond.
+        now: The exchange's present when it answered.
+    """
+    findings: Counter[Finding] = Counter()
+    times = timestamps_ms(page.rows)
+    is_in_order = bool(np.all(np.diff(times) >= 0) or np.all(np.diff(times) <= 0))  # some answer newest first
+    findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(np.diff(times) < 0))
+    closed_until = now - paging.settle_margin
+    is_future = times > to_ms(now + CLOCK_AHEAD_MAX)
+    is_time = (times >= _FIRST_BLOCK_MS) & (times < to_ms(EVER.end))  # any other is in another unit
+    in_window = (times >= to_ms(window.start)) & (times < to_ms(window.end))
+    is_open = times >= to_ms(EVERY_MS.floor(closed_until))
+    findings[Finding.OFF_GRID] = int(np.count_nonzero(~is_time))
+    findings[Finding.FUTURE] = int(np.count_nonzero(is_time & is_future))
+    findings[Finding.OUTSIDE] = int(np.count_nonzero(is_time & ~is_future & ~in_window))
+    findings[Finding.OPEN] = int(np.count_nonzero(in_window & is_open & ~is_future))
+
+    candidates = in_window & ~is_open & ~is_future
+    finite, possible = _SANITY[kind](page.rows)
+    findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
+    findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
+    rows = page.rows if candidates.all() else page.rows.filter(pa.array(candidates))
+    rows = ordered(rows.append_column(_BAD, pa.array(~(finite & possible)[candidates])))
+    is_bad, rows = rows.column(_BAD).to_numpy(), rows.drop_columns(_BAD)
+    is_repeat = repeats(rows)
+    is_conflict = _conflicts(rows, is_repeat)
+    findings[Finding.CONFLICT] = int(np.count_nonzero(is_conflict))
+    findings[Finding.DUPLICATE] = int(np.count_nonzero(is_repeat & ~is_conflict))
+    findings[Finding.OFF_SCHEDULE] = _off_schedule(timestamps_ms(rows)) if kind is Kind.FUNDING_RATE else 0
+    findings[Finding.BACKWARDS] = _backwards(rows) if kind is Kind.TRADES else 0
+
+    row_times = timestamps_ms(rows)
+    bad_times = np.unique(row_times[is_bad | is_conflict])
+    good = rows.filter(pa.array(~is_repeat & ~np.isin(row_times, bad_times)))
+    answered = _answered(times[is_time & ~is_future], len(times), window, paging)
+    return CheckedPage(
+        good.cast(SCHEMAS[kind]),
+        None if answered is None else answered.intersect(TimeRange(EVER.start, EVERY_MS.floor(closed_until))),
+        tuple(EVERY_MS.runs(bad_times)),
+        bool(np.all(is_time & ~is_future)),
+        None,
+        {finding: count for finding, count in findings.items() if count},
+        usual_silence=_USUAL_SILENCE,
+    )
+
+
+def settle_events(
+    checked: CheckedPage, wanted: list[TimeRange], kind: Kind, now: datetime, neighbours_ms: Iterable[int]
+) -> Change:
+    """Return what to store of a checked page: the rows that were *wanted*, and what is now known of those times.
+
+    Args:
+        wanted: Disjoint ranges, to the millisecond; nothing outside them is changed.
+        now: The exchange's present when it answered.
+        neighbours_ms: The times of the rows that are known beside those of the page, in order.
+    """
+    if checked.answered is None:
+        return Change(checked.rows.slice(0, 0), ())
+    answered = list(intersect_all(wanted, [checked.answered]))
+    rows = pa.concat_tables([slice_range(checked.rows, part) for part in answered] or [checked.rows.slice(0, 0)])
+    rejected = list(intersect_all(answered, checked.rejected))
+    clean = list(subtract(answered, rejected))
+    if not checked.silence_counts:
+        present = list(intersect_all(clean, EVERY_MS.runs(np.unique(timestamps_ms(rows)))))
+        rejected += subtract(clean, present)
+        clean = present
+
+    segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in sorted(rejected)]
+    silent = clean if checked.is_empty else []
+    if kind is Kind.FUNDING_RATE and not checked.is_empty:
+        known_ms = np.unique(np.concatenate([timestamps_ms(checked.rows), np.fromiter(neighbours_ms, np.int64)]))
+        silent = list(intersect_all(clean, holes(known_ms)))
+    segments += [Segment(part, State.HELD) for part in subtract(clean, silent)]
+    segments += [Segment(part, State.EMPTY, now, asks=1) for part in silent]
+    return Change(rows, tuple(segments))
+
+
+def _answered(times: npt.NDArray[np.int64], rows: int, window: TimeRange, paging: EventPaging) -> TimeRange | None:
+    """Return the part of *window* that the answer speaks for; None where it speaks for nothing.
+
+    Args:
+        times: Of the rows whose time can be one, in any order.
+        rows: How many rows came.
+    """
+    inside = times[(times >= to_ms(window.start)) & (times < to_ms(window.end))]
+    if len(inside) == 0:
+        # Rows that are all from elsewhere answer another question.
+        return window if rows == 0 else None
+    if rows < paging.page_limit_rows:
+        return window
+    # Of its last millisecond, there may be more than had room.
+    if paging.newest_first:
+        start = from_ms(int(inside.min()) + 1)
+        return TimeRange(start, window.end) if start < window.end else None
+    end = from_ms(int(inside.max()))
+    return TimeRange(window.start, end) if window.start < end else None
+
+
+def _conflicts(rows: pa.Table, is_repeat: _Flags) -> _Flags:
+    """Tell for each row whether it is of the same thing as the one before it and says something else of it."""
+    is_conflict = np.zeros(rows.num_rows, np.bool_)
+    places = np.flatnonzero(is_repeat)
+    if len(places):
+        is_conflict[places] = ~same(rows.take(pa.array(places)), rows.take(pa.array(places - 1)))
+    return is_conflict
+
+
+def _sane_trades(rows: pa.Table) -> tuple[_Flags, _Flags]:
+    """Tell for each trade whether its numbers are finite, and whether it has an id, a side, and worth."""
+    price, amount = (rows.column(name).to_numpy() for name in ("price", "amount"))
+    finite = np.isfinite(price) & np.isfinite(amount)
+    id_bytes = pc.binary_length(rows.column("id")).to_numpy()
+    has_side = pc.is_in(rows.column("side"), pa.array(["buy", "sell"])).to_numpy()
+    possible = (price > 0) & (amount > 0) & (id_bytes > 0) & (id_bytes <= _ID_MAX_BYTES) & has_side
+    return finite, np.asarray(possible)
+
+
+def _sane_funding_rates(rows: pa.Table) -> tuple[_Flags, _Flags]:
+    """Tell for each rate whether it is finite, and whether its mark price, where it has one, is above 0."""
+    mark_price = rows.column("mark_price").to_numpy()
+    return np.isfinite(rows.column("rate").to_numpy()), np.asarray(~(mark_price <= 0) & ~np.isinf(mark_price))
+
+
+_SANITY: Final[Mapping[Kind, Callable[[pa.Table], tuple[_Flags, _Flags]]]] = MappingProxyType(
+    {Kind.TRADES: _sane_trades, Kind.FUNDING_RATE: _sane_funding_rates}
+)
+
+
+def _off_schedule(times: npt.NDArray[np.int64]) -> int:
+    """Return how many funding times are not those of a full hour, give or take a minute."""
+    beside_hour = np.abs((times + _HALF_HOUR_MS) % (2 * _HALF_HOUR_MS) - _HALF_HOUR_MS)
+    return int(np.count_nonzero(beside_hour > _OFF_SCHEDULE_MS))
+
+
+def _backwards(trades: pa.Table) -> int:
+    """Return how many trades, in order of time, have a smaller id than the one before; 0 where ids are no numbers."""
+    ids = trades.column("id")
+    if len(ids) == 0 or not pc.all(pc.and_(pc.utf8_is_digit(ids), pc.less(pc.binary_length(ids), 19))).as_py():
+        return 0
+    return int(np.count_nonzero(np.diff(ids.cast(pa.int64()).to_numpy()) < 0))

@@ -1,0 +1,40 @@
+"""The schedule of funding: where, between the times at which it was paid, it must have been paid as well. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cb_trade_data.models.instants import from_ms
+from cb_trade_data.models.time_range import TimeRange
+
+_HOUR_MS: Final = 3_600_000
+# No exchange that is served here pays less often:
+# https://www.binance.com/en/support/faq/introduction-to-binance-futures-funding-rates-360033525031
+_INTERVAL_MAX_HOURS: Final = 8
+# So many intervals on either side tell what the schedule is; it changes from time to time.
+_LOOKED_AT: Final = 3
+
+
+def holes(times_ms: npt.NDArray[np.int64]) -> Iterator[TimeRange]:
+    """Yield the ranges in which funding is missing, each from the first missing time to the next row's.
+
+    An interval is too long where it is longer than those before it and those after it, or than any schedule's: where
+    the schedule changes, it is as long as those of one side. Of the first and the last interval, which have one side
+    only, it is not known otherwise.
+
+    Args:
+        times_ms: When it was paid: a full hour, give or take minutes; ascending and unique.
+    """
+    hours = np.rint(np.diff(times_ms) / _HOUR_MS).astype(np.int64).tolist()
+    for place, length in enumerate(hours):
+        sides = [hours[max(0, place - _LOOKED_AT) : place], hours[place + 1 : place + 1 + _LOOKED_AT]]
+        usual = [median(side) for side in sides if side]
+        if length > _INTERVAL_MAX_HOURS or (all(sides) and all(length > each for each in usual)):
+            interval_hours = min([_INTERVAL_MAX_HOURS, *usual])
+            start_ms = int(times_ms[place]) + int(interval_hours * _HOUR_MS)
+            yield TimeRange(from_ms(start_ms), from_ms(int(times_ms[place + 1])))

@@ -1,0 +1,140 @@
+"""How rows of each kind are asked for, checked and settled: by a grid where there is one, else as they come. Pure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from cb_trade_data.exchange_source.facts import EventPaging, ExchangeFacts
+from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.event_validation import check_events, settle_events
+from cb_trade_data.historical.planning import pages
+from cb_trade_data.historical.validation import CheckedPage, check_page, settle
+from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.stored_partition import Change
+
+# For the order in which requests are served: nobody knows how much there is before it is there.
+_ASSUMED_STEP: Final = {Kind.TRADES: timedelta(milliseconds=100), Kind.FUNDING_RATE: timedelta(hours=1)}
+# No exchange pays more often.
+_FUNDING_STEP_MIN: Final = timedelta(hours=1)
+
+
+class Paging(ABC):
+    """What fetching a series takes that depends on its kind."""
+
+    @abstractmethod
+    def windows(self, gaps: Iterable[TimeRange]) -> Iterator[TimeRange]:
+        """Yield what is to be asked for, oldest first, so that *gaps*, disjoint and oldest first, take fewest calls."""
+
+    @abstractmethod
+    def rows_in(self, part: TimeRange) -> int:
+        """Return how many rows there may be in *part*: what one request lacks, compared with another."""
+
+    @abstractmethod
+    def check(self, page: Page, window: TimeRange, now: datetime) -> CheckedPage:
+        """Return what of an answer can be stored, and what it proves."""
+
+    @abstractmethod
+    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:
+        """Return what to store of a checked page; *known* are all rows that are known of the partition."""
+
+    @abstractmethod
+    def is_cut_short(self, answered: list[TimeRange], window: TimeRange) -> bool:
+        """Tell whether an answer leaves so much of *window* open that asking again would go on for ever."""
+
+
+def paging_of(series: Series, exchange: ExchangeFacts) -> Paging:
+    """Return how *series* is fetched from *exchange*."""
+    if series.kind is Kind.OHLCV:
+        return _BarPaging(series.grid, exchange)
+    return _EventPaging(series.kind, exchange.events.get(series.kind))
+
+
+class _BarPaging(Paging):
+    def __init__(self, grid: Timeframe, exchange: ExchangeFacts) -> None:
+        self._grid = grid
+        self._exchange = exchange
+
+    def windows(self, gaps: Iterable[TimeRange]) -> Iterator[TimeRange]:
+        return pages(gaps, self._grid, self._exchange)
+
+    def rows_in(self, part: TimeRange) -> int:
+        return self._grid.bars_in(part)
+
+    def check(self, page: Page, window: TimeRange, now: datetime) -> CheckedPage:
+        return check_page(page, window, self._grid, self._exchange, now)
+
+    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:  # noqa: ARG002
+        return settle(checked, wanted, self._grid, now)
+
+    def is_cut_short(self, answered: list[TimeRange], window: TimeRange) -> bool:
+        bars = sum(map(self._grid.bars_in, answered))
+        return 2 * bars < self._grid.bars_in(window) and self._exchange.is_proven
+
+
+class _EventPaging(Paging):
+    def __init__(self, kind: Kind, paging: EventPaging | None) -> None:
+        self._kind = kind
+        self._given = paging
+
+    @property
+    def _paging(self) -> EventPaging:
+        assert self._given is not None, f"nobody is asked for {self._kind}"  # noqa: S101 - all of it is out of reach
+        return self._given
+
+    def windows(self, gaps: Iterable[TimeRange]) -> Iterator[TimeRange]:
+        """One window for each gap: how many rows lie between two gaps is not known, but of funding, how many may."""
+        window: TimeRange | None = None
+        for gap in gaps:
+            if window is not None and gap.end - window.start <= self._surely_one_page:
+                window = TimeRange(window.start, gap.end)
+                continue
+            if window is not None:
+                yield from self._cut(window)
+            window = gap
+        if window is not None:
+            yield from self._cut(window)
+
+    def _cut(self, window: TimeRange) -> Iterator[TimeRange]:
+        longest, start = self._paging.window_max or window.duration, window.start
+        while start < window.end:
+            end = min(start + longest, window.end)
+            yield TimeRange(start, end)
+            start = end
+
+    @property
+    def _surely_one_page(self) -> timedelta:
+        if self._kind is not Kind.FUNDING_RATE:
+            return timedelta(0)
+        return min(_FUNDING_STEP_MIN * (self._paging.page_limit_rows - 1), self._paging.window_max or timedelta.max)
+
+    def rows_in(self, part: TimeRange) -> int:
+        return part.duration // _ASSUMED_STEP.get(self._kind, timedelta(days=1)) + 1
+
+    def check(self, page: Page, window: TimeRange, now: datetime) -> CheckedPage:
+        return check_events(page, window, self._kind, self._paging, now)
+
+    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:
+        around = _around(known, wanted) if self._kind is Kind.FUNDING_RATE else []
+        return settle_events(checked, wanted, self._kind, now, around)
+
+    def is_cut_short(self, answered: list[TimeRange], window: TimeRange) -> bool:  # noqa: ARG002
+        return not answered
+
+
+def _around(known: pa.Table, wanted: list[TimeRange]) -> list[int]:
+    """Return the times of a few rows before and after *wanted*: enough to see on which schedule they lie."""
+    if not wanted:
+        return []
+    times = timestamps_ms(known)
+    first, last = np.searchsorted(times, [to_ms(wanted[0].start), to_ms(wanted[-1].end)]).tolist()
+    return [*times[max(0, first - 4) : first].tolist(), *times[last : last + 4].tolist()]

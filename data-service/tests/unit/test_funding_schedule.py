@@ -1,0 +1,69 @@
+"""Where funding is missing: by the schedule that the times around show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import quick
+
+from cb_trade_data.historical.funding_schedule import holes
+from cb_trade_data.models.instants import to_ms
+
+HOUR_MS = 3_600_000
+FIRST_MS = 1_704_067_200_000
+
+
+def missing_hours(intervals: Sequence[int], jitter_ms: Sequence[int] = ()) -> list[tuple[int, int]]:
+    """Return the holes between payments so many hours apart, in hours since the first one, to the nearest."""
+    times = np.array([0, *accumulate(intervals)], np.int64) * HOUR_MS + FIRST_MS
+    times[: len(jitter_ms)] += np.array(jitter_ms, np.int64)
+    return [
+        (round((to_ms(hole.start) - FIRST_MS) / HOUR_MS), round((to_ms(hole.end) - FIRST_MS) / HOUR_MS))
+        for hole in holes(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ([], []),
+        ([8], []),
+        ([8, 8, 8, 8], []),
+        ([8, 16, 8], [(16, 24)]),
+        ([8, 8, 32], [(24, 48)]),
+        ([24, 8, 8], [(8, 24)]),
+        ([16, 16, 16], [(8, 16), (24, 32), (40, 48)]),
+        ([8, 8, 8, 4, 4, 4], []),
+        ([4, 4, 4, 8, 8, 8], []),
+        ([4, 4, 4, 8, 4, 4], [(16, 20)]),
+        ([1, 1, 3, 1, 1], [(3, 5)]),
+        ([1, 1, 1, 2], []),  # nobody knows yet: a hole, or a new schedule
+        ([8, 8, 8, 12, 4, 4, 4], [(28, 36)]),  # after the one schedule or the other
+    ],
+)
+def test_an_interval_that_no_schedule_explains_has_a_hole(intervals, expected):
+    assert missing_hours(intervals) == expected
+
+
+@quick(100)
+@given(st.lists(st.integers(0, 900), min_size=9, max_size=9))
+def test_times_that_jitter_are_on_schedule(jitter_ms):
+    assert missing_hours([8] * 8, jitter_ms) == []
+    assert missing_hours([8, 8, 24, 8, 8], jitter_ms[:6]) == [(24, 40)]
+
+
+@quick(100)
+@given(st.sampled_from([1, 2, 4, 8]), st.sets(st.integers(4, 56)))
+def test_every_missing_payment_between_those_of_one_schedule_is_in_a_hole(interval, gone):
+    """However many are missing one after the other, as long as most of those around are there."""
+    gone = {each for each in gone if not gone & {each - 4, each - 3, each - 2, each + 2, each + 3, each + 4}}
+    kept = [each for each in range(61) if each not in gone]
+
+    found = missing_hours([(after - before) * interval for before, after in pairwise(kept)])
+
+    assert {hour for start, end in found for hour in range(start, end, interval)} == {each * interval for each in gone}
