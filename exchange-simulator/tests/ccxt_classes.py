@@ -52,3 +52,27 @@ async def fetch_all(exchange: Any, symbol: str, timeframe: str, start: datetime,
         rows += page
         since = shifted(grid, page[-1][0], 1) if len(page) == limit else window_end
     return rows
+
+
+async def fetch_all_funding(exchange: Any, symbol: str, start: datetime, end: datetime) -> list[tuple[int, float]]:
+    """Return time and rate of all funding booked in [start, end), oldest first, in pages as large as the venue's.
+
+    What is booked several times at one instant may be told less often, if a page ends there.
+    """
+    walk = _funding_forwards if exchange.id == "binance" else _funding_backwards
+    rows = await walk(exchange, symbol, to_milliseconds(start), to_milliseconds(end))
+    return [(row["timestamp"], row["fundingRate"]) for row in rows]
+
+
+async def _funding_forwards(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = await exchange.fetch_funding_rate_history(symbol, start_ms, 1000, {"until": end_ms - 1})
+        rows += page
+        if len(page) < 1000:
+            return rows
+        start_ms = page[-1]["timestamp"] + 1
+
+
+async def _funding_backwards(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    raise NotImplementedError(exchange.id)

@@ -59,7 +59,7 @@ async def ask(venue: str, simulator: ExchangeSimulator) -> AsyncIterator[Ask]:
 
 def opens(venue: str, reply: Reply) -> list[int]:
     """Return the open times in the order of the wire, in milliseconds."""
-    shape = VENUES[venue].row_shape
+    shape = VENUES[venue].row_shapes["klines"]
     assert reply.status == 200, reply.text
     return [int(row[shape.time]) * shape.unit_ms for row in shape.find(reply.json) or []]
 
@@ -80,7 +80,7 @@ async def test_without_bounds_the_newest_come_up_to_the_default_and_end_with_the
     found = opens(venue, await ask())
 
     assert sorted(found) == minutes(OPEN_MS - (count - 1) * MINUTE_MS, count)
-    assert found == sorted(found, reverse=VENUES[venue].row_shape.newest_first)
+    assert found == sorted(found, reverse=VENUES[venue].row_shapes["klines"].newest_first)
 
 
 @pytest.mark.parametrize(("venue", "name"), [("binance", "limit"), ("bybit", "limit"), ("cryptocom", "count")])

@@ -20,12 +20,13 @@ from cb_trade_simulator.errors import (
 from cb_trade_simulator.faults import Faults, Injection, MarketEvent, parse
 from cb_trade_simulator.limits import Limiter
 from cb_trade_simulator.markets.candle import to_floats
+from cb_trade_simulator.markets.funding import recorded_funding
 from cb_trade_simulator.markets.history import History
 from cb_trade_simulator.server import Server
 from cb_trade_simulator.venues import VENUES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from datetime import datetime, timedelta
 
     from cb_trade_simulator.clock import Clock
@@ -37,7 +38,9 @@ SHUTDOWN_TIMEOUT_SECS = 1.0
 
 
 class ExchangeSimulator:
-    """One exchange with its synthetic markets. Everything but `candles` belongs to the event loop that serves it.
+    """One exchange with its synthetic markets.
+
+    Everything but the truth (`candles`, `funding`) belongs to the event loop that serves it.
 
     Args:
         venue: Whose wire format it speaks; a name in `VENUES`.
@@ -72,7 +75,13 @@ class ExchangeSimulator:
         self._url: str | None = None
         self._timeframes = make_venue.timeframes
         self._histories = {
-            market.symbol: History(market, make_venue.outages, seed, fills_quiet_minutes=make_venue.fills_quiet_minutes)
+            market.symbol: History(
+                market,
+                make_venue.outages,
+                seed,
+                fills_quiet_minutes=make_venue.fills_quiet_minutes,
+                funding_jitter_ms=make_venue.funding_jitter_ms,
+            )
             for market in (make_venue.markets if markets is None else markets)
         }
         self._server = Server(
@@ -160,6 +169,50 @@ class ExchangeSimulator:
         closed = grid.shift(rows["timestamp"], 1) <= now_ms
         return to_floats(rows[closed], history.market)
 
+    def funding(self, symbol: str, start: datetime, end: datetime) -> Rows:
+        """Return the truth: all funding of a perpetual booked in [start, end) by the clock's now, oldest first.
+
+        Args:
+            symbol: A perpetual's unified name, one of `symbols`.
+            start: First booking, inclusive; aware.
+            end: Last booking, exclusive; aware.
+
+        Returns:
+            A structured array with the fields `timestamp` (int64 milliseconds since 1970 UTC), `rate` and `mark_price`
+            (float64, equal to `float()` of the text on the wire). Recorded rows are told as they were given, those of
+            one instant several times included; their mark price may be NaN.
+
+        Raises:
+            UnknownSymbolError: There is no such perpetual.
+            ValueError: A datetime without zone.
+        """
+        now_ms = to_milliseconds(self.clock.now())
+        return self._perpetual(symbol).funding.paid(to_milliseconds(start), to_milliseconds(end), now_ms).copy()
+
+    def replay_funding(
+        self,
+        symbol: str,
+        times_ms: Sequence[int],
+        rates: Sequence[float],
+        mark_prices: Sequence[float] | None = None,
+    ) -> None:
+        """Tell recorded funding of a perpetual from now on, instead of the made one.
+
+        The venue serves it by its own rules, but for one: what it would keep for some months only it keeps for ever.
+
+        Args:
+            symbol: The perpetual's unified name.
+            times_ms: When it was paid, milliseconds since 1970 UTC, in any order. Those of one instant stay
+                in the order given.
+            rates: The rate of each; as many.
+            mark_prices: The mark price of each, if known; as many.
+
+        Raises:
+            UnknownSymbolError: There is no such perpetual.
+            ValueError: There are not as many of one as of the other.
+        """
+        self._perpetual(symbol).changes.recorded_funding = recorded_funding(times_ms, rates, mark_prices)
+
     def inject(
         self,
         fault: Fault | MarketEvent | str,
@@ -220,6 +273,12 @@ class ExchangeSimulator:
         if not isinstance(self.clock, MovableClock):
             raise SimulatorError("this clock cannot be moved; use a ManualClock or a RunningClock")
         return self.clock
+
+    def _perpetual(self, symbol: str) -> History:
+        history = self._histories.get(symbol)
+        if history is None or not history.market.is_perpetual:
+            raise UnknownSymbolError(symbol, (name for name, h in self._histories.items() if h.market.is_perpetual))
+        return history
 
     def _history(self, symbol: str) -> History:
         history = self._histories.get(symbol)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from cb_trade_simulator.venues.row_shape import NO_ROWS
 from cb_trade_simulator.venues.venue import Answer, Ending
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Asked:
 
     @property
     def row_shape(self) -> RowShape:
-        return self.venue.row_shape
+        return self.venue.row_shapes.get(self.venue.endpoint(self.question) or "", NO_ROWS)
 
 
 class Fault(Protocol):
@@ -122,7 +123,9 @@ class RowsFault:
 
 @dataclass(frozen=True)
 class SpoiltRowsFault:
-    """The venue's answer with its list of candles spoilt by *spoil*, wherever that list is. Refusals stay as they are.
+    """The venue's answer with its list of rows spoilt by *spoil*, wherever that list is.
+
+    Refusals stay as they are, and so do answers of which nobody has said where their rows are.
 
     Args:
         spoil: Gets the rows in the order of the wire and their shape, and changes the list in place.

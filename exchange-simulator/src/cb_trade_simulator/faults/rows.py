@@ -1,4 +1,4 @@
-"""Spoiling a page of candles in the ways that real exchanges have been seen to."""
+"""Spoiling a page of candles, funding rates or trades in the ways that real exchanges have been seen to."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def null_prices(rows: list[Any], shape: RowShape) -> None:
     row = rows[len(rows) // 2]
     for price in shape.prices:
         row[price] = None
+
+
+def leave_out(rows: list[Any], _shape: RowShape) -> None:
+    """Leave the middle row out."""
+    del rows[len(rows) // 2]
 
 
 def unsort(rows: list[Any], _shape: RowShape) -> None:

@@ -39,6 +39,7 @@ KINDS: dict[str, Callable[[], Fault]] = {
     "duplicate": lambda: SpoiltRowsFault(rows.duplicate),
     "conflict": lambda: SpoiltRowsFault(rows.conflict),
     "stray": lambda: SpoiltRowsFault(rows.stray),
+    "missing": lambda: SpoiltRowsFault(rows.leave_out),
     "null": lambda: SpoiltRowsFault(rows.null_prices),
     "unsorted": lambda: SpoiltRowsFault(rows.unsort),
 }

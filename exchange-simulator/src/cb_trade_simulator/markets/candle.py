@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cb_trade_simulator.markets.market import Market
 
 Rows = npt.NDArray[np.void]
-"""A structured array: of `CANDLE`, `TRADE` or `FLOAT_CANDLE` rows."""
+"""A structured array: of `CANDLE`, `FLOAT_CANDLE`, `TRADE`, `FUNDING` … rows."""
 
 CANDLE = np.dtype(
     [

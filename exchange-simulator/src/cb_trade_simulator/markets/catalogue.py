@@ -120,6 +120,7 @@ PERPETUALS = (
         listed=datetime(2021, 10, 15, 8, 0, tzinfo=UTC),
         price_decimals=3,
         amount_decimals=1,
+        funding_changes=((datetime(2023, 4, 1, tzinfo=UTC), 4),),
     ),
 )
 

@@ -37,12 +37,14 @@ class Changes:
         vanishes: Whether the venue does not know the name any more after the end of the last one.
         restatements: Corrections, in the order in which they were decreed.
         quiet_delay_ms: How long after its close a minute without trades is published.
+        recorded_funding: The funding that is told instead of a made one, oldest first; None for the made one.
     """
 
     lives: tuple[Life, ...]
     vanishes: bool = False
     restatements: list[Restatement] = field(default_factory=list)
     quiet_delay_ms: int = 0
+    recorded_funding: Rows | None = None
 
     @property
     def ended_ms(self) -> int | None:

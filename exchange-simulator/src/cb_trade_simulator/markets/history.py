@@ -13,6 +13,7 @@ from cb_trade_simulator.markets.candle import NO_CANDLES
 from cb_trade_simulator.markets.changes import Changes, Life, Restatement
 from cb_trade_simulator.markets.days import Days
 from cb_trade_simulator.markets.folding import fold
+from cb_trade_simulator.markets.funding import Funding
 from cb_trade_simulator.markets.minutes import minutes_of_day
 from cb_trade_simulator.markets.timeframes import TIMEFRAMES, first_open, open_of, shifted
 from cb_trade_simulator.markets.trades import trades_of_minute, unfinished_minute
@@ -41,15 +42,26 @@ class History:
         outages: When its venue stands still.
         seed: The simulator's seed.
         fills_quiet_minutes: Whether the venue has a flat candle for a minute without trades, or none.
+        funding_jitter_ms: How long after the full hour the venue may book a perpetual's funding.
+
+    Attributes:
+        funding: A perpetual's funding; nobody may ask for a spot market's.
     """
 
     def __init__(
-        self, market: Market, outages: Iterable[Outage], seed: int, *, fills_quiet_minutes: bool = True
+        self,
+        market: Market,
+        outages: Iterable[Outage],
+        seed: int,
+        *,
+        fills_quiet_minutes: bool = True,
+        funding_jitter_ms: int = 0,
     ) -> None:
         self.market = market
         self.seed = seed
         self.listed_ms = to_milliseconds(market.listed)
         self.changes = Changes((Life(self.listed_ms),))
+        self.funding = Funding(market, self.changes, seed, funding_jitter_ms)
         self._fills = fills_quiet_minutes
         self._outages = tuple(outages)
         self._days_of = lru_cache(None)(self._make_days)
@@ -151,7 +163,7 @@ class History:
             made.cache_clear()
 
     def _make_days(self, life: Life, seed: int) -> Days:
-        return Days(replace(self.market, listed=from_milliseconds(life.begin_ms)), seed)
+        return Days(self.market.listed_at(from_milliseconds(life.begin_ms)), seed)
 
     def _make_minutes(self, day: int) -> Rows:
         parts = [self._minutes_of_life(number, life, day) for number, life in enumerate(self.changes.lives)]
@@ -162,7 +174,7 @@ class History:
         if (day + 1) * DAY_MS <= life.begin_ms or (life.end_ms is not None and life.end_ms <= day * DAY_MS):
             return NO_CANDLES
         seed = self.seed + number  # another market, although of the same name
-        market = replace(self.market, listed=from_milliseconds(life.begin_ms))
+        market = self.market.listed_at(from_milliseconds(life.begin_ms))
         minutes = minutes_of_day(market, self._days_of(life, seed), self._outages, seed, day)
         return minutes if life.end_ms is None else minutes[minutes["timestamp"] < life.end_ms]
 

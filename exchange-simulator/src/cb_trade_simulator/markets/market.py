@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 # Quote volumes are whole multiples of one price tick times one amount step, and venues write eight decimals.
@@ -23,6 +23,8 @@ class Market:
         daily_volatility: Typical standard deviation of a day's logarithmic return.
         trades_per_minute: Mean number of trades once grown up. Below about 3, quiet minutes are common.
         trade_value: Typical worth of one trade, in the quote currency.
+        funding_hours: Every how many hours since 1970 a perpetual's funding is paid, at first.
+        funding_changes: From when on (whole hours, aware UTC, in order) it is paid every how many hours instead.
     """
 
     symbol: str
@@ -33,6 +35,8 @@ class Market:
     daily_volatility: float
     trades_per_minute: float
     trade_value: float
+    funding_hours: int = 8
+    funding_changes: tuple[tuple[datetime, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.listed.tzinfo is not UTC or self.listed.second or self.listed.microsecond:
@@ -41,6 +45,10 @@ class Market:
             raise ValueError(f"{self.symbol}: price and amount decimals together must not exceed {MAX_DECIMALS}")
         if not self.levels:
             raise ValueError(f"{self.symbol}: at least one price level is needed")
+
+    def listed_at(self, begin: datetime) -> Market:
+        """Return the same market, but listed at *begin*."""
+        return replace(self, listed=begin)
 
     @property
     def base(self) -> str:

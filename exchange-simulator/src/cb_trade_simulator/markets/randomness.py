@@ -16,6 +16,7 @@ class Stream(IntEnum):
     MINUTES = 3
     TRADES = 4
     ORDER_BOOK = 5
+    FUNDING = 6
 
 
 def generator(seed: int, symbol: str, stream: Stream, moment: int = 0) -> np.random.Generator:

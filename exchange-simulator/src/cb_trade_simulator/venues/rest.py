@@ -71,8 +71,9 @@ class RestVenue:
     markets: ClassVar[tuple[Market, ...]] = SPOT
     timeframes: ClassVar[Mapping[str, Timeframe]]
     fills_quiet_minutes: ClassVar[bool] = True
+    funding_jitter_ms: ClassVar[int] = 0
     allowances: ClassVar[Mapping[str, Allowance]]
-    row_shape: ClassVar[RowShape]
+    row_shapes: ClassVar[Mapping[str, RowShape]]
     hosts: ClassVar[frozenset[str]]
     routes: ClassVar[tuple[Route, ...]]
     not_found: ClassVar[Answer] = Answer(b"<html><body><h2>404 Not found</h2></body></html>", 404, {}, "text/html")

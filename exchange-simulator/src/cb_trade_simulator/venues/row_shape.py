@@ -1,4 +1,4 @@
-"""Where candles and their fields are in a venue's parsed JSON, so that faults can spoil them."""
+"""Where rows and their fields are in a venue's parsed JSON, so that faults can spoil them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """The shape of a candle answer.
+    """The shape of an answer with candles, funding rates or trades.
 
     Attributes:
         find: Returns the list of rows inside the parsed answer, the very list; None if the answer holds no rows.
-        time: Index or key of a row's open time.
-        prices: Indices or keys of a row's open, high, low and close.
-        unit_ms: How many milliseconds one unit of the open time is.
+        time: Index or key of a row's time: of a candle, when it opens.
+        prices: Indices or keys of what a row is about: of a candle, its open, high, low and close.
+        unit_ms: How many milliseconds one unit of the time is.
         newest_first: Whether rows descend.
     """
 
@@ -41,3 +41,7 @@ def list_at(*path: str) -> Callable[[Any], list[Any] | None]:
         return document if isinstance(document, list) else None
 
     return find
+
+
+NO_ROWS = RowShape(lambda _document: None, time=0, prices=())
+"""The shape of an answer without rows."""

@@ -49,8 +49,8 @@ class Answer:
 class Venue(Protocol):
     """One exchange: its routes, its rules for parameters, its errors and the format of its rows.
 
-    Endpoints bear the same names on every venue where they mean the same: `klines` for candles, `exchangeInfo` for the
-    list of markets, `time` for the clock.
+    Endpoints bear the same names on every venue where they mean the same: `klines` for candles, `fundingRate` for the
+    funding of the past, `trades` for trades, `exchangeInfo` for the list of markets, `time` for the clock.
     """
 
     outages: ClassVar[tuple[Outage, ...]]
@@ -63,8 +63,10 @@ class Venue(Protocol):
     """Whether a minute without trades has a flat candle, or none."""
     allowances: ClassVar[Mapping[str, Allowance]]
     """How much may be asked, by the name of what is counted together."""
-    row_shape: ClassVar[RowShape]
-    """Where the candles are in an answer."""
+    row_shapes: ClassVar[Mapping[str, RowShape]]
+    """Where the rows are in an answer, by endpoint."""
+    funding_jitter_ms: ClassVar[int]
+    """How long after the full hour a perpetual's funding may be booked."""
 
     def __init__(self, histories: Iterable[History]) -> None: ...
 

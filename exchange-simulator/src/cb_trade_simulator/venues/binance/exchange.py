@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
@@ -16,12 +17,14 @@ from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import TIMEFRAMES
 from cb_trade_simulator.venues.binance.exchange_info import exchange_info, futures_exchange_info, market_id
+from cb_trade_simulator.venues.binance.funding import USUAL_FUNDING_HOURS, funding_rows, funding_terms
 from cb_trade_simulator.venues.binance.parameters import (
     NUMBER_PATTERN,
     Parameters,
     Refused,
     invalid_interval,
     invalid_symbol,
+    start_after_end,
     too_many_requests,
 )
 from cb_trade_simulator.venues.binance.rows import aggregate_trade_rows, kline_rows, level_rows, trade_rows
@@ -52,8 +55,16 @@ class Binance:
     markets: ClassVar[tuple[Market, ...]] = MARKETS
     timeframes: ClassVar[Mapping[str, Timeframe]] = TIMEFRAMES
     fills_quiet_minutes: ClassVar[bool] = True
-    allowances: ClassVar[Mapping[str, Allowance]] = {"spot": Window(6000, 60), "futures": Window(2400, 60)}
-    row_shape: ClassVar[RowShape] = RowShape(list_at(), time=0, prices=(1, 2, 3, 4))
+    funding_jitter_ms: ClassVar[int] = 15  # booked at 1600156800010, say
+    allowances: ClassVar[Mapping[str, Allowance]] = {
+        "spot": Window(6000, 60),
+        "futures": Window(2400, 60),
+        "funding": Window(500, 300),
+    }
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(list_at(), time=0, prices=(1, 2, 3, 4)),
+        "fundingRate": RowShape(list_at(), time="fundingTime", prices=("fundingRate",)),
+    }
 
     outages: ClassVar[tuple[Outage, ...]] = (
         Outage(datetime(2018, 2, 8, 0, 28, tzinfo=UTC), datetime(2018, 2, 8, 8, 30, tzinfo=UTC)),
@@ -71,7 +82,7 @@ class Binance:
         self._perpetuals: dict[str, History] = {}
         for history in histories:
             (self._perpetuals if history.market.is_perpetual else self._spot)[market_id(history.market)] = history
-        self._weights = {name: WeightPerMinute() for name in self.allowances}
+        self._weights = {name: WeightPerMinute() for name in ("spot", "futures")}
 
     def endpoint(self, question: Question) -> str | None:
         route = _route(question)
@@ -79,11 +90,11 @@ class Binance:
 
     def cost(self, question: Question) -> tuple[str, int]:
         route = _route(question)
-        return (_allowance(question), _weight(route, question)) if route else ("", 0)
+        return (route.allowance, _weight(route, question)) if route else ("", 0)
 
     def refuse_too_many(self, question: Question, _now_ms: int, retry_after_secs: int | None) -> Answer:
         headers = {} if retry_after_secs is None else {"Retry-After": str(retry_after_secs)}
-        allowance = self.allowances[_allowance(question)]
+        allowance = self.allowances[self.cost(question)[0] or "spot"]
         limit = round(allowance.per_second * 60)
         return Answer(too_many_requests(limit).body, 429, headers)
 
@@ -92,8 +103,9 @@ class Binance:
         if route is None:
             return NOT_FOUND
         parameters = Parameters(question.query)
+        weighed = "spot" if question.host in SPOT_HOSTS else "futures"
         allowance, weight = self.cost(question)
-        used = str(self._weights[allowance].use(weight, now_ms))
+        used = str(self._weights[weighed].use(weight if allowance == weighed else 0, now_ms))
         headers = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
         try:
             body = route.handler(self, parameters, now_ms)
@@ -146,6 +158,40 @@ class Binance:
             rows = history.oldest(timeframe, limit, start_ms, stop_ms, now_ms)
         return kline_rows(rows, timeframe, history.market)
 
+    def funding_rate(self, parameters: Parameters, now_ms: int) -> bytes:
+        """Answer with the oldest `limit` from `startTime` on, or the newest without it; both ends are inclusive.
+
+        Of all perpetuals, if none is named.
+        """
+        symbol = parameters.optional_symbol()
+        start_ms, end_ms = parameters.instant("startTime"), parameters.instant("endTime")
+        limit = parameters.limit(default=100, most=1000)
+        parameters.refuse_unread()
+        if start_ms is not None and end_ms is not None and start_ms > end_ms:
+            raise start_after_end()
+        stop_ms = now_ms + 1 if end_ms is None else end_ms + 1
+        rows: list[dict[str, Any]] = []
+        for name in [symbol] if symbol else [name for name, h in self._perpetuals.items() if h.is_known(now_ms)]:
+            funding = _known(self._perpetuals, name, now_ms).funding
+            if start_ms is None:
+                found = funding.newest(limit, stop_ms, now_ms)
+            else:
+                found = funding.oldest(limit, start_ms, stop_ms, now_ms)
+            rows += funding_rows(name, found)
+        rows.sort(key=itemgetter("fundingTime"))
+        return orjson.dumps(rows[-limit:] if start_ms is None else rows[:limit])
+
+    def funding_info(self, parameters: Parameters, now_ms: int) -> bytes:
+        """Answer with the perpetuals whose funding is not paid every eight hours."""
+        parameters.refuse_unread()
+        return orjson.dumps(
+            [
+                funding_terms(name, history.funding.hours_at(now_ms))
+                for name, history in self._perpetuals.items()
+                if history.is_known(now_ms) and history.funding.hours_at(now_ms) != USUAL_FUNDING_HOURS
+            ]
+        )
+
     def depth(self, parameters: Parameters, now_ms: int) -> bytes:
         symbol, limit = parameters.symbol(), parameters.limit(default=100, most=5000)
         parameters.refuse_unread()
@@ -186,11 +232,12 @@ def _known(histories: Mapping[str, History], symbol: str, now_ms: int) -> Histor
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One address: its name in the counts, its weight and the method that answers it."""
+    """One address: its name in the counts, its weight, the method that answers it and what its calls draw on."""
 
     endpoint: str
     weight: int
     handler: Callable[[Binance, Parameters, int], bytes]
+    allowance: str = "spot"
 
 
 ROUTES = {
@@ -204,12 +251,14 @@ ROUTES = {
 }
 
 FUTURES_ROUTES = {
-    "/fapi/v1/time": Route("time", 1, Binance.time),
-    "/fapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.futures_exchange_info),
-    "/fapi/v1/klines": Route("klines", 5, Binance.futures_klines),
+    "/fapi/v1/time": Route("time", 1, Binance.time, "futures"),
+    "/fapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.futures_exchange_info, "futures"),
+    "/fapi/v1/klines": Route("klines", 5, Binance.futures_klines, "futures"),
+    "/fapi/v1/fundingRate": Route("fundingRate", 1, Binance.funding_rate, "funding"),
+    "/fapi/v1/fundingInfo": Route("fundingInfo", 1, Binance.funding_info, "funding"),
 }
 COIN_FUTURES_ROUTES = {
-    "/dapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.coin_futures_exchange_info),
+    "/dapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.coin_futures_exchange_info, "futures"),
 }
 ROUTES_OF_HOST = {
     **dict.fromkeys(SPOT_HOSTS, ROUTES),
@@ -225,10 +274,6 @@ FUTURES_KLINE_WEIGHTS = ((1001, 10), (500, 5), (100, 2), (0, 1))
 
 def _route(question: Question) -> Route | None:
     return ROUTES_OF_HOST.get(question.host, {}).get(question.path)
-
-
-def _allowance(question: Question) -> str:
-    return "spot" if question.host in SPOT_HOSTS else "futures"
 
 
 def _weight(route: Route, question: Question) -> int:

@@ -37,6 +37,11 @@ def invalid_interval() -> Refused:
     return Refused(-1120, "Invalid interval.")
 
 
+def start_after_end() -> Refused:
+    """Return the refusal of a span that ends before it starts."""
+    return Refused(-1023, "Start time is greater than end time.")
+
+
 def too_many_requests(limit: int) -> Refused:
     """Return what is said to a client that has used more than *limit* in a minute; it comes with HTTP 429."""
     return Refused(
@@ -56,6 +61,10 @@ class Parameters:
     def symbol(self) -> str:
         """Return the market's id; mandatory."""
         return self._mandatory("symbol", SYMBOL_PATTERN)
+
+    def optional_symbol(self) -> str | None:
+        """Return the market's id; None if not given."""
+        return self._optional("symbol", SYMBOL_PATTERN)
 
     def interval(self) -> str:
         """Return the candle length's name, whatever it is; mandatory."""

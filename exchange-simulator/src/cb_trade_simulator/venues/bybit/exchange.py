@@ -57,7 +57,9 @@ class Bybit(RestVenue):
     )
     timeframes: ClassVar[Mapping[str, Timeframe]] = choose(*INTERVALS.values())
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Window(600, 5)}
-    row_shape: ClassVar[RowShape] = RowShape(list_at("result", "list"), time=0, prices=(1, 2, 3, 4), newest_first=True)
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(list_at("result", "list"), time=0, prices=(1, 2, 3, 4), newest_first=True)
+    }
     routes = (
         Route("time", "/v5/market/time", "time"),
         Route("exchangeInfo", "/v5/market/instruments-info", "instruments"),

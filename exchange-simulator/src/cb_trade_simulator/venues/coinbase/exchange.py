@@ -55,9 +55,11 @@ class Coinbase(RestVenue):
     timeframes: ClassVar[Mapping[str, Timeframe]] = choose(*GRANULARITIES.values())
     fills_quiet_minutes: ClassVar[bool] = False
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Bucket(reserve=10, per_second=10)}
-    row_shape: ClassVar[RowShape] = RowShape(
-        list_at("candles"), time="start", prices=("open", "high", "low", "close"), unit_ms=1000, newest_first=True
-    )
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(
+            list_at("candles"), time="start", prices=("open", "high", "low", "close"), unit_ms=1000, newest_first=True
+        )
+    }
     routes = (
         Route("time", "/v2/time", "time"),
         Route("time", "/api/v3/brokerage/time", "brokerage_time"),

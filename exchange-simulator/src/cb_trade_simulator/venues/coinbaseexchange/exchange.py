@@ -42,7 +42,9 @@ class CoinbaseExchange(RestVenue):
     timeframes: ClassVar[Mapping[str, Timeframe]] = choose(*GRANULARITIES.values())
     fills_quiet_minutes: ClassVar[bool] = False
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Bucket(reserve=15, per_second=10)}
-    row_shape: ClassVar[RowShape] = RowShape(list_at(), time=0, prices=(3, 2, 1, 4), unit_ms=1000, newest_first=True)
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(list_at(), time=0, prices=(3, 2, 1, 4), unit_ms=1000, newest_first=True)
+    }
     routes = (
         Route("time", "/time", "time"),
         Route("currencies", "/currencies", "currencies"),

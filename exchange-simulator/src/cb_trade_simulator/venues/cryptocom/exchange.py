@@ -63,7 +63,9 @@ class CryptoCom(RestVenue):
         CANDLES_METHOD: Window(100, 1),
         INSTRUMENTS_METHOD: Window(100, 1),
     }
-    row_shape: ClassVar[RowShape] = RowShape(list_at("result", "data"), time="t", prices=("o", "h", "l", "c"))
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(list_at("result", "data"), time="t", prices=("o", "h", "l", "c"))
+    }
     routes = (
         Route("exchangeInfo", f"/exchange/v1/{INSTRUMENTS_METHOD}", "instruments", INSTRUMENTS_METHOD),
         Route("klines", f"/exchange/v1/{CANDLES_METHOD}", "candles", CANDLES_METHOD),

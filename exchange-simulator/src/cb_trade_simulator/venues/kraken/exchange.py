@@ -65,7 +65,9 @@ class Kraken(RestVenue):
         "2w": FixedTimeframe(15 * DAY_MS),  # 21600 minutes: half a month rather than two weeks
     }
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Bucket(reserve=10, per_second=1)}
-    row_shape: ClassVar[RowShape] = RowShape(_find_rows, time=0, prices=(1, 2, 3, 4), unit_ms=1000)
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(_find_rows, time=0, prices=(1, 2, 3, 4), unit_ms=1000)
+    }
     routes = (
         Route("time", "/0/public/Time", "time"),
         Route("assets", "/0/public/Assets", "assets"),

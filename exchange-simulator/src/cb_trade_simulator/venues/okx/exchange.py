@@ -50,7 +50,9 @@ class Okx(RestVenue):
         "instruments": Window(20, 2),
         "time": Window(10, 2),
     }
-    row_shape: ClassVar[RowShape] = RowShape(list_at("data"), time=0, prices=(1, 2, 3, 4), newest_first=True)
+    row_shapes: ClassVar[Mapping[str, RowShape]] = {
+        "klines": RowShape(list_at("data"), time=0, prices=(1, 2, 3, 4), newest_first=True)
+    }
     routes = (
         Route("time", "/api/v5/public/time", "time", "time"),
         Route("exchangeInfo", "/api/v5/public/instruments", "instruments", "instruments"),
