@@ -75,4 +75,16 @@ async def _funding_forwards(exchange: Any, symbol: str, start_ms: int, end_ms: i
 
 
 async def _funding_backwards(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-    raise NotImplementedError(exchange.id)
+    """Ask for the newest before what is there already, as venues that tell the newest first want it."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        since_ms, limit, bound = {
+            "bybit": (start_ms, 200, {"until": end_ms - 1}),
+            "cryptocom": (start_ms - 1, 300, {"until": end_ms}),
+            "okx": (start_ms, 400, {"after": end_ms}),
+        }[exchange.id]
+        page = await exchange.fetch_funding_rate_history(symbol, since_ms, limit, bound)
+        rows = page + rows
+        if len(page) < limit:
+            return rows
+        end_ms = page[0]["timestamp"]

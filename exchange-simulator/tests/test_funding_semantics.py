@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
 import pytest
 
 from cb_trade_simulator import ExchangeSimulator
-from cb_trade_simulator.clock import HOUR_MS, to_milliseconds
+from cb_trade_simulator.clock import DAY_MS, HOUR_MS, to_milliseconds
 from cb_trade_simulator.venues import VENUES
 from cb_trade_simulator.venues.venue import Question
 
@@ -20,6 +21,13 @@ NOW_MS = to_milliseconds(NOW)
 EVER = (datetime(2010, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
 FUNDING = {
     "binance": ("fapi.binance.com/fapi/v1/fundingRate", {"symbol": "BTCUSDT"}, "BTC/USDT:USDT"),
+    "bybit": ("api.bybit.com/v5/market/funding/history", {"category": "linear", "symbol": "BTCUSDT"}, "BTC/USDT:USDT"),
+    "cryptocom": (
+        "api.crypto.com/exchange/v1/public/get-valuations",
+        {"instrument_name": "BTCUSD-PERP", "valuation_type": "funding_hist"},
+        "BTC/USD:USD",
+    ),
+    "okx": ("www.okx.com/api/v5/public/funding-rate-history", {"instId": "BTC-USDT-SWAP"}, "BTC/USDT:USDT"),
 }
 
 Ask = Callable[..., Awaitable[Reply]]
@@ -133,6 +141,71 @@ async def test_binance_counts_funding_apart_from_the_weight_of_candles(venue, as
     assert VENUES[venue].allowances["funding"].per_second == 500 / 300
 
 
+@pytest.mark.parametrize(("venue", "default", "most"), [("bybit", 200, 200), ("cryptocom", 25, 300), ("okx", 276, 276)])
+async def test_the_others_tell_the_newest_first(venue, default, most, ask, times):
+    """OKX's three months hold less than one of its pages."""
+    name = "count" if venue == "cryptocom" else "limit"
+
+    assert told(venue, await ask()) == times[: -default - 1 : -1]
+    assert told(venue, await ask(**{name: 300})) == times[: -most - 1 : -1]
+    assert told(venue, await ask(**{name: 3})) == times[:-4:-1]
+
+
+@only("bybit")
+async def test_bybits_bounds_are_inclusive_and_a_start_needs_an_end(venue, ask, times):
+    assert told(venue, await ask(startTime=times[5], endTime=times[7])) == times[7:4:-1]
+    assert told(venue, await ask(startTime=times[5] + 1, endTime=times[7] - 1)) == [times[6]]
+    assert told(venue, await ask(startTime=times[5], endTime=times[50], limit=2)) == times[50:48:-1]
+    assert told(venue, await ask(endTime=times[7], limit=2)) == times[7:5:-1]
+
+    refused = (await ask(startTime=times[5])).json
+    assert (refused["retCode"], refused["result"]) == (10001, {})
+    assert "endTime" in refused["retMsg"]
+
+
+@only("bybit")
+async def test_bybit_names_the_interval_of_the_day_among_its_instruments(venue, ask, clock):
+    async def minutes(symbol: str) -> int:
+        reply = await ask("api.bybit.com/v5/market/instruments-info", symbol=None)
+        return next(entry["fundingInterval"] for entry in reply.json["result"]["list"] if entry["symbol"] == symbol)
+
+    assert (await minutes("BTCUSDT"), await minutes("SOLUSDT")) == (480, 240)
+    clock.set(datetime(2023, 3, 31, 23, 59, tzinfo=UTC))
+    assert await minutes("SOLUSDT") == 480
+
+
+@only("cryptocom")
+async def test_crypto_coms_bounds_are_exclusive_and_it_pays_every_hour(venue, ask, times):
+    assert told(venue, await ask(start_ts=times[5], end_ts=times[8])) == [times[7], times[6]]
+    assert told(venue, await ask(start_ts=times[5] - 1, end_ts=times[8] + 1)) == times[8:4:-1]
+    assert told(venue, await ask(end_ts=times[8], count=2)) == [times[7], times[6]]
+    assert told(venue, await ask(start_ts=-5, end_ts=times[2])) == [times[1], times[0]]
+    assert {later - sooner for sooner, later in pairwise(times)} == {HOUR_MS}
+
+
+@only("okx")
+async def test_okxs_bounds_are_exclusive_and_before_alone_tells_the_newest(venue, ask, times):
+    recent = times[-200:]
+
+    assert told(venue, await ask(before=recent[5], after=recent[8])) == [recent[7], recent[6]]
+    assert told(venue, await ask(after=recent[8], limit=2)) == [recent[7], recent[6]]
+    assert told(venue, await ask(before=recent[5], limit=2)) == [recent[-1], recent[-2]]
+
+
+@only("okx")
+async def test_okx_has_three_months_only_unless_they_are_recorded_ones(venue, ask, times, simulator):
+    kept = NOW_MS - 92 * DAY_MS
+
+    assert told(venue, await ask())[-1] == next(time for time in times if time >= kept)
+    assert told(venue, await ask(after=kept)) == []
+    simulator.replay_funding("BTC/USDT:USDT", [1000, 2000], [7.52886032957e-05, -0.1])
+    rows = (await ask()).json["data"]
+    assert [(row["fundingTime"], row["realizedRate"]) for row in rows] == [
+        ("2000", "-0.1"),
+        ("1000", "0.0000752886032957"),
+    ]
+
+
 REFUSALS: list[tuple[str, dict[str, object], int, dict[str, Any]]] = [
     ("binance", {"symbol": "NOPE"}, 400, {"code": -1121, "msg": "Invalid symbol."}),
     ("binance", {"symbol": "ETHUSDT"}, 400, {"code": -1121}),  # no perpetual
@@ -140,6 +213,19 @@ REFUSALS: list[tuple[str, dict[str, object], int, dict[str, Any]]] = [
     ("binance", {"startTime": "now"}, 400, {"code": -1100}),
     ("binance", {"limit": 0}, 400, {"code": -1130}),
     ("binance", {"interval": "1m"}, 400, {"code": -1104}),
+    ("bybit", {"symbol": "NOPE"}, 200, {"retCode": 10001, "retMsg": "params error: symbol invalid"}),
+    ("bybit", {"category": "spot"}, 200, {"retCode": 10001, "retMsg": "params error: Category is invalid"}),
+    ("bybit", {"category": None}, 200, {"retCode": 10001, "retMsg": "params error: Category is invalid"}),
+    ("bybit", {"limit": "many"}, 200, {"retCode": 10001}),
+    ("cryptocom", {"instrument_name": None}, 400, {"code": 40004, "message": "Missing instrument_name param"}),
+    ("cryptocom", {"instrument_name": "NOPE"}, 400, {"code": 40004, "message": "Invalid instrument_name"}),
+    ("cryptocom", {"instrument_name": "BTC_USD"}, 400, {"code": 40004, "message": "Invalid instrument_name"}),
+    ("cryptocom", {"valuation_type": "nope"}, 400, {"code": 40004, "message": "Invalid valuation_type"}),
+    ("cryptocom", {"count": "many"}, 400, {"code": 40004, "method": "public/get-valuations"}),
+    ("okx", {"instId": "NOPE"}, 400, {"code": "51001"}),
+    ("okx", {"instId": "BTC-USDT"}, 400, {"code": "51001"}),
+    ("okx", {"limit": 401}, 400, {"code": "51000", "msg": "Parameter limit error"}),
+    ("okx", {"before": "-1"}, 400, {"code": "51000", "msg": "Parameter before error"}),
 ]
 
 

@@ -19,6 +19,9 @@ from .conftest import NOW
 
 PERPETUALS = {
     "binance": ("BTC/USDT:USDT", "SOL/USDT:USDT"),
+    "bybit": ("BTC/USDT:USDT", "SOL/USDT:USDT"),
+    "cryptocom": ("BTC/USD:USD", "SOL/USD:USD"),
+    "okx": ("BTC/USDT:USDT", "SOL/USDT:USDT"),
 }
 RECORDED = Path(__file__).resolve().parents[3] / "shared/data"
 
@@ -46,12 +49,15 @@ async def test_the_pages_add_up_to_the_truth(venue, exchange, simulator, clock):
     for symbol in PERPETUALS[venue]:
         start = simulator.listed_at(symbol) - timedelta(days=5)
         end = clock.now() - timedelta(days=1)
+        if venue == "okx":  # it has no more
+            start = clock.now() - timedelta(days=92)
 
         fetched = await fetch_all_funding(exchange, symbol, start, end)
 
         assert fetched == truth(simulator, symbol, start, end)
-        assert len(fetched) > 1000
-    assert simulator.calls.by_endpoint["fundingRate"] > 2
+        assert len(fetched) > (250 if venue == "okx" else 1000)
+    if venue == "okx":
+        assert simulator.calls.by_endpoint["fundingRate"] == 1 + 2  # the second has 4 hours between them
 
 
 async def test_the_newest_come_without_a_start(venue, exchange, simulator):

@@ -14,6 +14,7 @@ from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.timeframes import choose, open_of
 from cb_trade_simulator.venues.bybit.instruments import instrument
 from cb_trade_simulator.venues.columns import amount, milliseconds, price, worth
+from cb_trade_simulator.venues.decimals import decimals
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cb_trade_simulator.venues.rest import Call
 
 DEFAULT, MOST = 200, 1000
+MOST_FUNDING = 200
 CATEGORIES = ("spot", "linear", "inverse", "option")
 INTERVALS = {
     "1": "1m",
@@ -58,12 +60,16 @@ class Bybit(RestVenue):
     timeframes: ClassVar[Mapping[str, Timeframe]] = choose(*INTERVALS.values())
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Window(600, 5)}
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
-        "klines": RowShape(list_at("result", "list"), time=0, prices=(1, 2, 3, 4), newest_first=True)
+        "klines": RowShape(list_at("result", "list"), time=0, prices=(1, 2, 3, 4), newest_first=True),
+        "fundingRate": RowShape(
+            list_at("result", "list"), time="fundingRateTimestamp", prices=("fundingRate",), newest_first=True
+        ),
     }
     routes = (
         Route("time", "/v5/market/time", "time"),
         Route("exchangeInfo", "/v5/market/instruments-info", "instruments"),
         Route("klines", "/v5/market/kline", "candles"),
+        Route("fundingRate", "/v5/market/funding/history", "funding"),
     )
 
     @staticmethod
@@ -111,6 +117,29 @@ class Bybit(RestVenue):
             rows = history.newest(timeframe, count, now_ms + 1 if end_ms is None else end_ms + 1, now_ms, from_ms)
         page = {"symbol": symbol, "category": category, "list": orjson.Fragment(_rows(rows[::-1], history.market))}
         return orjson.dumps(_envelope(0, "OK", page, now_ms))
+
+    def funding(self, call: Call) -> bytes:
+        """Answer with the newest `limit` from `startTime` to `endTime`, both inclusive; a start needs an end.
+
+        Source: https://bybit-exchange.github.io/docs/v5/market/history-fund-rate
+        """
+        now_ms = call.now_ms
+        category, symbol = _category(call, default=None), call.query.get("symbol", "")
+        if category not in ("linear", "inverse"):
+            raise _refused(10001, "params error: Category is invalid", now_ms)
+        history = self.history(f"{category} {symbol}", now_ms, _refused(10001, "params error: symbol invalid", now_ms))
+        limit = whole_number(call.query.get("limit"), _refused(10001, "params error: limit", now_ms), MOST_FUNDING)
+        start_ms = whole_number(call.query.get("startTime"), _refused(10001, "params error: startTime", now_ms))
+        end_ms = whole_number(call.query.get("endTime"), _refused(10001, "params error: endTime", now_ms))
+        if start_ms is not None and end_ms is None:
+            raise _refused(10001, "params error: endTime is required with startTime", now_ms)
+        stop_ms = now_ms + 1 if end_ms is None else end_ms + 1
+        rows = history.funding.newest(MOST_FUNDING if limit is None else limit, stop_ms, now_ms, start_ms or 0)
+        told = [
+            {"symbol": symbol, "fundingRate": decimals(rate), "fundingRateTimestamp": str(time_ms)}
+            for time_ms, rate, _ in rows[::-1].tolist()
+        ]
+        return orjson.dumps(_envelope(0, "OK", {"category": category, "list": told}, now_ms))
 
 
 def _rows(rows: Rows, market: Market) -> bytes:

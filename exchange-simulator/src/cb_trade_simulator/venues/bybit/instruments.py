@@ -17,7 +17,7 @@ def instrument(history: History, now_ms: int) -> dict[str, Any]:
         "baseCoin": market.base,
         "quoteCoin": market.quote,
     }
-    return entry | (_perpetual(history) if market.is_perpetual else _spot(history))
+    return entry | (_perpetual(history, now_ms) if market.is_perpetual else _spot(history))
 
 
 def _spot(history: History) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def _spot(history: History) -> dict[str, Any]:
     }
 
 
-def _perpetual(history: History) -> dict[str, Any]:
+def _perpetual(history: History, now_ms: int) -> dict[str, Any]:
     market = history.market
     return {
         "contractType": "LinearPerpetual",
@@ -53,5 +53,5 @@ def _perpetual(history: History) -> dict[str, Any]:
             "qtyStep": market.amount_step,
             "minNotionalValue": "5",
         },
-        "fundingInterval": 480,
+        "fundingInterval": history.funding.hours_at(now_ms) * 60,
     }

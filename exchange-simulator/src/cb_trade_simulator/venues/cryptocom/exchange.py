@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from cb_trade_simulator.markets.catalogue import BTC_USD, PERPETUALS, SPOT
 from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.timeframes import FIRST_MONDAY_MS, FixedTimeframe, choose
 from cb_trade_simulator.venues.columns import amount, milliseconds, price
+from cb_trade_simulator.venues.decimals import decimals
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
 
@@ -38,6 +39,8 @@ TIMEFRAME_NAMES = {
     "1M": "1M",
 }
 CANDLES_METHOD, INSTRUMENTS_METHOD = "public/get-candlestick", "public/get-instruments"
+VALUATIONS_METHOD = "public/get-valuations"
+METHODS = (CANDLES_METHOD, INSTRUMENTS_METHOD, VALUATIONS_METHOD)
 
 
 class CryptoCom(RestVenue):
@@ -47,8 +50,8 @@ class CryptoCom(RestVenue):
     markets: ClassVar[tuple[Market, ...]] = (
         *SPOT,
         BTC_USD,
-        replace(PERPETUALS[0], symbol="BTC/USD:USD"),
-        replace(PERPETUALS[1], symbol="SOL/USD:USD"),
+        replace(PERPETUALS[0], symbol="BTC/USD:USD", funding_hours=1, funding_changes=()),
+        replace(PERPETUALS[1], symbol="SOL/USD:USD", funding_hours=1, funding_changes=()),
     )
     outages: ClassVar[tuple[Outage, ...]] = (
         Outage(datetime(2022, 1, 17, 4, 40, tzinfo=UTC), datetime(2022, 1, 17, 6, 5, tzinfo=UTC)),
@@ -59,16 +62,15 @@ class CryptoCom(RestVenue):
         "2w": FixedTimeframe(14 * DAY_MS, anchor_ms=FIRST_MONDAY_MS),
         **choose("1M"),
     }
-    allowances: ClassVar[Mapping[str, Allowance]] = {
-        CANDLES_METHOD: Window(100, 1),
-        INSTRUMENTS_METHOD: Window(100, 1),
-    }
+    allowances: ClassVar[Mapping[str, Allowance]] = {method: Window(100, 1) for method in METHODS}
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
-        "klines": RowShape(list_at("result", "data"), time="t", prices=("o", "h", "l", "c"))
+        "klines": RowShape(list_at("result", "data"), time="t", prices=("o", "h", "l", "c")),
+        "fundingRate": RowShape(list_at("result", "data"), time="t", prices=("v",), newest_first=True),
     }
     routes = (
         Route("exchangeInfo", f"/exchange/v1/{INSTRUMENTS_METHOD}", "instruments", INSTRUMENTS_METHOD),
         Route("klines", f"/exchange/v1/{CANDLES_METHOD}", "candles", CANDLES_METHOD),
+        Route("fundingRate", f"/exchange/v1/{VALUATIONS_METHOD}", "funding", VALUATIONS_METHOD),
     )
 
     @staticmethod
@@ -76,7 +78,7 @@ class CryptoCom(RestVenue):
         return f"{market.base}{market.quote}-PERP" if market.is_perpetual else f"{market.base}_{market.quote}"
 
     def too_many(self, _now_ms: int) -> Refused:
-        return _refused(42901, "TOO_MANY_REQUESTS", 429)
+        return _refused(42901, "TOO_MANY_REQUESTS", status=429)
 
     def instruments(self, call: Call) -> bytes:
         data = [_instrument(name, history, call.now_ms) for name, history in self.known(call.now_ms)]
@@ -90,22 +92,35 @@ class CryptoCom(RestVenue):
         timeframe = self.timeframes.get(TIMEFRAME_NAMES.get(interval, ""))
         if timeframe is None:
             raise _refused(40004, "Invalid timeframe")
-        count = whole_number(call.query.get("count"), _refused(40004, "Invalid count"), MOST)
-        start_ms = whole_number(call.query.get("start_ts"), _refused(40004, "Invalid start_ts"), signed=True)
-        end_ms = whole_number(call.query.get("end_ts"), _refused(40004, "Invalid end_ts"))
-        rows = history.newest(
-            timeframe,
-            DEFAULT if count is None else count,
-            call.now_ms + 1 if end_ms is None else end_ms,
-            call.now_ms,
-            0 if start_ms is None else start_ms + 1,
-        )
+        window = _window(call, CANDLES_METHOD)
+        rows = history.newest(timeframe, window.count, window.end_ms, call.now_ms, window.after_ms + 1)
         result = b'{"interval":"%b","data":%b,"instrument_name":"%b"}' % (
             interval.encode(),
             _rows(rows, history.market),
             name.encode(),
         )
         return b'{"id":-1,"method":"%b","code":0,"result":%b}' % (CANDLES_METHOD.encode(), result)
+
+    def funding(self, call: Call) -> bytes:
+        """Answer with the newest `count` hourly rates between `start_ts` and `end_ts`, newest first.
+
+        Nobody says whether these two are inclusive: here both are exclusive, as those of candles. Source:
+        https://exchange-docs.crypto.com/exchange/v1/rest-ws/index.html#public-get-valuations
+        """
+        name = call.query.get("instrument_name", "")
+        if not name:
+            raise _refused(40004, "Missing instrument_name param", VALUATIONS_METHOD)
+        if call.query.get("valuation_type") != "funding_hist":
+            raise _refused(40004, "Invalid valuation_type", VALUATIONS_METHOD)
+        unknown = _refused(40004, "Invalid instrument_name", VALUATIONS_METHOD)
+        history = self.history(name, call.now_ms, unknown)
+        if not history.market.is_perpetual:
+            raise unknown
+        window = _window(call, VALUATIONS_METHOD)
+        rows = history.funding.newest(window.count, window.end_ms, call.now_ms, window.after_ms + 1)
+        data = [{"v": decimals(rate), "t": time_ms} for time_ms, rate, _ in rows[::-1].tolist()]
+        result = {"data": data, "instrument_name": name}
+        return orjson.dumps({"id": -1, "method": VALUATIONS_METHOD, "code": 0, "result": result})
 
 
 def _rows(rows: Rows, market: Market) -> bytes:
@@ -138,5 +153,25 @@ def _instrument(name: str, history: History, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _refused(code: int, message: str, status: int = 400) -> Refused:
-    return Refused({"id": -1, "method": CANDLES_METHOD, "code": code, "message": message}, status)
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The newest *count* rows after *after_ms* and before *end_ms* are wanted."""
+
+    count: int
+    after_ms: int
+    end_ms: int
+
+
+def _window(call: Call, method: str) -> _Window:
+    count = whole_number(call.query.get("count"), _refused(40004, "Invalid count", method), MOST)
+    start_ms = whole_number(call.query.get("start_ts"), _refused(40004, "Invalid start_ts", method), signed=True)
+    end_ms = whole_number(call.query.get("end_ts"), _refused(40004, "Invalid end_ts", method))
+    return _Window(
+        count=DEFAULT if count is None else count,
+        after_ms=-1 if start_ms is None else start_ms,
+        end_ms=call.now_ms + 1 if end_ms is None else end_ms,
+    )
+
+
+def _refused(code: int, message: str, method: str = CANDLES_METHOD, status: int = 400) -> Refused:
+    return Refused({"id": -1, "method": method, "code": code, "message": message}, status)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import orjson
 
+from cb_trade_simulator.clock import DAY_MS
 from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Window
 from cb_trade_simulator.markets.catalogue import MARKETS
 from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.timeframes import open_of, shifted
 from cb_trade_simulator.venues.columns import amount, milliseconds, price, worth
+from cb_trade_simulator.venues.decimals import decimals
 from cb_trade_simulator.venues.okx.bars import BARS, OKX_TIMEFRAMES
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT, MOST = 100, 300
 RECENT = 1440  # candles that `candles` reaches back; `history-candles` knows them all
+MOST_FUNDING = 400
+THREE_MONTHS_MS = 92 * DAY_MS  # what is kept of the past where not all is
 STEPS_PER_CONTRACT = 10
 
 
@@ -49,15 +53,20 @@ class Okx(RestVenue):
         "history-candles": Window(20, 2),
         "instruments": Window(20, 2),
         "time": Window(10, 2),
+        "funding-rate-history": Window(10, 2),
     }
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
-        "klines": RowShape(list_at("data"), time=0, prices=(1, 2, 3, 4), newest_first=True)
+        "klines": RowShape(list_at("data"), time=0, prices=(1, 2, 3, 4), newest_first=True),
+        "fundingRate": RowShape(
+            list_at("data"), time="fundingTime", prices=("fundingRate", "realizedRate"), newest_first=True
+        ),
     }
     routes = (
         Route("time", "/api/v5/public/time", "time", "time"),
         Route("exchangeInfo", "/api/v5/public/instruments", "instruments", "instruments"),
         Route("klines", "/api/v5/market/candles", "recent_candles", "candles"),
         Route("klines", "/api/v5/market/history-candles", "all_candles", "history-candles"),
+        Route("fundingRate", "/api/v5/public/funding-rate-history", "funding", "funding-rate-history"),
     )
 
     @staticmethod
@@ -85,24 +94,39 @@ class Okx(RestVenue):
 
     def _candles(self, call: Call, reach: int | None) -> bytes:
         """Answer with the newest `limit` candles that open after `before` and before `after`, both exclusive."""
-        unknown = _refused("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
-        history = self.history(call.query.get("instId", ""), call.now_ms, unknown)
+        history = self._known(call)
         timeframe = self.timeframes.get(BARS.get(call.query.get("bar", "1m"), ""))
         if timeframe is None:
             raise _refused("51000", "Parameter bar error")
-        limit = whole_number(call.query.get("limit"), _refused("51000", "Parameter limit error"))
-        before_ms = whole_number(call.query.get("before"), _refused("51000", "Parameter before error"))
-        after_ms = whole_number(call.query.get("after"), _refused("51000", "Parameter after error"))
-        if limit is not None and limit > MOST:
-            raise _refused("51000", "Parameter limit error")
+        limit = _limit(call, DEFAULT, MOST)
+        before_ms, after_ms = _number(call, "before"), _number(call, "after")
         from_ms = 0 if before_ms is None else before_ms + 1
         if reach is not None:
             from_ms = max(from_ms, shifted(timeframe, open_of(timeframe, call.now_ms), 1 - reach))
         stop_ms = call.now_ms + 1 if after_ms is None else after_ms
-        rows = history.newest(timeframe, limit or DEFAULT, stop_ms, call.now_ms, from_ms)
+        rows = history.newest(timeframe, limit, stop_ms, call.now_ms, from_ms)
         closed = timeframe.shift(rows["timestamp"], 1) <= call.now_ms
         page = _rows(rows[::-1], np.where(closed, b"1", b"0")[::-1], history.market)
         return b'{"code":"0","msg":"","data":%b}' % page
+
+    def funding(self, call: Call) -> bytes:
+        """Answer with the newest `limit` paid after `before` and before `after`, both exclusive, of three months.
+
+        Source: https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
+        """
+        history = self._known(call)
+        if not history.market.is_perpetual:
+            raise _unknown_instrument()
+        limit = _limit(call, MOST_FUNDING, MOST_FUNDING)
+        before_ms, after_ms = _number(call, "before"), _number(call, "after")
+        kept_ms = 0 if history.funding.is_recorded else call.now_ms - THREE_MONTHS_MS
+        from_ms = max(kept_ms, 0 if before_ms is None else before_ms + 1)
+        stop_ms = call.now_ms + 1 if after_ms is None else after_ms
+        rows = history.funding.newest(limit, stop_ms, call.now_ms, from_ms)
+        return _data([_funding(call.query["instId"], *row) for row in rows[::-1].tolist()])
+
+    def _known(self, call: Call) -> History:
+        return self.history(call.query.get("instId", ""), call.now_ms, _unknown_instrument())
 
 
 def _rows(rows: Rows, confirm: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]], market: Market) -> bytes:
@@ -118,6 +142,19 @@ def _rows(rows: Rows, confirm: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]],
     else:
         parts += [amount(rows, market), '","', worth(rows, market), '","']
     return json_rows([*parts, worth(rows, market), '","', np.ascontiguousarray(confirm), '"]'])
+
+
+def _funding(name: str, time_ms: int, rate: float, _mark_price: float) -> dict[str, Any]:
+    """Return one entry of `/api/v5/public/funding-rate-history`; what was announced is what was paid."""
+    return {
+        "instId": name,
+        "instType": "SWAP",
+        "formulaType": "withRate",
+        "fundingRate": decimals(rate),
+        "realizedRate": decimals(rate),
+        "fundingTime": str(time_ms),
+        "method": "current_period",
+    }
 
 
 def _instrument(name: str, history: History, now_ms: int) -> dict[str, Any]:
@@ -159,3 +196,19 @@ def _data(data: list[dict[str, Any]]) -> bytes:
 
 def _refused(code: str, message: str, status: int = 400) -> Refused:
     return Refused({"code": code, "data": [], "msg": message}, status)
+
+
+def _unknown_instrument() -> Refused:
+    return _refused("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+
+
+def _number(call: Call, name: str) -> int | None:
+    return whole_number(call.query.get(name), _refused("51000", f"Parameter {name} error"))
+
+
+def _limit(call: Call, default: int, most: int) -> int:
+    """Return how many rows are wanted; more than *most* are refused, none at all counts as not sent."""
+    limit = _number(call, "limit") or default
+    if limit > most:
+        raise _refused("51000", "Parameter limit error")
+    return limit
