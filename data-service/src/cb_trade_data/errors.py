@@ -124,15 +124,11 @@ class UnsupportedKindError(RequestError):
     code = ErrorCode.UNSUPPORTED_KIND
 
     def __init__(self, exchange: str, kind: str, symbol: str | None = None) -> None:
-        if symbol is None:
-            super().__init__(f"{kind} of {exchange} cannot be served", exchange=exchange, kind=kind)
-        else:
-            super().__init__(
-                f"{symbol} has no {kind}: only a perpetual has, such as BTC/USDT:USDT",
-                exchange=exchange,
-                kind=kind,
-                symbol=symbol,
-            )
+        what, hint, facts = f"{kind} of {exchange}", "", {"exchange": exchange, "kind": kind}
+        if symbol is not None:
+            what, facts = f"{kind} of {symbol} on {exchange}", {**facts, "symbol": symbol}
+            hint = ", only of markets of the other sort: perpetuals, such as BTC/USDT:USDT, or spot markets"
+        super().__init__(f"{what} cannot be served{hint}", **facts)
 
 
 class EmptyRangeError(RequestError):

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from cb_trade_data.models.instants import to_ms
-from cb_trade_data.models.series import Kind
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 
 
@@ -102,6 +102,7 @@ class EventPaging:
         history: How far back from its present it serves anything; None where it serves everything.
         window_max: The longest window it takes; None where it takes any.
         page_cost: What a page costs, in pages of a spot market's bars.
+        id_parameter: The parameter by which it goes on from a trade of an id, which is a number; None where it cannot.
         settle_margin: After how long a row that it has not sent will not come any more.
     """
 
@@ -111,6 +112,7 @@ class EventPaging:
     history: timedelta | None = None
     window_max: timedelta | None = None
     page_cost: float = 1.0
+    id_parameter: str | None = None
     settle_margin: timedelta = timedelta(seconds=10)
 
 
@@ -131,7 +133,8 @@ class ExchangeFacts:
             not belong there pushes another one out.
         jumps_to_first: Whether asked from the beginning of time it answers with its first bar, so that a listing costs
             one call; others are searched.
-        events: How it is asked for the kinds without bars that it serves.
+        spot_events: How it is asked for the kinds without bars that it serves of spot markets.
+        perpetual_events: The same of perpetuals.
         settle_margin: How long after its end a bar may still change.
         pace: How often its pages may be asked for.
         markets_cost: What loading its markets costs, in pages.
@@ -152,7 +155,8 @@ class ExchangeFacts:
     is_proven: bool = True
     windows_only: bool = False
     jumps_to_first: bool = False
-    events: Mapping[Kind, EventPaging] = field(default_factory=lambda: MappingProxyType({}))
+    spot_events: Mapping[Kind, EventPaging] = field(default_factory=lambda: MappingProxyType({}))
+    perpetual_events: Mapping[Kind, EventPaging] = field(default_factory=lambda: MappingProxyType({}))
     settle_margin: timedelta = timedelta(seconds=2)
     pace: Pace = _CAUTIOUS
     markets_cost: int = 1
@@ -166,9 +170,19 @@ class ExchangeFacts:
     @property
     def kinds(self) -> frozenset[Kind]:
         """What can be asked for. Of order books that is what somebody stored: no exchange has those of the past."""
-        return frozenset({Kind.OHLCV, Kind.ORDER_BOOK, *self.events})
+        return frozenset({Kind.OHLCV, Kind.ORDER_BOOK, *self.spot_events, *self.perpetual_events})
 
-    def settle_margin_of(self, kind: Kind) -> timedelta:
-        """Return how long after its time a row of *kind* may still come or change."""
-        paging = self.events.get(kind)
+    def event_paging(self, series: Series) -> EventPaging | None:
+        """Return how it is asked for *series*; None for bars, and for what it does not serve."""
+        return (self.perpetual_events if series.is_perpetual else self.spot_events).get(series.kind)
+
+    def settle_margin_of(self, series: Series) -> timedelta:
+        """Return how long after its time a row of *series* may still come or change."""
+        paging = self.event_paging(series)
         return self.settle_margin if paging is None else paging.settle_margin
+
+    def page_cost(self, series: Series) -> float:
+        """Return what a page of *series* costs, in pages of a spot market's bars."""
+        if (paging := self.event_paging(series)) is not None:
+            return paging.page_cost
+        return self.perpetual_page_cost if series.is_perpetual else 1.0

@@ -147,7 +147,7 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             window = next_window()
             return None if window is None else _FETCHES[series.kind](running.client, series, window)
 
-        cost = _page_cost(running.client.facts, series)
+        cost = running.client.facts.page_cost(series)
         page, calls = await running.caller.call(fetch, urgency, about=series.symbol, cost=cost)
         return None if page is None else replace(page, calls=calls)
 
@@ -233,13 +233,6 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             running = _Running(client, caller, ExchangeClock(exchange, fetch_time, self._local_now))
             self._running[exchange] = running
         return running
-
-
-def _page_cost(facts: ExchangeFacts, series: Series) -> float:
-    if series.kind is not Kind.OHLCV:
-        return facts.events[series.kind].page_cost
-    # The symbol of a perpetual names what it is settled in, behind a colon.
-    return facts.perpetual_page_cost if ":" in series.symbol else 1
 
 
 def _bars_of(series: Series, facts: ExchangeFacts) -> Series:

@@ -59,11 +59,12 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         facts = self._source.facts(exchange)
         if kind not in facts.kinds:
             raise UnsupportedKindError(exchange, kind)
-        if kind == Kind.FUNDING_RATE and not _is_perpetual(symbol):
-            raise UnsupportedKindError(exchange, kind, symbol)
         if timeframe is not None and timeframe not in facts.timeframes:
             raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
-        return _series(exchange, symbol, kind, timeframe)
+        series = _series(exchange, symbol, kind, timeframe)
+        if series.kind not in {Kind.OHLCV, Kind.ORDER_BOOK} and facts.event_paging(series) is None:
+            raise UnsupportedKindError(exchange, kind, symbol)
+        return series
 
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
         """See `IHistoricalDataManager.open`."""
@@ -176,7 +177,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         return series.grid.snap(TimeRange(wanted.start, end)) if wanted.start < end else None
 
     def _closed_until(self, series: Series, now: datetime) -> datetime:
-        return series.grid.closed_until(now, self._source.facts(series.exchange).settle_margin_of(series.kind))
+        return series.grid.closed_until(now, self._source.facts(series.exchange).settle_margin_of(series))
 
     def _reach(self, series: Series, facts: SeriesFacts | None) -> Reach:
         return Reach.at(self._now(series.exchange), self._source.facts(series.exchange), series, facts)
@@ -184,13 +185,6 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     def _now(self, exchange: str) -> datetime:
         """Return the exchange's present where its clock was read, else ours."""
         return self._source.known_now(exchange) or self._local_now()
-
-
-def _is_perpetual(symbol: str) -> bool:
-    # CCXT's unified symbols: BTC/USDT:USDT, and BTC/USDT:USDT-241227 for what expires,
-    # https://docs.ccxt.com/#/?id=symbols-and-market-ids
-    _, _, settlement = symbol.partition(":")
-    return settlement != "" and "-" not in settlement
 
 
 def _refuse_future(start: datetime, now: datetime) -> None:

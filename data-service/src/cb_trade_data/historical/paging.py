@@ -56,7 +56,7 @@ def paging_of(series: Series, exchange: ExchangeFacts) -> Paging:
     """Return how *series* is fetched from *exchange*."""
     if series.kind is Kind.OHLCV:
         return _BarPaging(series.grid, exchange)
-    return _EventPaging(series.kind, exchange.events.get(series.kind))
+    return _EventPaging(series.kind, exchange.event_paging(series))
 
 
 class _BarPaging(Paging):

@@ -47,11 +47,11 @@ class Reach:
                 return cls(known)
             case Kind.ORDER_BOOK:
                 return cls(known, EVER.end, f"{exchange.id} has no order books of the past")
-        history = exchange.events[series.kind].history
-        if history is None:
+        paging = exchange.event_paging(series)
+        if paging is None or paging.history is None:
             return cls(known)
-        horizon = series.grid.ceil(now - history)
-        return cls(known, horizon, f"{exchange.id} serves {series.kind} of the last {_days(history)} only")
+        horizon = series.grid.ceil(now - paging.history)
+        return cls(known, horizon, f"{exchange.id} serves {series.kind} of the last {_days(paging.history)} only")
 
     def learning(self, facts: SeriesFacts) -> Reach:
         """Return the reach with *facts* taken over as far as they are newer."""

@@ -71,6 +71,15 @@ class Series:
     def _text(self) -> str:
         return " ".join(str(part) for part in (self.exchange, self.symbol, self.kind, self.timeframe) if part)
 
+    @cached_property
+    def is_perpetual(self) -> bool:
+        """Whether its market is a perpetual: `BTC/USDT:USDT`, and not `BTC/USDT:USDT-241227`, which expires.
+
+        See https://docs.ccxt.com/#/?id=symbols-and-market-ids.
+        """
+        _, _, settlement = self.symbol.partition(":")
+        return settlement != "" and "-" not in settlement
+
     @property
     def grid(self) -> Timeframe:
         """The times that its rows can have: the open times of its bars; every millisecond for kinds without bars."""

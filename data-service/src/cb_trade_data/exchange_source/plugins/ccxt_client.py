@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from cb_trade_data.errors import CbTradeError, UnknownSymbolError
-from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.errors import CbTradeError, ExchangeNonsenseError, UnknownSymbolError
+from cb_trade_data.exchange_source.facts import EventPaging, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.once import Once
 from cb_trade_data.exchange_source.plugins.ccxt_markets import EVERYTHING, CCXTMarkets
@@ -23,6 +23,8 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
 _TIMEOUT: Final = timedelta(seconds=10)
+# 50,000 trades in a millisecond are not to be believed.
+_PAGES_PER_TIME_MAX: Final = 50
 # Before any exchange there is, and not so early that one of them chokes on it.
 _BEFORE_ALL: Final = datetime(2010, 1, 1, tzinfo=UTC)
 
@@ -90,6 +92,29 @@ class CCXTExchangeClient(IExchangeAPIClient):
         written = {} if bounds is None else bounds.parameters(window, bars)
         return Page(await self._fetch_candles(series, window.start, bars, written))
 
+    async def fetch_trades(self, series: Series, window: TimeRange) -> Page:
+        """See `IExchangeAPIClient.fetch_trades`."""
+        paging = self._event_paging(series)
+        written = paging.bounds.parameters(window, paging.page_limit_rows)
+        rows = await self._fetch_rows("fetch_trades", series, window.start, paging.page_limit_rows, written)
+        pieces = [rows]
+        # More trades than a page holds in one millisecond, which no window can divide.
+        while paging.id_parameter and rows.num_rows >= paging.page_limit_rows and _is_one_time(rows):
+            if len(pieces) == _PAGES_PER_TIME_MAX:
+                raise ExchangeNonsenseError(self.facts.id, f"{len(pieces)} pages of trades all of one millisecond")
+            following = {paging.id_parameter: int(rows.column("id")[-1].as_py()) + 1}
+            rows = await self._fetch_rows("fetch_trades", series, None, paging.page_limit_rows, following)
+            pieces.append(rows)
+        return Page(pa.concat_tables(pieces), len(pieces))
+
+    async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
+        """See `IExchangeAPIClient.fetch_funding_rates`."""
+        paging = self._event_paging(series)
+        written = paging.bounds.parameters(window, paging.page_limit_rows)
+        return Page(
+            await self._fetch_rows("fetch_funding_rate_history", series, window.start, paging.page_limit_rows, written)
+        )
+
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IExchangeAPIClient.fetch_first_open`."""
         bounds = self.facts.bounds
@@ -122,6 +147,23 @@ class CCXTExchangeClient(IExchangeAPIClient):
                 series.symbol, str(series.timeframe), since=to_ms(since), limit=limit, params=dict(written)
             )
         return candles
+
+    async def _fetch_rows(
+        self, method: str, series: Series, since: datetime | None, limit: int, written: Mapping[str, int | str]
+    ) -> pa.Table:
+        self._find(series.symbol)
+        exchange = await self._exchange.get()
+        async with self._translated_errors(series.symbol):
+            since_ms = None if since is None else to_ms(since)
+            rows: pa.Table = await getattr(exchange, method)(
+                series.symbol, since=since_ms, limit=limit, params=dict(written)
+            )
+        return rows
+
+    def _event_paging(self, series: Series) -> EventPaging:
+        paging = self.facts.event_paging(series)
+        assert paging is not None, f"nobody asks for {series}"  # noqa: S101 - it would be refused before
+        return paging
 
     def _find(self, symbol: str) -> Mapping[str, Any]:
         market = self._markets.get(symbol)
@@ -170,6 +212,11 @@ class CCXTExchangeClient(IExchangeAPIClient):
             from cb_trade_data.exchange_source.plugins.ccxt_errors import translated
 
             raise translated(self.facts, error, symbol) from error
+
+
+def _is_one_time(rows: pa.Table) -> bool:
+    times = timestamps_ms(rows)
+    return len(times) > 0 and bool(times[0] == times[-1])
 
 
 def _dict(value: Any) -> dict[str, Any]:

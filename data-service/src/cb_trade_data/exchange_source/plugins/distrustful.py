@@ -5,7 +5,7 @@ Imports CCXT, which takes half a second: to be imported off the event loop, by t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.candle_columns import candle_columns
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
 from cb_trade_data.exchange_source.plugins.discreet import discreet_class
+from cb_trade_data.exchange_source.plugins.event_rows import event_rows, read_funding_rate, read_trade
+from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, TRADES_SCHEMA
 
 # How deep in an answer its candles are looked for.
 _DEPTH: Final = 3
@@ -30,12 +32,15 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
     """Return CCXT's class of an exchange, which believes less.
 
     An answer is judged by its status first, then it must be JSON, then CCXT has its say: all of that with the answer in
-    hand, so that concurrent calls cannot be mixed up. Candles are handed on as they came, neither sorted nor filtered
-    nor cut, so that the validation sees what the exchange really said. They come as columns: a class that would add
-    bars of its own making fails at it.
+    hand, so that concurrent calls cannot be mixed up. Rows are handed on as they came, neither sorted nor filtered nor
+    cut, so that the validation sees what the exchange really said. They come as columns: a class that would add bars of
+    its own making fails at it.
     """
+    return _with_columns(_judging_class(facts))
 
-    class Distrustful(discreet_class(getattr(ccxt, facts.id))):  # type: ignore[misc]
+
+def _judging_class(facts: ExchangeFacts) -> type[Any]:
+    class Judging(discreet_class(getattr(ccxt, facts.id))):  # type: ignore[misc]
         def handle_errors(self, status: int, reason: str, url: str, method: str, headers: dict[str, str], body: str,
                           response: Any, *request: Any) -> None:  # fmt: skip
             refuse_by_status(facts, status, self.without_credentials(reason), headers)
@@ -56,19 +61,57 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
                 answers.append(answer)
             return answer
 
+    return Judging
+
+
+def _with_columns(judging: type[Any]) -> type[Any]:
+    class Distrustful(judging):  # type: ignore[misc]
         async def fetch_ohlcv(self, *args: Any, **kwargs: Any) -> Any:
-            token = _answers.set([])
-            try:
-                return await super().fetch_ohlcv(*args, **kwargs)
-            finally:
-                _answers.reset(token)
+            return await _with_answers_kept(super().fetch_ohlcv(*args, **kwargs))
+
+        async def fetch_trades(self, *args: Any, **kwargs: Any) -> Any:
+            return await _with_answers_kept(super().fetch_trades(*args, **kwargs))
+
+        async def fetch_funding_rate_history(self, *args: Any, **kwargs: Any) -> Any:
+            return await _with_answers_kept(super().fetch_funding_rate_history(*args, **kwargs))
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
             # Where an answer lacks its list, CCXT takes an empty one of its own.
             came_so = ohlcvs or _says_none(_answers.get(), ohlcvs)
             return _candles(self, ohlcvs if came_so else None, market)
 
+        def parse_trades(self, trades: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
+            return _events(self, trades, lambda each: read_trade(self.parse_trade(each, market)), TRADES_SCHEMA)
+
+        def safe_trade(self, trade: dict[str, Any], market: Any = None) -> dict[str, Any]:  # noqa: ARG002
+            # What CCXT adds, costs and fees, takes most of the time and goes nowhere.
+            return trade
+
+        def parse_funding_rate_histories(self, rates: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
+            def read(each: Any) -> list[Any]:
+                return read_funding_rate(self.parse_funding_rate_history(each, market), each)
+
+            return _events(self, rates, read, FUNDING_RATE_SCHEMA)
+
     return Distrustful
+
+
+async def _with_answers_kept(fetching: Awaitable[Any]) -> Any:
+    """Await *fetching* with the answers that come for it at hand to those who make rows of them."""
+    token = _answers.set([])
+    try:
+        return await fetching
+    finally:
+        _answers.reset(token)
+
+
+def _events(exchange: Any, events: Any, read: Callable[[Any], list[Any]], schema: pa.Schema) -> pa.Table:
+    if not events and not _says_none(_answers.get(), events):
+        raise ccxt.BadResponse(f"{exchange.id} answered without its list")
+    try:
+        return event_rows(events, read, schema)
+    except (ValueError, OverflowError) as error:
+        raise ccxt.BadResponse(f"{exchange.id} sent a row that cannot be read: {error}") from error
 
 
 def _judged(facts: ExchangeFacts, error: Exception, status: int, body: str) -> Exception:

@@ -12,11 +12,13 @@ which nobody says in which of two weeks they begin.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from cb_trade_data.exchange_source.facts import Bounds, ExchangeFacts, Pace, TimeUnit
+from cb_trade_data.exchange_source.facts import Bounds, EventPaging, ExchangeFacts, Pace, TimeUnit
+from cb_trade_data.models.series import Kind
 
 _SECOND: Final = timedelta(seconds=1)
 _ONE_MS_BEFORE: Final = -timedelta(milliseconds=1)
@@ -36,6 +38,14 @@ CRYPTOCOM: Final = ExchangeFacts(
     unknown_symbol_words=("invalid instrument_name",),
 )
 
+_BINANCE_BOUNDS: Final = Bounds("startTime", "endTime", end_step=_ONE_MS_BEFORE)
+
+# The oldest of a window, both ends inclusive.
+# https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#compressedaggregate-trades-list
+# https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Compressed-Aggregate-Trades-List
+# https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Get-Funding-Rate-History
+_BINANCE_TRADES: Final = EventPaging(1000, _BINANCE_BOUNDS, page_cost=2, id_parameter="fromId")
+
 # From startTime on, both ends inclusive; asked from before the listing on it begins with the first bar.
 # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
 # https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Kline-Candlestick-Data
@@ -45,7 +55,7 @@ BINANCE: Final = ExchangeFacts(
         "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M",
     ),
     page_limit_bars=1000,
-    bounds=Bounds("startTime", "endTime", end_step=_ONE_MS_BEFORE),
+    bounds=_BINANCE_BOUNDS,
     jumps_to_first=True,
     # 6000 weight a minute, of which a page takes 2; perpetuals have 2400 for themselves, of which a full page takes 5.
     pace=Pace(2910, timedelta(minutes=1), burst=80),
@@ -53,6 +63,15 @@ BINANCE: Final = ExchangeFacts(
     markets_cost=10,
     concurrent_calls=16,
     ccxt_market_types=("spot", "linear"),
+    # A page of aggregate trades has a weight of 4, one of perpetuals of 20 and no more than an hour; funding may be
+    # asked for 500 times in five minutes.
+    spot_events=MappingProxyType({Kind.TRADES: _BINANCE_TRADES}),
+    perpetual_events=MappingProxyType(
+        {
+            Kind.TRADES: replace(_BINANCE_TRADES, page_cost=25, window_max=timedelta(hours=1)),
+            Kind.FUNDING_RATE: EventPaging(1000, _BINANCE_BOUNDS, page_cost=30, settle_margin=timedelta(minutes=1)),
+        }
+    ),
 )  # fmt: skip
 
 # Always its newest 720 bars, the open one included; `since` only leaves out what opened up to then.
