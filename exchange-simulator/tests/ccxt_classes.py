@@ -8,7 +8,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 
 from cb_trade_simulator import ExchangeSimulator
-from cb_trade_simulator.clock import to_milliseconds
+from cb_trade_simulator.clock import HOUR_MS, to_milliseconds
 from cb_trade_simulator.markets.timeframes import shifted
 from cb_trade_simulator.venues import VENUES
 
@@ -62,6 +62,27 @@ async def fetch_all_funding(exchange: Any, symbol: str, start: datetime, end: da
     walk = _funding_forwards if exchange.id == "binance" else _funding_backwards
     rows = await walk(exchange, symbol, to_milliseconds(start), to_milliseconds(end))
     return [(row["timestamp"], row["fundingRate"]) for row in rows]
+
+
+async def fetch_all_trades(exchange: Any, symbol: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return all trades in [start, end), oldest first, in the way of paging that loses none."""
+    walk = {"binance": _trades_of_binance}[exchange.id]
+    start_ms, end_ms = to_milliseconds(start), to_milliseconds(end)
+    trades = await walk(exchange, symbol, start_ms, end_ms)
+    return [trade for trade in trades if start_ms <= trade["timestamp"] < end_ms]
+
+
+async def _trades_of_binance(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """Ask for the first page by time, an hour at once, and go on by id."""
+    trades: list[dict[str, Any]] = []
+    while not trades and start_ms < end_ms:
+        trades = await exchange.fetch_trades(symbol, start_ms, 1000)
+        start_ms += HOUR_MS
+    page = trades
+    while page and page[-1]["timestamp"] < end_ms:
+        page = await exchange.fetch_trades(symbol, None, 1000, {"fromId": int(page[-1]["id"]) + 1})
+        trades = trades + page
+    return trades
 
 
 async def _funding_forwards(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+MS_NS = 1_000_000
+"""The nanoseconds of a millisecond."""
 
 
 class Clock(Protocol):

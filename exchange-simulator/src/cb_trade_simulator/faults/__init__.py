@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cb_trade_simulator.faults.events import Delisting, LateQuietMinutes, MarketEvent, Relisting, Restating
+from cb_trade_simulator.faults.events import Bursting, Delisting, LateQuietMinutes, MarketEvent, Relisting, Restating
 from cb_trade_simulator.faults.kinds import (
     BodyFault,
     EndingFault,
@@ -17,6 +17,7 @@ from cb_trade_simulator.faults.spelling import Injection, parse
 
 __all__ = [
     "BodyFault",
+    "Bursting",
     "Delisting",
     "EndingFault",
     "Fault",

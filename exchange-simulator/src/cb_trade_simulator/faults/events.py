@@ -71,3 +71,15 @@ class Restating:
 
     def apply(self, histories: Mapping[str, History], /) -> None:
         histories[self.symbol].restate(to_milliseconds(self.start), to_milliseconds(self.end), to_milliseconds(self.at))
+
+
+@dataclass(frozen=True)
+class Bursting:
+    """The minute that holds *at* has at least so many *trades* (up to 9,999), and all of them in that millisecond."""
+
+    symbol: str
+    at: datetime
+    trades: int
+
+    def apply(self, histories: Mapping[str, History], /) -> None:
+        histories[self.symbol].burst(to_milliseconds(self.at), self.trades)

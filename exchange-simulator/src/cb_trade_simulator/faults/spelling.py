@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cb_trade_simulator.errors import BadFaultError
 from cb_trade_simulator.faults import rows
-from cb_trade_simulator.faults.events import Delisting, LateQuietMinutes, MarketEvent, Relisting, Restating
+from cb_trade_simulator.faults.events import Bursting, Delisting, LateQuietMinutes, MarketEvent, Relisting, Restating
 from cb_trade_simulator.faults.kinds import (
     BodyFault,
     EndingFault,
@@ -62,7 +62,7 @@ class Injection:
 def parse(text: str) -> Injection | MarketEvent:
     """Return what *text* spells: `KIND[=VALUE][:PROBABILITY][@ENDPOINT]`, or an event of a market.
 
-    Events are `late=MINUTES`, `delist=SYMBOL,AT[,vanishes]`, `relist=SYMBOL,END,BEGIN` and
+    Events are `late=MINUTES`, `burst=SYMBOL,AT,TRADES`, `delist=SYMBOL,AT[,vanishes]`, `relist=SYMBOL,END,BEGIN` and
     `restate=SYMBOL,START,END,AT`, with times in ISO 8601 (UTC unless they say otherwise).
 
     Raises:
@@ -128,11 +128,17 @@ def _restate(values: list[str]) -> MarketEvent:
     return Restating(symbol, _moment(start), _moment(end), _moment(at))
 
 
+def _burst(values: list[str]) -> MarketEvent:
+    symbol, at, trades = values
+    return Bursting(symbol, _moment(at), int(trades))
+
+
 EVENTS: dict[str, Callable[[list[str]], MarketEvent]] = {
     "late": _late,
     "delist": _delist,
     "relist": _relist,
     "restate": _restate,
+    "burst": _burst,
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cb_trade_simulator.clock import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -28,6 +30,14 @@ class Restatement:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A minute has at least so many trades, and all of them at one instant of it."""
+
+    at_ms: int
+    trades: int
+
+
 @dataclass(slots=True)
 class Changes:
     """All that has been decreed for one market.
@@ -37,6 +47,7 @@ class Changes:
         vanishes: Whether the venue does not know the name any more after the end of the last one.
         restatements: Corrections, in the order in which they were decreed.
         quiet_delay_ms: How long after its close a minute without trades is published.
+        bursts: Which minutes (by open time) have all their trades at once.
         recorded_funding: The funding that is told instead of a made one, oldest first; None for the made one.
     """
 
@@ -44,6 +55,7 @@ class Changes:
     vanishes: bool = False
     restatements: list[Restatement] = field(default_factory=list)
     quiet_delay_ms: int = 0
+    bursts: dict[int, Burst] = field(default_factory=dict)
     recorded_funding: Rows | None = None
 
     @property
@@ -54,6 +66,20 @@ class Changes:
     def touches(self, start_ms: int, end_ms: int, now_ms: int) -> bool:
         """Return whether minutes in [start, end) have been restated by now."""
         return any(r.at_ms <= now_ms and r.start_ms < end_ms and start_ms < r.end_ms for r in self.restatements)
+
+    def burst(self, minutes: Rows) -> Rows:
+        """Return *minutes* with as many trades as a burst brings."""
+        hit = np.isin(minutes["timestamp"], list(self.bursts))
+        if not hit.any():
+            return minutes
+        minutes = minutes.copy()
+        minutes["trades"][hit] = np.maximum(
+            minutes["trades"][hit], [self.bursts[at].trades for at in minutes["timestamp"][hit].tolist()]
+        )
+        minutes["volume"] = np.maximum(minutes["volume"], minutes["trades"])  # no trade is smaller than one step
+        minutes["quote_volume"][hit] = minutes["volume"][hit] * minutes["close"][hit]
+        minutes.flags.writeable = False
+        return minutes
 
     def published(self, minutes: Rows, now_ms: int) -> Rows:
         """Return those of *minutes* that the venue shows at *now_ms*."""

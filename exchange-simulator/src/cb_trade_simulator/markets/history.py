@@ -10,11 +10,11 @@ import numpy as np
 
 from cb_trade_simulator.clock import DAY_MS, HOUR_MS, MINUTE_MS, from_milliseconds, to_milliseconds
 from cb_trade_simulator.markets.candle import NO_CANDLES
-from cb_trade_simulator.markets.changes import Changes, Life, Restatement
+from cb_trade_simulator.markets.changes import Burst, Changes, Life, Restatement
 from cb_trade_simulator.markets.days import Days
 from cb_trade_simulator.markets.folding import fold
 from cb_trade_simulator.markets.funding import Funding
-from cb_trade_simulator.markets.minutes import minutes_of_day
+from cb_trade_simulator.markets.minutes import MAX_TRADES_PER_MINUTE, minutes_of_day
 from cb_trade_simulator.markets.timeframes import TIMEFRAMES, first_open, open_of, shifted
 from cb_trade_simulator.markets.trades import trades_of_minute, unfinished_minute
 
@@ -100,6 +100,13 @@ class History:
         """Decree that the candles opening in [start, end) have other values when asked for from *at_ms* on."""
         self.changes.restatements.append(Restatement(start_ms, end_ms, at_ms))
 
+    def burst(self, at_ms: int, trades: int) -> None:
+        """Decree that the minute that holds *at_ms* has at least so many trades, and all of them at that instant."""
+        if not 0 < trades <= MAX_TRADES_PER_MINUTE:
+            raise ValueError(f"a minute has 1 to {MAX_TRADES_PER_MINUTE} trades")
+        self.changes.bursts[at_ms - at_ms % MINUTE_MS] = Burst(at_ms, trades)
+        self._forget()
+
     def candles(
         self, timeframe: Timeframe, start_ms: int, end_ms: int, now_ms: int, *, unpublished: bool = False
     ) -> Rows:
@@ -153,6 +160,14 @@ class History:
         """Return all one-minute candles of a day (counted from 1970) as they are in the end, whatever the time is."""
         return self._minutes_of(day)
 
+    def trades_of(self, minute: np.void) -> Rows:
+        """Return the `TRADE` rows of one finished minute candle, oldest first."""
+        trades = trades_of_minute(self.market, self.seed, minute)
+        burst = self.changes.bursts.get(int(minute["timestamp"]))
+        if burst is not None:
+            trades["timestamp"] = burst.at_ms
+        return trades
+
     def _last_ms(self, now_ms: int) -> int:
         """Return an instant after which there is nothing: now, or the market's end."""
         ended_ms = self.changes.ended_ms
@@ -167,7 +182,7 @@ class History:
 
     def _make_minutes(self, day: int) -> Rows:
         parts = [self._minutes_of_life(number, life, day) for number, life in enumerate(self.changes.lives)]
-        minutes = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        minutes = self.changes.burst(parts[0] if len(parts) == 1 else np.concatenate(parts))
         return minutes if self._fills else minutes[minutes["trades"] > 0]
 
     def _minutes_of_life(self, number: int, life: Life, day: int) -> Rows:
@@ -185,7 +200,7 @@ class History:
         minute = _slice(self._minutes_of, minute_ms, minute_ms + MINUTE_MS)
         if len(minute) == 0:  # not listed yet, an outage, or quiet on a venue that omits quiet minutes
             return NO_CANDLES
-        trades = trades_of_minute(self.market, self.seed, minute[0])
+        trades = self.trades_of(minute[0])
         before = self._close_before(minute_ms) if self._fills else None
         return unfinished_minute(minute[0], trades, now_ms, before)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cb_trade_simulator.clock import MINUTE_MS
+from cb_trade_simulator.clock import MINUTE_MS, MS_NS
 from cb_trade_simulator.markets.candle import NO_CANDLES, candle
 from cb_trade_simulator.markets.randomness import Stream, generator
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cb_trade_simulator.markets.candle import Rows
     from cb_trade_simulator.markets.market import Market
+    from cb_trade_simulator.markets.timeframes import Instants
 
 TRADE = np.dtype(
     [
@@ -25,7 +26,21 @@ TRADE = np.dtype(
         ("buyer_is_maker", np.bool_),
     ]
 )
+FLOAT_TRADE = np.dtype(
+    [
+        ("id", np.int64),
+        ("timestamp", np.int64),
+        ("price", np.float64),
+        ("amount", np.float64),
+        ("buyer_is_maker", np.bool_),
+    ]
+)
+NO_TRADES: Rows = np.empty(0, TRADE)
 IDS_PER_MINUTE = 10_000
+SHARE_AT_ONCE = 0.3  # of the trades happen in the same millisecond as the one before: one order that met several
+# Nanoseconds of a trade into its millisecond: so many, and so many more for each trade of its minute before it. All of
+# a minute fit into one millisecond, and none is so near to either end that seconds written as a float would miss it.
+FIRST_NS, STEP_NS = 10_000, 99
 
 
 def trades_of_minute(market: Market, seed: int, minute: np.void) -> Rows:
@@ -44,7 +59,30 @@ def trades_of_minute(market: Market, seed: int, minute: np.void) -> Rows:
     trades["price"] = _prices(random, minute, count)
     trades["amount"] = _shares(random, int(minute["volume"]), count)
     trades["buyer_is_maker"] = random.integers(2, size=count) == 0
+    first_at_once = np.where(random.random(count) < SHARE_AT_ONCE, 0, np.arange(count))
+    trades["timestamp"] = trades["timestamp"][np.maximum.accumulate(first_at_once)]
     return trades
+
+
+def nanoseconds(trades: Rows) -> Instants:
+    """Return when the trades happened, to the nanosecond: no two of a market at the same."""
+    into = FIRST_NS + STEP_NS * (trades["id"] % IDS_PER_MINUTE)
+    return np.asarray(trades["timestamp"] * MS_NS + into, np.int64)
+
+
+def minute_of(trade_id: int) -> int:
+    """Return the open time in milliseconds of the minute in which a trade of this id would be."""
+    return trade_id // IDS_PER_MINUTE * MINUTE_MS
+
+
+def to_float_trades(trades: Rows, market: Market) -> Rows:
+    """Return `FLOAT_TRADE` rows holding exactly what `float()` makes of the decimals on the wire."""
+    floats = np.empty(len(trades), FLOAT_TRADE)
+    for same in ("id", "timestamp", "buyer_is_maker"):
+        floats[same] = trades[same]
+    floats["price"] = trades["price"] / 10.0**market.price_decimals
+    floats["amount"] = trades["amount"] / 10.0**market.amount_decimals
+    return floats
 
 
 def unfinished_minute(minute: np.void, trades: Rows, now_ms: int, close_before: int | None) -> Rows:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from cb_trade_simulator.clock import DAY_MS, HOUR_MS, MS_NS
 from cb_trade_simulator.limits import Window
 from cb_trade_simulator.markets.catalogue import MARKETS
 from cb_trade_simulator.markets.order_book import order_book
 from cb_trade_simulator.markets.outages import Outage
 from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import TIMEFRAMES
+from cb_trade_simulator.venues.binance.aggregates import aggregates_wanted
 from cb_trade_simulator.venues.binance.exchange_info import exchange_info, futures_exchange_info, market_id
 from cb_trade_simulator.venues.binance.funding import USUAL_FUNDING_HOURS, funding_rows, funding_terms
 from cb_trade_simulator.venues.binance.parameters import (
@@ -27,7 +29,13 @@ from cb_trade_simulator.venues.binance.parameters import (
     start_after_end,
     too_many_requests,
 )
-from cb_trade_simulator.venues.binance.rows import aggregate_trade_rows, kline_rows, level_rows, trade_rows
+from cb_trade_simulator.venues.binance.rows import (
+    aggregate_trade_rows,
+    futures_aggregate_trade_rows,
+    kline_rows,
+    level_rows,
+    trade_rows,
+)
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
 from cb_trade_simulator.venues.venue import Answer
 from cb_trade_simulator.venues.weights import WeightPerMinute
@@ -46,6 +54,7 @@ SPOT_HOSTS = frozenset(
 )
 FUTURES_HOST = "fapi.binance.com"  # perpetuals settled in the quote currency
 COIN_FUTURES_HOST = "dapi.binance.com"  # settled in the base currency: none are traded here
+YEAR_MS = 365 * DAY_MS
 NOT_FOUND = Answer(b"<html><body><h2>404 Not found</h2></body></html>", 404, content_type="text/html")
 
 
@@ -64,6 +73,8 @@ class Binance:
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
         "klines": RowShape(list_at(), time=0, prices=(1, 2, 3, 4)),
         "fundingRate": RowShape(list_at(), time="fundingTime", prices=("fundingRate",)),
+        "trades": RowShape(list_at(), time="time", prices=("price",)),
+        "aggTrades": RowShape(list_at(), time="T", prices=("p",)),
     }
 
     outages: ClassVar[tuple[Outage, ...]] = (
@@ -208,19 +219,19 @@ class Binance:
         symbol, limit = parameters.symbol(), parameters.limit(default=500, most=1000)
         parameters.refuse_unread()
         history = _known(self._spot, symbol, now_ms)
-        return trade_rows(Tape(history).newest(limit, now_ms + 1), history.market)
+        return trade_rows(Tape(history).newest(limit, (now_ms + 1) * MS_NS), history.market)
 
     def aggregate_trades(self, parameters: Parameters, now_ms: int) -> bytes:
-        """Answer with single trades, each an aggregate of one. CCXT asks here unless told otherwise."""
-        symbol = parameters.symbol()
-        start_ms, end_ms = parameters.instant("startTime"), parameters.instant("endTime")
-        limit = parameters.limit(default=500, most=1000)
-        parameters.refuse_unread()
-        history = _known(self._spot, symbol, now_ms)
-        stop_ms = now_ms + 1 if end_ms is None else min(end_ms, now_ms) + 1
-        tape = Tape(history)
-        rows = tape.newest(limit, stop_ms) if start_ms is None else tape.oldest(limit, start_ms, stop_ms)
-        return aggregate_trade_rows(rows, history.market)
+        """Answer with all trades there ever were. CCXT asks here unless told otherwise."""
+        wanted = aggregates_wanted(parameters, now_ms)
+        history = _known(self._spot, wanted.symbol, now_ms)
+        return aggregate_trade_rows(wanted.rows(Tape(history)), history.market)
+
+    def futures_aggregate_trades(self, parameters: Parameters, now_ms: int) -> bytes:
+        """Answer with trades of the last year; two bounds may lie an hour apart at most."""
+        wanted = aggregates_wanted(parameters, now_ms, since_ms=now_ms - YEAR_MS, most_ms=HOUR_MS)
+        history = _known(self._perpetuals, wanted.symbol, now_ms)
+        return futures_aggregate_trade_rows(wanted.rows(Tape(history)), history.market)
 
 
 def _known(histories: Mapping[str, History], symbol: str, now_ms: int) -> History:
@@ -254,6 +265,7 @@ FUTURES_ROUTES = {
     "/fapi/v1/time": Route("time", 1, Binance.time, "futures"),
     "/fapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.futures_exchange_info, "futures"),
     "/fapi/v1/klines": Route("klines", 5, Binance.futures_klines, "futures"),
+    "/fapi/v1/aggTrades": Route("aggTrades", 20, Binance.futures_aggregate_trades, "futures"),
     "/fapi/v1/fundingRate": Route("fundingRate", 1, Binance.funding_rate, "funding"),
     "/fapi/v1/fundingInfo": Route("fundingInfo", 1, Binance.funding_info, "funding"),
 }

@@ -42,6 +42,16 @@ def start_after_end() -> Refused:
     return Refused(-1023, "Start time is greater than end time.")
 
 
+def bad_combination() -> Refused:
+    """Return the refusal of parameters that exclude each other."""
+    return Refused(-1128, "Combination of optional parameters invalid.")
+
+
+def span_too_long(hours: int) -> Refused:
+    """Return the refusal of a span of more than so many hours."""
+    return Refused(-1127, f"More than {hours} hours between startTime and endTime.")
+
+
 def too_many_requests(limit: int) -> Refused:
     """Return what is said to a client that has used more than *limit* in a minute; it comes with HTTP 429."""
     return Refused(
@@ -75,13 +85,18 @@ class Parameters:
         single = self._optional("symbol", SYMBOL_PATTERN)
         several = self._optional("symbols", SYMBOLS_PATTERN)
         if single and several:
-            raise Refused(-1128, "Combination of optional parameters invalid.")
+            raise bad_combination()
         return [single] if single else orjson.loads(several or "[]")
 
     def instant(self, name: str) -> int | None:
         """Return milliseconds since 1970 UTC; None if not given."""
+        number = self.number(name)
+        return None if number is None else min(number, LATEST_MS)
+
+    def number(self, name: str) -> int | None:
+        """Return a whole number; None if not given."""
         text = self._optional(name, NUMBER_PATTERN)
-        return None if text is None else min(int(text), LATEST_MS)
+        return None if text is None else int(text)
 
     def limit(self, default: int, most: int) -> int:
         """Return how many rows are wanted; more than *most* counts as *most*."""

@@ -9,6 +9,7 @@ import numpy as np
 from cb_trade_simulator.json_rows import Decimals, json_rows
 
 if TYPE_CHECKING:
+    from cb_trade_simulator.json_rows import Part
     from cb_trade_simulator.markets.candle import Rows
     from cb_trade_simulator.markets.market import Market
     from cb_trade_simulator.markets.timeframes import Instants, Timeframe
@@ -67,26 +68,16 @@ def trade_rows(trades: Rows, market: Market) -> bytes:
 
 
 def aggregate_trade_rows(trades: Rows, market: Market) -> bytes:
-    """Return `[{"a":id,"p":"price","q":"amount","f":firstId,"l":lastId,"T":time,"m":buyerIsMaker,"M":true}, …]`."""
-    return json_rows(
-        [
-            '{"a":',
-            Decimals(trades["id"]),
-            ',"p":"',
-            _price(trades["price"], market),
-            '","q":"',
-            _amount(trades["amount"], market),
-            '","f":',
-            Decimals(trades["id"]),
-            ',"l":',
-            Decimals(trades["id"]),
-            ',"T":',
-            Decimals(trades["timestamp"]),
-            ',"m":',
-            np.where(trades["buyer_is_maker"], b"true", b"false"),
-            ',"M":true}',
-        ]
-    )
+    """Return `[{"a":id,"p":"price","q":"amount","f":firstId,"l":lastId,"T":time,"m":buyerIsMaker,"M":true}, …]`.
+
+    Each is an aggregate of one.
+    """
+    return json_rows([*_aggregate(trades, market), ',"M":true}'])
+
+
+def futures_aggregate_trade_rows(trades: Rows, market: Market) -> bytes:
+    """Return the same without `M`, by which CCXT tells spot from futures."""
+    return json_rows([*_aggregate(trades, market), "}"])
 
 
 def level_rows(prices: Instants, amounts: Instants, market: Market) -> bytes:
@@ -104,3 +95,23 @@ def _amount(steps: Instants, market: Market) -> Decimals:
 
 def _worth(ticks_times_steps: Instants, market: Market) -> Decimals:
     return Decimals(ticks_times_steps, market.price_decimals + market.amount_decimals, places=8)
+
+
+def _aggregate(trades: Rows, market: Market) -> list[Part]:
+    """Return what all aggregate trades have in common, without the closing brace."""
+    return [
+        '{"a":',
+        Decimals(trades["id"]),
+        ',"p":"',
+        _price(trades["price"], market),
+        '","q":"',
+        _amount(trades["amount"], market),
+        '","f":',
+        Decimals(trades["id"]),
+        ',"l":',
+        Decimals(trades["id"]),
+        ',"T":',
+        Decimals(trades["timestamp"]),
+        ',"m":',
+        np.where(trades["buyer_is_maker"], b"true", b"false"),
+    ]
