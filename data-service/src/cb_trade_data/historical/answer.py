@@ -8,7 +8,7 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cb_trade_data.errors import CbTradeError
+from cb_trade_data.errors import CbTradeError, StorageUnavailableError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.flight import Flight
@@ -20,7 +20,7 @@ from cb_trade_data.historical.read_ahead import ReadAhead
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
-from cb_trade_data.models.partition import Partition, first_partition_of
+from cb_trade_data.models.partition import Partition, first_partition_of, pieces_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
@@ -112,10 +112,9 @@ class Answer:
                 partition, part, rest = first_partition_of(self._series, rest)
                 found = await self._find(partition, part, rest)
                 if isinstance(found, StoredPartition):
-                    if (stretch := self._taken(found, part)).rows.num_rows:
-                        if rest is not None:
-                            self._reading.begin(rest, self._reach.facts)
-                        yield stretch
+                    async with aclosing(self._read(found, part, rest)) as stretches:
+                        async for stretch in stretches:
+                            yield stretch
                     continue
                 async with aclosing(self._follow(found, rest)) as stretches:
                     async for stretch in stretches:
@@ -134,16 +133,32 @@ class Answer:
         """Return what is stored, where that settles *part*, or else a flight that was joined for it."""
         if (wait := await self._fetched_ahead(part)) is not None:
             return wait
-        stored = await self._reading.take(partition, part)
+        stored = await self._reading.take(partition, next(pieces_of(self._series, part)))
         return self._join(partition, part, rest) if self._lacks(part, stored.coverage) else stored
 
-    def _taken(self, stored: StoredPartition, part: TimeRange) -> Stretch:
-        """Return the rows of *part*, entered into receipt and digest."""
-        stretch = stored.stretch(part)
-        self.receipt.rows_from_storage += stretch.rows.num_rows
+    async def _read(
+        self, stored: StoredPartition, part: TimeRange, rest: TimeRange | None
+    ) -> AsyncGenerator[Stretch, None]:
+        """Yield the rows of *part*, which storage settles, and enter them into receipt and digest.
+
+        Args:
+            stored: Read with the first piece of it.
+        """
         self.receipt.enter(self._reach.known(stored.coverage, part))
-        self._digest.add(part, stretch.rows, stored.digests)
-        return stretch
+        version, has_digest = stored.version, self._digest.add_whole(part, stored.digests)
+        for piece in pieces_of(self._series, part):
+            if piece.start > part.start:
+                stored = await self._storage.read(stored.partition, piece)
+                if stored.version != version:
+                    raise StorageUnavailableError(str(stored.partition), "it changed while it was read: ask again")
+            stretch = stored.stretch(piece)
+            self.receipt.rows_from_storage += stretch.rows.num_rows
+            if not has_digest:
+                self._digest.add(piece, stretch.rows, stored.digests)
+            if stretch.rows.num_rows:
+                if rest is not None:
+                    self._reading.begin(rest, self._reach.facts)
+                yield stretch
 
     def _begin_fetching(self, rest: TimeRange | None, before: TimeRange) -> None:
         """Begin with the first partition of *rest* beside what is sent, which it never holds up."""

@@ -66,6 +66,22 @@ class AnswerDigest:
                 self._open.append(rows.slice(first, last - first))
                 self._open_start_ms = start_ms
 
+    def add_whole(self, stretch: TimeRange, known: Mapping[int, bytes]) -> bool:
+        """Add a stretch of whole units by their digests alone, if they are *known*; tell whether they were.
+
+        Args:
+            stretch: It follows what was added before.
+            known: Of all units in it that have rows.
+        """
+        start_ms, end_ms = to_ms_ceil(stretch.start), to_ms_ceil(stretch.end)
+        borders = _borders_ms(start_ms, end_ms - 1, self._series)
+        if not known or (borders[0], borders[-1]) != (start_ms, end_ms):
+            return False
+        self._close()
+        for unit_ms in borders[:-1]:
+            self._units.update(known.get(unit_ms, b""))
+        return True
+
     def text(self) -> str:
         """Return the digest of all that was added; nothing can be added afterwards."""
         self._close()

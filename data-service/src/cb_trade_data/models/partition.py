@@ -12,6 +12,7 @@ from cb_trade_data.models.instants import EPOCH
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 
+_HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 86_400_000
@@ -86,6 +87,18 @@ def first_partition_of(series: Series, wanted: TimeRange) -> tuple[Partition, Ti
     if wanted.end <= end:
         return partition, wanted, None
     return partition, TimeRange(wanted.start, end), TimeRange(end, wanted.end)
+
+
+def pieces_of(series: Series, part: TimeRange) -> Iterator[TimeRange]:
+    """Yield *part* of a partition as it is read: at once, or by the hour where a day may be millions of rows."""
+    if series.kind is not Kind.TRADES:
+        yield part
+        return
+    start = part.start
+    while start < part.end:
+        end = min(start - (start - EPOCH) % _HOUR + _HOUR, part.end)
+        yield TimeRange(start, end)
+        start = end
 
 
 # The very same partition for all who ask for it: it is a key again and again.

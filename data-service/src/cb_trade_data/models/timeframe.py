@@ -136,6 +136,15 @@ class Timeframe:
             return np.asarray(is_first & aligned)
         return np.asarray((opens_ms - self._origin_ms) % self.duration_ms == 0)
 
+    def opens_ms(self, times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return for each epoch millisecond the open time of the bar that holds it."""
+        if self.is_calendar:
+            months = times_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+            # Months since year 0, as `ordinal` counts them.
+            first_months = months - (months + EPOCH.year * 12) % self.count
+            return first_months.astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64)
+        return times_ms - (times_ms - self._origin_ms) % self.duration_ms
+
     def runs(self, opens_ms: npt.NDArray[np.int64]) -> Iterator[TimeRange]:
         """Yield the spans that consecutive bars form.
 
