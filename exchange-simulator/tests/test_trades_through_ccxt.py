@@ -53,7 +53,7 @@ def told(trades: list[dict[str, Any]], contract_size: float = 1.0) -> list[Trade
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "ADA/BTC"])
 async def test_the_pages_add_up_to_the_truth(symbol, venue, exchange, simulator):
     """Over several pages of a busy market and over quiet minutes of a quiet one."""
-    length = timedelta(minutes=6) if symbol == "BTC/USDT" else timedelta(hours=2)
+    length = timedelta(minutes=12) if symbol == "BTC/USDT" else timedelta(hours=2)
 
     fetched = await fetch_all_trades(exchange, symbol, START, START + length)
 
