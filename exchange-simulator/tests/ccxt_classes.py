@@ -8,7 +8,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 
 from cb_trade_simulator import ExchangeSimulator
-from cb_trade_simulator.clock import HOUR_MS, to_milliseconds
+from cb_trade_simulator.clock import HOUR_MS, MS_NS, to_milliseconds
 from cb_trade_simulator.markets.timeframes import shifted
 from cb_trade_simulator.venues import VENUES
 
@@ -66,7 +66,14 @@ async def fetch_all_funding(exchange: Any, symbol: str, start: datetime, end: da
 
 async def fetch_all_trades(exchange: Any, symbol: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """Return all trades in [start, end), oldest first, in the way of paging that loses none."""
-    walk = {"binance": _trades_of_binance}[exchange.id]
+    walk = {
+        "binance": _trades_of_binance,
+        "coinbase": _trades_of_coinbase,
+        "coinbaseexchange": _trades_of_coinbase_exchange,
+        "cryptocom": _trades_of_crypto_com,
+        "kraken": _trades_of_kraken,
+        "okx": _trades_of_okx,
+    }[exchange.id]
     start_ms, end_ms = to_milliseconds(start), to_milliseconds(end)
     trades = await walk(exchange, symbol, start_ms, end_ms)
     return [trade for trade in trades if start_ms <= trade["timestamp"] < end_ms]
@@ -83,6 +90,71 @@ async def _trades_of_binance(exchange: Any, symbol: str, start_ms: int, end_ms: 
         page = await exchange.fetch_trades(symbol, None, 1000, {"fromId": int(page[-1]["id"]) + 1})
         trades = trades + page
     return trades
+
+
+async def _trades_of_kraken(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """Ask in nanoseconds, and on from the last one's, which CCXT puts behind the last row."""
+    trades: list[dict[str, Any]] = []
+    since_ns = start_ms * MS_NS - 1
+    while True:
+        page = await exchange.fetch_trades(symbol, None, 1000, {"since": str(since_ns)})
+        trades += page
+        if len(page) < 1000 or page[-1]["timestamp"] >= end_ms:
+            return trades
+        since_ns = int(page[-1]["info"][-1])
+
+
+async def _trades_of_coinbase(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """Ask for the newest before whole seconds, and again for a second that a page has cut."""
+    trades: dict[str, dict[str, Any]] = {}
+    while True:
+        page = await exchange.fetch_trades(symbol, start_ms, 1000, {"until": end_ms})
+        trades = {trade["id"]: trade for trade in page} | trades
+        if len(page) < 1000:
+            return list(trades.values())
+        end_ms = page[0]["timestamp"] // 1000 * 1000 + 1000
+
+
+async def _trades_of_coinbase_exchange(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """Look for the first id after the end by halves, and go back from there by id."""
+    (newest,) = await exchange.fetch_trades(symbol, None, 1)
+    low, high = 0, int(newest["id"]) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = await exchange.fetch_trades(symbol, None, 1, {"after": middle})
+        low, high = (low, middle) if found and found[0]["timestamp"] >= end_ms else (middle, high)
+    trades: list[dict[str, Any]] = []
+    after = high
+    while True:
+        page = await exchange.fetch_trades(symbol, None, 1000, {"after": after})
+        trades = page + trades
+        if len(page) < 1000 or page[0]["timestamp"] < start_ms:
+            return trades
+        after = int(page[0]["id"])
+
+
+async def _trades_of_crypto_com(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """Go back by nanoseconds."""
+    trades: list[dict[str, Any]] = []
+    end_ns = end_ms * MS_NS
+    while True:
+        page = await exchange.fetch_trades(symbol, None, 150, {"start_ts": start_ms * MS_NS, "end_ts": end_ns})
+        trades = page + trades
+        if len(page) < 150:
+            return trades
+        end_ns = int(page[0]["info"]["tn"])
+
+
+async def _trades_of_okx(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """Find the end by time, and go back from there by id."""
+    trades: list[dict[str, Any]] = []
+    cursor = {"type": "2", "after": str(end_ms)}
+    while True:
+        page = await exchange.fetch_trades(symbol, None, 100, {"method": "publicGetMarketHistoryTrades", **cursor})
+        trades = page + trades
+        if len(page) < 100 or page[0]["timestamp"] < start_ms:
+            return trades
+        cursor = {"after": page[0]["id"]}
 
 
 async def _funding_forwards(exchange: Any, symbol: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:

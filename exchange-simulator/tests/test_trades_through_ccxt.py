@@ -17,9 +17,9 @@ from cb_trade_simulator.venues import VENUES
 from .ccxt_classes import fetch_all_trades, make_exchange
 from .conftest import NOW
 
-PAST = ("binance",)
+PAST = ("binance", "coinbase", "coinbaseexchange", "cryptocom", "kraken", "okx")
 """Who tells old trades and lets a client page through them."""
-PERPETUALS = {"binance": "BTC/USDT:USDT"}
+PERPETUALS = {"binance": "BTC/USDT:USDT", "cryptocom": "BTC/USD:USD", "okx": "BTC/USDT:USDT"}
 START = datetime(2024, 4, 3, 10, 0, tzinfo=UTC)
 
 Trade = tuple[int, int, float, float, str]
@@ -88,7 +88,7 @@ async def test_a_perpetual_pages_to_the_truth(venue, exchange, simulator):
     assert len(fetched) > 500
 
 
-@pytest.mark.parametrize("venue", PAST)
+@pytest.mark.parametrize("venue", VENUES)
 async def test_the_newest_come_without_a_start_up_to_the_clock(venue, exchange, simulator):
     newest = await exchange.fetch_trades("BTC/USDT", limit=7)
 

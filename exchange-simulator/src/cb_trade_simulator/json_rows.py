@@ -29,7 +29,7 @@ DIGITS = np.array([b"%04d" % number for number in range(10**GROUP)], dtype=f"S{G
 class Decimals:
     """A column written as decimals: `value` × 10^-decimals, padded with zeros to *places* places (0: no point).
 
-    Values are whole, not negative, and below 10^18.
+    Values are whole and not negative.
     """
 
     values: npt.NDArray[np.int64]

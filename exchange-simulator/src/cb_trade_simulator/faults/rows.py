@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cb_trade_simulator.clock import DAY_MS
@@ -28,10 +29,10 @@ def conflict(rows: list[Any], shape: RowShape) -> None:
 
 def stray(rows: list[Any], shape: RowShape) -> None:
     """Add a row from a day before the first and one from a day after the last."""
-    day = DAY_MS // shape.unit_ms * (-1 if shape.newest_first else 1)
+    days = -1 if shape.newest_first else 1
     first, last = copy.copy(rows[0]), copy.copy(rows[-1])
-    first[shape.time] = _like(first[shape.time], int(first[shape.time]) - day)
-    last[shape.time] = _like(last[shape.time], int(last[shape.time]) + day)
+    first[shape.time] = _days_later(first[shape.time], -days, shape)
+    last[shape.time] = _days_later(last[shape.time], days, shape)
     rows[:] = [first, *rows, last]
 
 
@@ -55,6 +56,13 @@ def unsort(rows: list[Any], _shape: RowShape) -> None:
 def drop(rows: list[Any], _shape: RowShape) -> None:
     """Tell none, as if there were nothing."""
     rows.clear()
+
+
+def _days_later(time: Any, days: int, shape: RowShape) -> Any:
+    """Return a row's time so many days later, written as it was."""
+    if shape.iso_time:
+        return (datetime.fromisoformat(time) + timedelta(days=days)).isoformat().replace("+00:00", "Z")
+    return _like(time, int(time) + days * DAY_MS // shape.unit_ms)
 
 
 def _like(pattern: Any, value: float) -> Any:

@@ -47,7 +47,7 @@ class Route:
     Attributes:
         endpoint: Its name in the counts.
         path: With names in braces for the parts that vary: `/products/{id}/candles`.
-        handler: The name of the method that answers a `Call` with the body.
+        handler: The name of the method that answers a `Call` with the body, or with an `Answer` if it has headers.
         allowance: What its calls draw on.
         weight: How much of it.
         pattern: The path as a regular expression.
@@ -109,9 +109,10 @@ class RestVenue:
         if found is None:
             return self.not_found
         route, named = found
-        handler: Callable[[Call], bytes] = getattr(self, route.handler)
+        handler: Callable[[Call], bytes | Answer] = getattr(self, route.handler)
         try:
-            return Answer(handler(Call(question.query, named, now_ms)))
+            told = handler(Call(question.query, named, now_ms))
+            return told if isinstance(told, Answer) else Answer(told)
         except Refused as refusal:
             return refusal.answer
 

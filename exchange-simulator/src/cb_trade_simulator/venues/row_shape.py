@@ -19,6 +19,7 @@ class RowShape:
         prices: Indices or keys of what a row is about: of a candle, its open, high, low and close.
         unit_ms: How many milliseconds one unit of the time is.
         newest_first: Whether rows descend.
+        iso_time: Whether the time is text, as in ISO 8601, rather than a number.
     """
 
     find: Callable[[Any], list[Any] | None]
@@ -26,6 +27,7 @@ class RowShape:
     prices: tuple[int | str, ...]
     unit_ms: int = 1
     newest_first: bool = False
+    iso_time: bool = False
 
 
 def list_at(*path: str) -> Callable[[Any], list[Any] | None]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
-from cb_trade_simulator.json_rows import json_rows
+from cb_trade_simulator.clock import MS_NS
+from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Window
 from cb_trade_simulator.markets.catalogue import MARKETS
 from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import choose, open_of
 from cb_trade_simulator.venues.bybit.instruments import instrument
-from cb_trade_simulator.venues.columns import amount, milliseconds, price, worth
+from cb_trade_simulator.venues.columns import amount, milliseconds, price, size, taker_side, worth
 from cb_trade_simulator.venues.decimals import decimals
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 DEFAULT, MOST = 200, 1000
 MOST_FUNDING = 200
+TRADES = {"spot": (60, 60), "linear": (500, 1000), "inverse": (500, 1000), "option": (500, 1000)}
+"""How many trades are told by default and at most."""
 CATEGORIES = ("spot", "linear", "inverse", "option")
 INTERVALS = {
     "1": "1m",
@@ -64,12 +68,14 @@ class Bybit(RestVenue):
         "fundingRate": RowShape(
             list_at("result", "list"), time="fundingRateTimestamp", prices=("fundingRate",), newest_first=True
         ),
+        "trades": RowShape(list_at("result", "list"), time="time", prices=("price",), newest_first=True),
     }
     routes = (
         Route("time", "/v5/market/time", "time"),
         Route("exchangeInfo", "/v5/market/instruments-info", "instruments"),
         Route("klines", "/v5/market/kline", "candles"),
         Route("fundingRate", "/v5/market/funding/history", "funding"),
+        Route("trades", "/v5/market/recent-trade", "trades"),
     )
 
     @staticmethod
@@ -141,6 +147,20 @@ class Bybit(RestVenue):
         ]
         return orjson.dumps(_envelope(0, "OK", {"category": category, "list": told}, now_ms))
 
+    def trades(self, call: Call) -> bytes:
+        """Answer with the newest `limit`, newest first; there are no older ones.
+
+        Source: https://bybit-exchange.github.io/docs/v5/market/recent-trade
+        """
+        now_ms = call.now_ms
+        category, symbol = _category(call, default=None), call.query.get("symbol", "")
+        history = self.history(f"{category} {symbol}", now_ms, _refused(10001, "params error: symbol invalid", now_ms))
+        default, most = TRADES[category]
+        limit = whole_number(call.query.get("limit"), _refused(10001, "params error: limit", now_ms), most)
+        rows = Tape(history).newest(default if limit is None else limit, (now_ms + 1) * MS_NS)
+        page = {"category": category, "list": orjson.Fragment(_trade_rows(rows[::-1], history.market, symbol))}
+        return orjson.dumps(_envelope(0, "OK", page, now_ms))
+
 
 def _rows(rows: Rows, market: Market) -> bytes:
     """Return `[["start","open","high","low","close","volume","turnover"], …]`."""
@@ -148,6 +168,14 @@ def _rows(rows: Rows, market: Market) -> bytes:
     for name in ("open", "high", "low", "close"):
         parts += [price(rows, name, market), '","']
     return json_rows([*parts, amount(rows, market), '","', worth(rows, market), '"]'])
+
+
+def _trade_rows(trades: Rows, market: Market, symbol: str) -> bytes:
+    """Return `[{"execId":"…","symbol":"…","price":"…","size":"…","side":"Buy","time":"ms",…}, …]`."""
+    parts: list[Part] = ['{"execId":"', Decimals(trades["id"]), f'","symbol":"{symbol}","price":"']
+    parts += [price(trades, "price", market), '","size":"', size(trades, market), '","side":"']
+    parts += [taker_side(trades, b"Buy", b"Sell"), '","time":"', milliseconds(trades)]
+    return json_rows([*parts, '","isBlockTrade":false}'])
 
 
 def _category(call: Call, default: str | None) -> str:

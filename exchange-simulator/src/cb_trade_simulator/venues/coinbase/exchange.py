@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from cb_trade_simulator.clock import from_milliseconds
-from cb_trade_simulator.json_rows import json_rows
+from cb_trade_simulator.clock import MS_NS, from_milliseconds
+from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Bucket
 from cb_trade_simulator.markets.catalogue import BTC_USD, SPOT
 from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import choose, shifted
-from cb_trade_simulator.venues.columns import amount, price, seconds
+from cb_trade_simulator.venues.columns import amount, iso_time, price, seconds, size, taker_side
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cb_trade_simulator.venues.rest import Call
 
 MOST = 350
+TRADES, MOST_TRADES = 100, 1000
 GRANULARITIES = {
     "ONE_MINUTE": "1m",
     "FIVE_MINUTE": "5m",
@@ -58,7 +60,8 @@ class Coinbase(RestVenue):
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
         "klines": RowShape(
             list_at("candles"), time="start", prices=("open", "high", "low", "close"), unit_ms=1000, newest_first=True
-        )
+        ),
+        "trades": RowShape(list_at("trades"), time="time", prices=("price",), newest_first=True, iso_time=True),
     }
     routes = (
         Route("time", "/v2/time", "time"),
@@ -68,6 +71,7 @@ class Coinbase(RestVenue):
         Route("exchangeRates", "/v2/exchange-rates", "exchange_rates"),
         Route("exchangeInfo", PRODUCTS, "products"),
         Route("klines", PRODUCTS + "/{id}/candles", "candles"),
+        Route("trades", PRODUCTS + "/{id}/ticker", "trades"),
     )
 
     @staticmethod
@@ -118,6 +122,22 @@ class Coinbase(RestVenue):
         rows = history.candles(timeframe, start_ms, min(end_ms, call.now_ms) + 1, call.now_ms)
         return b'{"candles":%b}' % _rows(rows[::-1], history.market)
 
+    def trades(self, call: Call) -> bytes:
+        """Answer with the newest `limit` trades from `start` (inclusive) to `end` (exclusive), newest first.
+
+        Both are whole seconds: who asks for a second of more than 1000 trades never gets them all. Source:
+        https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-market-trades
+        """
+        history = self.history(call.named["id"], call.now_ms, _invalid("valid product_id is required"))
+        limit = whole_number(call.query.get("limit"), _invalid("limit argument is invalid"), MOST_TRADES)
+        start_secs = whole_number(call.query.get("start"), _invalid("start argument is invalid"))
+        end_secs = whole_number(call.query.get("end"), _invalid("end argument is invalid"))
+        start_ms = 0 if start_secs is None else start_secs * 1000
+        stop_ms = call.now_ms + 1 if end_secs is None else min(end_secs * 1000, call.now_ms + 1)
+        rows = Tape(history).newest(TRADES if limit is None else limit, stop_ms * MS_NS, start_ms * MS_NS)
+        page = _trade_rows(rows[::-1], history.market, call.named["id"])
+        return b'{"trades":%b,"best_bid":"","best_ask":""}' % page
+
     def _currencies(self, call: Call) -> list[str]:
         markets = [history.market for _, history in self.known(call.now_ms)]
         return sorted({currency for market in markets for currency in (market.base, market.quote)})
@@ -129,6 +149,25 @@ def _rows(rows: Rows, market: Market) -> bytes:
     for name in ("low", "high", "open", "close"):
         parts += [f'","{name}":"', price(rows, name, market)]
     return json_rows([*parts, '","volume":"', amount(rows, market), '"}'])
+
+
+def _trade_rows(trades: Rows, market: Market, name: str) -> bytes:
+    """Return `[{"trade_id":"…","product_id":"…","price":"…","size":"…","time":"…","side":"BUY",…}, …]`."""
+    return json_rows(
+        [
+            '{"trade_id":"',
+            Decimals(trades["id"]),
+            f'","product_id":"{name}","price":"',
+            price(trades, "price", market),
+            '","size":"',
+            size(trades, market),
+            '","time":"',
+            iso_time(trades),
+            'Z","side":"',
+            taker_side(trades, b"BUY", b"SELL"),
+            '","bid":"","ask":"","exchange":"coinbase"}',
+        ]
+    )
 
 
 def _currency(name: str) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from cb_trade_simulator.clock import from_milliseconds, to_milliseconds
-from cb_trade_simulator.json_rows import json_rows
+from cb_trade_simulator.clock import MS_NS, from_milliseconds, to_milliseconds
+from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Bucket
 from cb_trade_simulator.markets.catalogue import BTC_USD, SPOT
+from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import choose, open_of, shifted
 from cb_trade_simulator.venues.coinbase import Coinbase
-from cb_trade_simulator.venues.columns import amount, price, seconds
-from cb_trade_simulator.venues.rest import Refused, RestVenue, Route
+from cb_trade_simulator.venues.columns import amount, iso_time, price, seconds, taker_side
+from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
+from cb_trade_simulator.venues.venue import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from cb_trade_simulator.venues.rest import Call
 
 MOST = 300
+MOST_TRADES = 1000
 GRANULARITIES = {"60": "1m", "300": "5m", "900": "15m", "3600": "1h", "21600": "6h", "86400": "1d"}
 
 
@@ -43,13 +46,15 @@ class CoinbaseExchange(RestVenue):
     fills_quiet_minutes: ClassVar[bool] = False
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Bucket(reserve=15, per_second=10)}
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
-        "klines": RowShape(list_at(), time=0, prices=(3, 2, 1, 4), unit_ms=1000, newest_first=True)
+        "klines": RowShape(list_at(), time=0, prices=(3, 2, 1, 4), unit_ms=1000, newest_first=True),
+        "trades": RowShape(list_at(), time="time", prices=("price",), newest_first=True, iso_time=True),
     }
     routes = (
         Route("time", "/time", "time"),
         Route("currencies", "/currencies", "currencies"),
         Route("exchangeInfo", "/products", "products"),
         Route("klines", "/products/{id}/candles", "candles"),
+        Route("trades", "/products/{id}/trades", "trades"),
     )
 
     @staticmethod
@@ -73,7 +78,7 @@ class CoinbaseExchange(RestVenue):
 
     def candles(self, call: Call) -> bytes:
         """Answer with the candles from one before `start` to `end` (inclusive), or the newest without these two."""
-        history = self.history(call.named["id"], call.now_ms, Refused({"message": "NotFound"}, 404))
+        history = self._known(call)
         timeframe = self.timeframes.get(GRANULARITIES.get(call.query.get("granularity", "60"), ""))
         if timeframe is None:
             raise Refused({"message": "Unsupported granularity"})
@@ -89,6 +94,28 @@ class CoinbaseExchange(RestVenue):
             rows = rows if len(rows) and rows["timestamp"][-1] >= start_ms else rows[:0]
         return _rows(rows[::-1], history.market)
 
+    def trades(self, call: Call) -> Answer:
+        """Answer with the newest `limit` trades whose ids lie below `after` and above `before`, newest first.
+
+        The cursors for the pages of older and newer ones are in the headers `CB-AFTER` and `CB-BEFORE`. Sources:
+        https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-trades
+        https://docs.cdp.coinbase.com/exchange/rest-api/pagination
+        """
+        history = self._known(call)
+        limit = whole_number(call.query.get("limit"), Refused({"message": "Invalid limit"}))
+        if limit is not None and not 1 <= limit <= MOST_TRADES:
+            raise Refused({"message": "Invalid limit"})
+        before = whole_number(call.query.get("before"), Refused({"message": "Invalid before"}))
+        after = whole_number(call.query.get("after"), Refused({"message": "Invalid after"}))
+        first_id = 0 if before is None else before + 1
+        now_ns = (call.now_ms + 1) * MS_NS
+        rows = Tape(history).newest(limit or MOST_TRADES, now_ns, first_id=first_id, end_id=after)[::-1]
+        cursors = {"CB-BEFORE": str(rows["id"][0]), "CB-AFTER": str(rows["id"][-1])} if len(rows) else {}
+        return Answer(_trade_rows(rows, history.market), headers=cursors)
+
+    def _known(self, call: Call) -> History:
+        return self.history(call.named["id"], call.now_ms, Refused({"message": "NotFound"}, 404))
+
 
 def _rows(rows: Rows, market: Market) -> bytes:
     """Return `[[time,low,high,open,close,volume], …]`, all of them numbers."""
@@ -96,6 +123,25 @@ def _rows(rows: Rows, market: Market) -> bytes:
     for name in ("low", "high", "open", "close"):
         parts += [",", price(rows, name, market)]
     return json_rows([*parts, ",", amount(rows, market), "]"])
+
+
+def _trade_rows(trades: Rows, market: Market) -> bytes:
+    """Return `[{"trade_id":…,"side":"sell","size":"…","price":"…","time":"…"}, …]`; the side is that of the maker."""
+    return json_rows(
+        [
+            '{"trade_id":',
+            Decimals(trades["id"]),
+            ',"side":"',
+            taker_side(trades, buy=b"sell", sell=b"buy"),
+            '","size":"',
+            Decimals(trades["amount"], market.amount_decimals, places=8),
+            '","price":"',
+            price(trades, "price", market),
+            '","time":"',
+            iso_time(trades),
+            'Z"}',
+        ]
+    )
 
 
 def _instant(call: Call, name: str) -> int | None:

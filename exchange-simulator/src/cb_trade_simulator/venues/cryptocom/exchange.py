@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from cb_trade_simulator.clock import DAY_MS
-from cb_trade_simulator.json_rows import json_rows
+from cb_trade_simulator.clock import DAY_MS, MS_NS
+from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Window
 from cb_trade_simulator.markets.catalogue import BTC_USD, PERPETUALS, SPOT
 from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import FIRST_MONDAY_MS, FixedTimeframe, choose
-from cb_trade_simulator.venues.columns import amount, milliseconds, price
+from cb_trade_simulator.markets.trades import nanoseconds
+from cb_trade_simulator.venues.columns import amount, milliseconds, price, size, taker_side
 from cb_trade_simulator.venues.decimals import decimals
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape, list_at
@@ -39,8 +41,11 @@ TIMEFRAME_NAMES = {
     "1M": "1M",
 }
 CANDLES_METHOD, INSTRUMENTS_METHOD = "public/get-candlestick", "public/get-instruments"
-VALUATIONS_METHOD = "public/get-valuations"
-METHODS = (CANDLES_METHOD, INSTRUMENTS_METHOD, VALUATIONS_METHOD)
+VALUATIONS_METHOD, TRADES_METHOD = "public/get-valuations", "public/get-trades"
+METHODS = (CANDLES_METHOD, INSTRUMENTS_METHOD, VALUATIONS_METHOD, TRADES_METHOD)
+MOST_TRADES = 150
+NANOSECONDS_FROM = 10**16  # `start_ts` and `end_ts` of trades may be milliseconds or, from here on, nanoseconds
+MOST_NS = 2**63 - 1
 
 
 class CryptoCom(RestVenue):
@@ -66,11 +71,13 @@ class CryptoCom(RestVenue):
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
         "klines": RowShape(list_at("result", "data"), time="t", prices=("o", "h", "l", "c")),
         "fundingRate": RowShape(list_at("result", "data"), time="t", prices=("v",), newest_first=True),
+        "trades": RowShape(list_at("result", "data"), time="t", prices=("p",), newest_first=True),
     }
     routes = (
         Route("exchangeInfo", f"/exchange/v1/{INSTRUMENTS_METHOD}", "instruments", INSTRUMENTS_METHOD),
         Route("klines", f"/exchange/v1/{CANDLES_METHOD}", "candles", CANDLES_METHOD),
         Route("fundingRate", f"/exchange/v1/{VALUATIONS_METHOD}", "funding", VALUATIONS_METHOD),
+        Route("trades", f"/exchange/v1/{TRADES_METHOD}", "trades", TRADES_METHOD),
     )
 
     @staticmethod
@@ -122,6 +129,23 @@ class CryptoCom(RestVenue):
         result = {"data": data, "instrument_name": name}
         return orjson.dumps({"id": -1, "method": VALUATIONS_METHOD, "code": 0, "result": result})
 
+    def trades(self, call: Call) -> bytes:
+        """Answer with the newest `count` from `start_ts` (inclusive) to `end_ts` (exclusive), newest first.
+
+        Both may be milliseconds or nanoseconds. Without a start it is the day before the end. Source:
+        https://exchange-docs.crypto.com/exchange/v1/rest-ws/index.html#public-get-trades
+        """
+        name = call.query.get("instrument_name", "")
+        history = self.history(name, call.now_ms, _refused(40004, "Invalid instrument_name", TRADES_METHOD))
+        count = whole_number(call.query.get("count"), _refused(40004, "Invalid count", TRADES_METHOD), MOST_TRADES)
+        start_ns, end_ns = _nanoseconds(call, "start_ts"), _nanoseconds(call, "end_ts")
+        now_ns = (call.now_ms + 1) * MS_NS
+        end_ns = now_ns if end_ns is None else min(end_ns, now_ns)
+        start_ns = end_ns - DAY_MS * MS_NS if start_ns is None else start_ns
+        rows = Tape(history).newest(DEFAULT if count is None else count, end_ns, start_ns)
+        page = _trade_rows(rows[::-1], history.market, name)
+        return b'{"id":-1,"method":"%b","code":0,"result":{"data":%b}}' % (TRADES_METHOD.encode(), page)
+
 
 def _rows(rows: Rows, market: Market) -> bytes:
     """Return `[{"o":"…","h":"…","l":"…","c":"…","v":"…","t":milliseconds}, …]`."""
@@ -129,6 +153,13 @@ def _rows(rows: Rows, market: Market) -> bytes:
     for letter, name in (("h", "high"), ("l", "low"), ("c", "close")):
         parts += [f'","{letter}":"', price(rows, name, market)]
     return json_rows([*parts, '","v":"', amount(rows, market), '","t":', milliseconds(rows), "}"])
+
+
+def _trade_rows(trades: Rows, market: Market, name: str) -> bytes:
+    """Return `[{"s":"sell","p":"…","q":"…","t":milliseconds,"tn":nanoseconds,"d":"id","i":"name"}, …]`."""
+    parts: list[Part] = ['{"s":"', taker_side(trades), '","p":"', price(trades, "price", market), '","q":"']
+    parts += [size(trades, market), '","t":', milliseconds(trades), ',"tn":', Decimals(nanoseconds(trades))]
+    return json_rows([*parts, ',"d":"', Decimals(trades["id"]), f'","i":"{name}"}}'])
 
 
 def _instrument(name: str, history: History, now_ms: int) -> dict[str, Any]:
@@ -171,6 +202,13 @@ def _window(call: Call, method: str) -> _Window:
         after_ms=-1 if start_ms is None else start_ms,
         end_ms=call.now_ms + 1 if end_ms is None else end_ms,
     )
+
+
+def _nanoseconds(call: Call, name: str) -> int | None:
+    """Return an instant that is written in milliseconds or in nanoseconds; None if it was not sent."""
+    refusal = _refused(40004, f"Invalid {name}", TRADES_METHOD)
+    instant = whole_number(call.query.get(name), refusal, MOST_NS, signed=True)
+    return instant if instant is None or instant >= NANOSECONDS_FROM else instant * MS_NS
 
 
 def _refused(code: int, message: str, method: str = CANDLES_METHOD, status: int = 400) -> Refused:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
-from cb_trade_simulator.clock import DAY_MS, from_milliseconds
+from cb_trade_simulator.clock import DAY_MS, MS_NS, from_milliseconds
 from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Bucket
 from cb_trade_simulator.markets.catalogue import BTC_USD, SPOT
 from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import FixedTimeframe, choose
-from cb_trade_simulator.venues.columns import amount, price, seconds
+from cb_trade_simulator.markets.trades import nanoseconds
+from cb_trade_simulator.venues.columns import amount, price, seconds, taker_side
 from cb_trade_simulator.venues.kraken.names import asset_id, pair_id, pair_short_name, short_name
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
 from cb_trade_simulator.venues.row_shape import RowShape
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from cb_trade_simulator.venues.rest import Call
 
 CANDLES_KEPT = 720
+MOST_TRADES = 1000
+SECOND_NS = 1000 * MS_NS
+MOST_NS = 2**63 - 1
+SECONDS_UP_TO = 10**12  # `since` may be seconds or nanoseconds: whatever is below this is seconds
 INTERVALS = {
     "1": "1m",
     "5": "5m",
@@ -66,13 +72,15 @@ class Kraken(RestVenue):
     }
     allowances: ClassVar[Mapping[str, Allowance]] = {"calls": Bucket(reserve=10, per_second=1)}
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
-        "klines": RowShape(_find_rows, time=0, prices=(1, 2, 3, 4), unit_ms=1000)
+        "klines": RowShape(_find_rows, time=0, prices=(1, 2, 3, 4), unit_ms=1000),
+        "trades": RowShape(_find_rows, time=2, prices=(0,), unit_ms=1000),
     }
     routes = (
         Route("time", "/0/public/Time", "time"),
         Route("assets", "/0/public/Assets", "assets"),
         Route("exchangeInfo", "/0/public/AssetPairs", "asset_pairs"),
         Route("klines", "/0/public/OHLC", "candles"),
+        Route("trades", "/0/public/Trades", "trades"),
     )
 
     def __init__(self, histories: Iterable[History]) -> None:
@@ -100,9 +108,7 @@ class Kraken(RestVenue):
 
     def candles(self, call: Call) -> bytes:
         """Answer with what of the newest candles opens after `since` (exclusive), whatever `since` is."""
-        pair = call.query.get("pair", "")
-        name = self._ids.get(pair, pair)
-        history = self.history(name, call.now_ms, _refused("EQuery:Unknown asset pair"))
+        name, history = self._pair(call)
         timeframe = self.timeframes.get(INTERVALS.get(call.query.get("interval", "1"), ""))
         if timeframe is None:
             raise _refused("EGeneral:Invalid arguments:Invalid interval")
@@ -113,6 +119,36 @@ class Kraken(RestVenue):
         rows = rows[rows["timestamp"] > since * 1000]
         return b'{"error":[],"result":{"%b":%b,"last":%d}}' % (name.encode(), _rows(rows, history.market), last)
 
+    def trades(self, call: Call) -> bytes:
+        """Answer with the oldest `count` trades after `since` (exclusive), or the newest without it; ascending.
+
+        `last` is the time of the last one in nanoseconds, from which to ask on. Source:
+        https://docs.kraken.com/api/docs/rest-api/get-recent-trades
+        """
+        name, history = self._pair(call)
+        count = whole_number(call.query.get("count"), _refused("EGeneral:Invalid arguments:count"))
+        if count is not None and not 1 <= count <= MOST_TRADES:
+            raise _refused("EGeneral:Invalid arguments:count")
+        invalid = _refused("EGeneral:Invalid arguments:since")
+        since = whole_number(call.query.get("since"), invalid, MOST_NS, signed=True)
+        now_ns = (call.now_ms + 1) * MS_NS
+        tape = Tape(history)
+        if since is None:
+            since_ns = 0
+            rows = tape.newest(count or MOST_TRADES, now_ns)
+        else:
+            since_ns = since * SECOND_NS if since < SECONDS_UP_TO else since
+            rows = tape.oldest(count or MOST_TRADES, since_ns + 1, now_ns)
+        last_ns = int(nanoseconds(rows[-1:])[0]) if len(rows) else since_ns
+        page = _trade_rows(rows, history.market)
+        return b'{"error":[],"result":{"%b":%b,"last":"%d"}}' % (name.encode(), page, last_ns)
+
+    def _pair(self, call: Call) -> tuple[str, History]:
+        """Return the id and the history of the pair that is asked for by either of its names."""
+        pair = call.query.get("pair", "")
+        name = self._ids.get(pair, pair)
+        return name, self.history(name, call.now_ms, _refused("EQuery:Unknown asset pair"))
+
 
 def _rows(rows: Rows, market: Market) -> bytes:
     """Return `[[time,"open","high","low","close","vwap","volume",count], …]`."""
@@ -122,6 +158,25 @@ def _rows(rows: Rows, market: Market) -> bytes:
         parts += [price(rows, name, market), '","']
     mean_price = Decimals(mean, market.price_decimals, places=market.price_decimals)
     return json_rows([*parts, mean_price, '","', amount(rows, market), '",', Decimals(rows["trades"]), "]"])
+
+
+def _trade_rows(trades: Rows, market: Market) -> bytes:
+    """Return `[["price","amount",seconds,"b" or "s","m" or "l","",id], …]`; all of them met a market order here."""
+    return json_rows(
+        [
+            '["',
+            price(trades, "price", market),
+            '","',
+            Decimals(trades["amount"], market.amount_decimals, places=8),
+            '",',
+            Decimals(nanoseconds(trades) // 100, decimals=7, places=7),
+            ',"',
+            taker_side(trades, b"b", b"s"),
+            '","m","",',
+            Decimals(trades["id"]),
+            "]",
+        ]
+    )
 
 
 def _asset(currency: str) -> dict[str, Any]:

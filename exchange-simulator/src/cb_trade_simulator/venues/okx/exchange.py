@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import orjson
 
-from cb_trade_simulator.clock import DAY_MS
+from cb_trade_simulator.clock import DAY_MS, MS_NS
 from cb_trade_simulator.json_rows import Decimals, json_rows
 from cb_trade_simulator.limits import Window
 from cb_trade_simulator.markets.catalogue import MARKETS
 from cb_trade_simulator.markets.outages import Outage
+from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.timeframes import open_of, shifted
-from cb_trade_simulator.venues.columns import amount, milliseconds, price, worth
+from cb_trade_simulator.venues.columns import amount, milliseconds, price, size, taker_side, worth
 from cb_trade_simulator.venues.decimals import decimals
 from cb_trade_simulator.venues.okx.bars import BARS, OKX_TIMEFRAMES
 from cb_trade_simulator.venues.rest import Refused, RestVenue, Route, whole_number
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 DEFAULT, MOST = 100, 300
 RECENT = 1440  # candles that `candles` reaches back; `history-candles` knows them all
 MOST_FUNDING = 400
+TRADES, MOST_RECENT_TRADES = 100, 500
+BY_ID, BY_TIME = "1", "2"
 THREE_MONTHS_MS = 92 * DAY_MS  # what is kept of the past where not all is
 STEPS_PER_CONTRACT = 10
 
@@ -54,12 +57,15 @@ class Okx(RestVenue):
         "instruments": Window(20, 2),
         "time": Window(10, 2),
         "funding-rate-history": Window(10, 2),
+        "trades": Window(100, 2),
+        "history-trades": Window(20, 2),
     }
     row_shapes: ClassVar[Mapping[str, RowShape]] = {
         "klines": RowShape(list_at("data"), time=0, prices=(1, 2, 3, 4), newest_first=True),
         "fundingRate": RowShape(
             list_at("data"), time="fundingTime", prices=("fundingRate", "realizedRate"), newest_first=True
         ),
+        "trades": RowShape(list_at("data"), time="ts", prices=("px",), newest_first=True),
     }
     routes = (
         Route("time", "/api/v5/public/time", "time", "time"),
@@ -67,6 +73,8 @@ class Okx(RestVenue):
         Route("klines", "/api/v5/market/candles", "recent_candles", "candles"),
         Route("klines", "/api/v5/market/history-candles", "all_candles", "history-candles"),
         Route("fundingRate", "/api/v5/public/funding-rate-history", "funding", "funding-rate-history"),
+        Route("trades", "/api/v5/market/trades", "recent_trades", "trades"),
+        Route("trades", "/api/v5/market/history-trades", "all_trades", "history-trades"),
     )
 
     @staticmethod
@@ -125,6 +133,37 @@ class Okx(RestVenue):
         rows = history.funding.newest(limit, stop_ms, call.now_ms, from_ms)
         return _data([_funding(call.query["instId"], *row) for row in rows[::-1].tolist()])
 
+    def recent_trades(self, call: Call) -> bytes:
+        """Answer with the newest `limit`. CCXT asks here unless told otherwise.
+
+        Source: https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades
+        """
+        history = self._known(call)
+        limit = _limit(call, TRADES, MOST_RECENT_TRADES)
+        return _trades(call, history, Tape(history).newest(limit, (call.now_ms + 1) * MS_NS))
+
+    def all_trades(self, call: Call) -> bytes:
+        """Answer with the newest `limit` older than `after` and newer than `before`, both exclusive, of three months.
+
+        Both are ids. With `type=2` they are times, and `before` is not to be had. Source:
+        https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades-history
+        """
+        history = self._known(call)
+        kind = call.query.get("type", BY_ID)
+        limit = _limit(call, TRADES, TRADES)
+        before, after = _number(call, "before"), _number(call, "after")
+        kept_ns = (call.now_ms - THREE_MONTHS_MS) * MS_NS
+        stop_ns = (call.now_ms + 1) * MS_NS
+        if kind == BY_TIME:
+            if before is not None:
+                raise _refused("51000", "Parameter before error")
+            stop_ns = stop_ns if after is None else min(after * MS_NS, stop_ns)
+            return _trades(call, history, Tape(history).newest(limit, stop_ns, kept_ns))
+        if kind != BY_ID:
+            raise _refused("51000", "Parameter type error")
+        first_id = 0 if before is None else before + 1
+        return _trades(call, history, Tape(history).newest(limit, stop_ns, kept_ns, first_id=first_id, end_id=after))
+
     def _known(self, call: Call) -> History:
         return self.history(call.query.get("instId", ""), call.now_ms, _unknown_instrument())
 
@@ -142,6 +181,15 @@ def _rows(rows: Rows, confirm: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]],
     else:
         parts += [amount(rows, market), '","', worth(rows, market), '","']
     return json_rows([*parts, worth(rows, market), '","', np.ascontiguousarray(confirm), '"]'])
+
+
+def _trades(call: Call, history: History, trades: Rows) -> bytes:
+    """Return the answer with these trades, newest first; those of a perpetual are counted in contracts."""
+    rows, market = trades[::-1], history.market
+    amounts = Decimals(rows["amount"], decimals=1, places=1) if market.is_perpetual else size(rows, market)
+    parts: list[Part] = [f'{{"instId":"{call.query["instId"]}","tradeId":"', Decimals(rows["id"]), '","px":"']
+    parts += [price(rows, "price", market), '","sz":"', amounts, '","side":"', taker_side(rows), '","ts":"']
+    return b'{"code":"0","msg":"","data":%b}' % json_rows([*parts, milliseconds(rows), '"}'])
 
 
 def _funding(name: str, time_ms: int, rate: float, _mark_price: float) -> dict[str, Any]:
