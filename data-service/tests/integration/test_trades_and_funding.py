@@ -1,4 +1,4 @@
-"""Kinds without bars, from the exchange to the client: every row, none twice, with the fewest calls, and why none is."""
+"""Kinds without bars, from the exchange to the client: every row, none twice, the fewest calls, and why one is missing."""
 
 from __future__ import annotations
 
@@ -118,11 +118,19 @@ async def test_only_what_is_missing_of_trades_is_asked_for(client, simulator):
     assert reply.last["rows_from_exchange"] == reply.last["rows"] - had
 
 
-async def test_trades_of_perpetuals_are_asked_for_by_the_hour(client, simulator):
-    reply = await trades(client, at("2024-03-05T20:00"), at("2024-03-05T23:00"), symbol=PERPETUAL)
+async def test_trades_of_perpetuals_are_asked_for_by_the_hour_and_for_a_year_back(client, simulator):
+    end = simulator.clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=2)
+    start = end - timedelta(hours=2)
 
-    assert rows_of(reply) == true_trades(simulator, at("2024-03-05T20:00"), at("2024-03-05T23:00"), PERPETUAL)
+    reply = await trades(client, start, end, symbol=PERPETUAL)
+    early = await trades(client, symbol=PERPETUAL)
+
+    assert rows_of(reply) == true_trades(simulator, start, end, PERPETUAL)
     assert reply.last["gaps"] == []
+    assert [(gap["state"], gap["reason"]) for gap in early.last["gaps"]] == [
+        ("unavailable", "binance serves trades of the last 365 days only")
+    ]
+    assert early.last["exchange_calls"] == 0
 
 
 async def test_before_the_listing_there_are_no_trades_and_the_answer_says_so(client, simulator):

@@ -9,14 +9,17 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.instants import EPOCH, to_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
+
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class TimeUnit(StrEnum):
     """How a time is written in a request."""
 
+    NANOSECONDS = "ns"
     MILLISECONDS = "ms"
     SECONDS = "s"
     ISO = "iso"
@@ -24,6 +27,8 @@ class TimeUnit(StrEnum):
     def write(self, instant: datetime) -> int | str:
         """Return *instant* as the exchange wants to read it."""
         match self:
+            case TimeUnit.NANOSECONDS:
+                return (instant - EPOCH) // _MICROSECOND * 1000
             case TimeUnit.MILLISECONDS:
                 return to_ms(instant)
             case TimeUnit.SECONDS:
@@ -37,15 +42,15 @@ class Bounds:
     """How a window `[start, end)` is written in the exchange's own parameters, over whatever CCXT would write.
 
     Attributes:
-        start: The parameter of the window's start.
-        end: That of its end; None where the exchange takes none.
+        start: The parameter of the window's start; None where the exchange takes none.
+        end: That of its end; likewise.
         count: That of the number of rows, where CCXT leaves it out.
         unit: How both times are written.
         start_step: Added to the start: nothing where it is inclusive, one unit less where it is exclusive.
         end_step: Added to the end: nothing where it is exclusive, one unit less where it is inclusive.
     """
 
-    start: str
+    start: str | None
     end: str | None
     count: str | None = None
     unit: TimeUnit = TimeUnit.MILLISECONDS
@@ -54,7 +59,9 @@ class Bounds:
 
     def parameters(self, window: TimeRange, rows: int) -> dict[str, int | str]:
         """Return the parameters that ask for the rows of *window* and no other, which are *rows* at most."""
-        written: dict[str, int | str] = {self.start: self.unit.write(window.start + self.start_step)}
+        written: dict[str, int | str] = {}
+        if self.start is not None:
+            written[self.start] = self.unit.write(window.start + self.start_step)
         if self.end is not None:
             written[self.end] = self.unit.write(window.end + self.end_step)
         if self.count is not None:
@@ -93,11 +100,13 @@ class EventPaging:
     """How an exchange is asked for what happens at any time, trades or funding, and what its answers prove.
 
     An answer with fewer rows than a page holds has all of its window. A full one has all but what follows its last
-    millisecond, or but what comes before its first one.
+    millisecond, or but what comes before its first one. Where the window has no end, or no start, rows of beyond it
+    come along, and where it is written in seconds, those of the same second.
 
     Attributes:
         page_limit_rows: The most rows one answer holds.
         bounds: How a window is asked for.
+        parameters: What else is sent with each question.
         newest_first: Which rows of a window with too many it sends: the newest ones, else the oldest ones.
         history: How far back from its present it serves anything; None where it serves everything.
         window_max: The longest window it takes; None where it takes any.
@@ -108,12 +117,17 @@ class EventPaging:
 
     page_limit_rows: int
     bounds: Bounds
+    parameters: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
     newest_first: bool = False
     history: timedelta | None = None
     window_max: timedelta | None = None
     page_cost: float = 1.0
     id_parameter: str | None = None
     settle_margin: timedelta = timedelta(seconds=10)
+
+    def question(self, window: TimeRange) -> dict[str, int | str]:
+        """Return the parameters that ask for *window*."""
+        return {**self.parameters, **self.bounds.parameters(window, self.page_limit_rows)}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cb_trade_data.exchange_source.facts import EventPaging
+from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.funding_schedule import holes
 from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
@@ -28,6 +28,7 @@ from cb_trade_data.storage.stored_partition import Change
 
 # Of a name in storage, which is bounded.
 _ID_MAX_BYTES: Final = 64
+_MILLISECOND: Final = timedelta(milliseconds=1)
 # A market may be silent for so long without anybody wondering whether it was there yet.
 _USUAL_SILENCE: Final = timedelta(days=1)
 _HALF_HOUR_MS: Final = 1_800_000
@@ -128,18 +129,21 @@ def _answered(times: npt.NDArray[np.int64], rows: int, window: TimeRange, paging
         times: Of the rows whose time can be one, in any order.
         rows: How many rows came.
     """
-    inside = times[(times >= to_ms(window.start)) & (times < to_ms(window.end))]
-    if len(inside) == 0:
-        # Rows that are all from elsewhere answer another question.
-        return window if rows == 0 else None
+    if rows == 0:
+        return window
+    is_coarse = paging.bounds.unit is TimeUnit.SECONDS
+    if paging.bounds.start is not None and not is_coarse:
+        times = times[times >= to_ms(window.start)]
+    if paging.bounds.end is not None and not is_coarse:
+        times = times[times < to_ms(window.end)]
+    if len(times) == 0:
+        return None  # Rows that are all from elsewhere answer another question.
     if rows < paging.page_limit_rows:
         return window
-    # Of its last millisecond, there may be more than had room.
-    if paging.newest_first:
-        start = from_ms(int(inside.min()) + 1)
-        return TimeRange(start, window.end) if start < window.end else None
-    end = from_ms(int(inside.max()))
-    return TimeRange(window.start, end) if window.start < end else None
+    # Of the millisecond at which it was cut, there may be more than had room.
+    first, last = from_ms(int(times.min())), from_ms(int(times.max()))
+    reached = TimeRange(first + _MILLISECOND, EVER.end) if paging.newest_first else TimeRange(EVER.start, last)
+    return window.intersect(reached)
 
 
 def _conflicts(rows: pa.Table, is_repeat: _Flags) -> _Flags:

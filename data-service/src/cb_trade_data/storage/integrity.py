@@ -27,17 +27,20 @@ def rows_checksum(rows: pa.Table | pa.RecordBatch) -> str:
     digest = xxhash.xxh3_64()
     for field in rows.schema:
         column = rows.column(field.name)
-        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            if pa.types.is_string(chunk.type):
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        # One kind of bytes after the other, each for all chunks: the same rows may be in one piece or in many.
+        if pa.types.is_string(field.type):
+            for chunk in chunks:
                 digest.update(np.asarray(pc.binary_length(chunk).to_numpy()).data)
-                continue
-            if field.nullable:
+            for chunk in chunks:
+                digest.update(text_bytes(chunk))
+            continue
+        if field.nullable:
+            for chunk in chunks:
                 digest.update(chunk.is_null().to_numpy(zero_copy_only=False).data)
+        for chunk in chunks:
             values = np.ascontiguousarray(chunk.to_numpy(zero_copy_only=not field.nullable))
             digest.update(values.view(np.int64).data)  # as words: Python's buffers do not know times
-        if pa.types.is_string(column.type):
-            for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-                digest.update(text_bytes(chunk))
     return digest.hexdigest()
 
 

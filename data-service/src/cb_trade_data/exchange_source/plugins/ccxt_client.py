@@ -95,31 +95,27 @@ class CCXTExchangeClient(IExchangeAPIClient):
     async def fetch_trades(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_trades`."""
         paging = self._event_paging(series)
-        written = paging.bounds.parameters(window, paging.page_limit_rows)
-        rows = await self._fetch_rows("fetch_trades", series, window.start, paging.page_limit_rows, written)
+        rows = await self._fetch_rows("fetch_trades", series, paging, paging.question(window))
         pieces = [rows]
         # More trades than a page holds in one millisecond, which no window can divide.
         while paging.id_parameter and rows.num_rows >= paging.page_limit_rows and _is_one_time(rows):
             if len(pieces) == _PAGES_PER_TIME_MAX:
                 raise ExchangeNonsenseError(self.facts.id, f"{len(pieces)} pages of trades all of one millisecond")
             following = {paging.id_parameter: int(rows.column("id")[-1].as_py()) + 1}
-            rows = await self._fetch_rows("fetch_trades", series, None, paging.page_limit_rows, following)
+            rows = await self._fetch_rows("fetch_trades", series, paging, following)
             pieces.append(rows)
         return Page(pa.concat_tables(pieces), len(pieces))
 
     async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_funding_rates`."""
         paging = self._event_paging(series)
-        written = paging.bounds.parameters(window, paging.page_limit_rows)
-        return Page(
-            await self._fetch_rows("fetch_funding_rate_history", series, window.start, paging.page_limit_rows, written)
-        )
+        return Page(await self._fetch_rows("fetch_funding_rate_history", series, paging, paging.question(window)))
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IExchangeAPIClient.fetch_first_open`."""
         bounds = self.facts.bounds
         # Without an end: with one, Bybit counts back from it.
-        written = {} if bounds is None else {bounds.start: bounds.unit.write(_BEFORE_ALL)}
+        written = {} if bounds is None or bounds.start is None else {bounds.start: bounds.unit.write(_BEFORE_ALL)}
         opens_ms = timestamps_ms(await self._fetch_candles(series, _BEFORE_ALL, 1, written))
         return from_ms(int(opens_ms.min())) if len(opens_ms) else None
 
@@ -149,14 +145,14 @@ class CCXTExchangeClient(IExchangeAPIClient):
         return candles
 
     async def _fetch_rows(
-        self, method: str, series: Series, since: datetime | None, limit: int, written: Mapping[str, int | str]
+        self, method: str, series: Series, paging: EventPaging, written: Mapping[str, int | str]
     ) -> pa.Table:
         self._find(series.symbol)
         exchange = await self._exchange.get()
         async with self._translated_errors(series.symbol):
-            since_ms = None if since is None else to_ms(since)
+            # Without a start of its own, which CCXT would make an end of as well.
             rows: pa.Table = await getattr(exchange, method)(
-                series.symbol, since=since_ms, limit=limit, params=dict(written)
+                series.symbol, limit=paging.page_limit_rows, params=dict(written)
             )
         return rows
 

@@ -5,8 +5,6 @@ Imports CCXT, which takes half a second: to be imported off the event loop, by t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextvars import ContextVar
 from typing import Any, Final
 
 import ccxt.async_support as ccxt
@@ -16,16 +14,11 @@ from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.candle_columns import candle_columns
 from cb_trade_data.exchange_source.plugins.ccxt_errors import refuse_by_status, says_unknown_symbol, translated
 from cb_trade_data.exchange_source.plugins.discreet import discreet_class
-from cb_trade_data.exchange_source.plugins.event_rows import event_rows, read_funding_rate, read_trade
-from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, TRADES_SCHEMA
+from cb_trade_data.exchange_source.plugins.event_rows import with_event_rows
+from cb_trade_data.exchange_source.plugins.kept_answers import keep, kept_answers, parts_of, with_answers_kept
 
-# How deep in an answer its candles are looked for.
-_DEPTH: Final = 3
 # Time, open, high, low and close.
 _COLUMNS_MIN: Final = 5
-
-# What came for the candles that are being fetched; calls that run beside this one have their own.
-_answers: ContextVar[list[Any] | None] = ContextVar("answers", default=None)
 
 
 def distrustful_class(facts: ExchangeFacts) -> type[Any]:
@@ -36,7 +29,7 @@ def distrustful_class(facts: ExchangeFacts) -> type[Any]:
     cut, so that the validation sees what the exchange really said. They come as columns: a class that would add bars of
     its own making fails at it.
     """
-    return _with_columns(_judging_class(facts))
+    return with_event_rows(_with_columns(_judging_class(facts)))
 
 
 def _judging_class(facts: ExchangeFacts) -> type[Any]:
@@ -57,8 +50,7 @@ def _judging_class(facts: ExchangeFacts) -> type[Any]:
             # CCXT reads an empty object as an empty list; no venue means that by it.
             if not isinstance(answer, dict | list) or answer == {}:
                 raise ccxt.BadResponse(f"{self.id} answered with something that is not JSON")
-            if (answers := _answers.get()) is not None:
-                answers.append(answer)
+            keep(answer)
             return answer
 
     return Judging
@@ -67,51 +59,14 @@ def _judging_class(facts: ExchangeFacts) -> type[Any]:
 def _with_columns(judging: type[Any]) -> type[Any]:
     class Distrustful(judging):  # type: ignore[misc]
         async def fetch_ohlcv(self, *args: Any, **kwargs: Any) -> Any:
-            return await _with_answers_kept(super().fetch_ohlcv(*args, **kwargs))
-
-        async def fetch_trades(self, *args: Any, **kwargs: Any) -> Any:
-            return await _with_answers_kept(super().fetch_trades(*args, **kwargs))
-
-        async def fetch_funding_rate_history(self, *args: Any, **kwargs: Any) -> Any:
-            return await _with_answers_kept(super().fetch_funding_rate_history(*args, **kwargs))
+            return await with_answers_kept(super().fetch_ohlcv(*args, **kwargs))
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
             # Where an answer lacks its list, CCXT takes an empty one of its own.
-            came_so = ohlcvs or _says_none(_answers.get(), ohlcvs)
+            came_so = ohlcvs or _says_none(kept_answers(), ohlcvs)
             return _candles(self, ohlcvs if came_so else None, market)
 
-        def parse_trades(self, trades: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
-            return _events(self, trades, lambda each: read_trade(self.parse_trade(each, market)), TRADES_SCHEMA)
-
-        def safe_trade(self, trade: dict[str, Any], market: Any = None) -> dict[str, Any]:  # noqa: ARG002
-            # What CCXT adds, costs and fees, takes most of the time and goes nowhere.
-            return trade
-
-        def parse_funding_rate_histories(self, rates: Any, market: Any = None, *_: Any, **__: Any) -> pa.Table:
-            def read(each: Any) -> list[Any]:
-                return read_funding_rate(self.parse_funding_rate_history(each, market), each)
-
-            return _events(self, rates, read, FUNDING_RATE_SCHEMA)
-
     return Distrustful
-
-
-async def _with_answers_kept(fetching: Awaitable[Any]) -> Any:
-    """Await *fetching* with the answers that come for it at hand to those who make rows of them."""
-    token = _answers.set([])
-    try:
-        return await fetching
-    finally:
-        _answers.reset(token)
-
-
-def _events(exchange: Any, events: Any, read: Callable[[Any], list[Any]], schema: pa.Schema) -> pa.Table:
-    if not events and not _says_none(_answers.get(), events):
-        raise ccxt.BadResponse(f"{exchange.id} answered without its list")
-    try:
-        return event_rows(events, read, schema)
-    except (ValueError, OverflowError) as error:
-        raise ccxt.BadResponse(f"{exchange.id} sent a row that cannot be read: {error}") from error
 
 
 def _judged(facts: ExchangeFacts, error: Exception, status: int, body: str) -> Exception:
@@ -122,7 +77,7 @@ def _judged(facts: ExchangeFacts, error: Exception, status: int, body: str) -> E
     return translated(facts, error, "", status)
 
 
-def _says_none(answers: list[Any] | None, candles: Any) -> bool:
+def _says_none(answers: list[Any], candles: Any) -> bool:
     """Tell whether one of *answers* says that there are no candles; *candles* is the empty list that CCXT made of them.
 
     Either that is the very list of the answer, or the answer has columns, all of them empty. One empty list more in an
@@ -133,19 +88,12 @@ def _says_none(answers: list[Any] | None, candles: Any) -> bool:
     on the list that came. Deribit, Coinbase International, Mercado and MEXC's contracts make rows of columns. Two would
     say "nothing" otherwise and are not believed: Alpaca by an empty object, bitbank by a list within a list.
     """
-    return any(part is candles or _has_empty_columns(part) for answer in answers or () for part in _parts(answer))
+    return any(part is candles or _has_empty_columns(part) for answer in answers for part in parts_of(answer))
 
 
 def _has_empty_columns(part: Any) -> bool:
     lists = [value for value in part.values() if isinstance(value, list)] if isinstance(part, dict) else []
     return len(lists) >= _COLUMNS_MIN and not any(lists)
-
-
-def _parts(answer: Any, depth: int = _DEPTH) -> Iterator[Any]:
-    yield answer
-    if isinstance(answer, dict) and depth:
-        for value in answer.values():
-            yield from _parts(value, depth - 1)
 
 
 def _candles(exchange: Any, ohlcvs: Any, market: Any) -> pa.Table:

@@ -21,8 +21,25 @@ from cb_trade_data.exchange_source.facts import Bounds, EventPaging, ExchangeFac
 from cb_trade_data.models.series import Kind
 
 _SECOND: Final = timedelta(seconds=1)
+_MINUTE: Final = timedelta(minutes=1)
+# What "three months" are at the least.
+_THREE_MONTHS: Final = timedelta(days=89)
 _ONE_MS_BEFORE: Final = -timedelta(milliseconds=1)
 _ONE_SECOND_BEFORE: Final = -_SECOND
+
+# The newest of a window, its start inclusive, its end exclusive.
+# https://exchange-docs.crypto.com/exchange/v1/rest-ws/index.html#public-get-trades
+_CRYPTOCOM_TRADES: Final = EventPaging(150, Bounds("start_ts", "end_ts", count="count"), newest_first=True)
+
+# Hourly. Whether its ends are inclusive is not said; both are written so that it does not matter, in milliseconds, for
+# it pays at full hours.
+# https://exchange-docs.crypto.com/exchange/v1/rest-ws/index.html#public-get-valuations
+_CRYPTOCOM_FUNDING: Final = EventPaging(
+    300,
+    Bounds("start_ts", "end_ts", count="count", start_step=_ONE_MS_BEFORE),
+    newest_first=True,
+    settle_margin=_MINUTE,
+)
 
 # The newest `count` bars of the window. Whether its ends are inclusive is not said.
 # https://exchange-docs.crypto.com/exchange/v1/rest-ws/index.html#public-get-candlestick
@@ -36,6 +53,8 @@ CRYPTOCOM: Final = ExchangeFacts(
     pace=Pace(97, _SECOND, burst=3),
     concurrent_calls=16,
     unknown_symbol_words=("invalid instrument_name",),
+    spot_events=MappingProxyType({Kind.TRADES: _CRYPTOCOM_TRADES}),
+    perpetual_events=MappingProxyType({Kind.TRADES: _CRYPTOCOM_TRADES, Kind.FUNDING_RATE: _CRYPTOCOM_FUNDING}),
 )
 
 _BINANCE_BOUNDS: Final = Bounds("startTime", "endTime", end_step=_ONE_MS_BEFORE)
@@ -63,13 +82,15 @@ BINANCE: Final = ExchangeFacts(
     markets_cost=10,
     concurrent_calls=16,
     ccxt_market_types=("spot", "linear"),
-    # A page of aggregate trades has a weight of 4, one of perpetuals of 20 and no more than an hour; funding may be
-    # asked for 500 times in five minutes.
+    # A page of aggregate trades has a weight of 4; one of perpetuals has 20, spans an hour at most and lies in the last
+    # year. Funding may be asked for 500 times in five minutes.
     spot_events=MappingProxyType({Kind.TRADES: _BINANCE_TRADES}),
     perpetual_events=MappingProxyType(
         {
-            Kind.TRADES: replace(_BINANCE_TRADES, page_cost=25, window_max=timedelta(hours=1)),
-            Kind.FUNDING_RATE: EventPaging(1000, _BINANCE_BOUNDS, page_cost=30, settle_margin=timedelta(minutes=1)),
+            Kind.TRADES: replace(
+                _BINANCE_TRADES, page_cost=25, window_max=timedelta(hours=1), history=timedelta(days=365)
+            ),
+            Kind.FUNDING_RATE: EventPaging(1000, _BINANCE_BOUNDS, page_cost=30, settle_margin=_MINUTE),
         }
     ),
 )  # fmt: skip
@@ -87,6 +108,16 @@ KRAKEN: Final = ExchangeFacts(
     markets_cost=2,
     concurrent_calls=2,
     unknown_symbol_words=("EQuery:Unknown asset pair",),
+    # The oldest after `since`, exclusive and in nanoseconds, all there ever were.
+    # https://docs.kraken.com/api-reference/market-data/get-recent-trades
+    spot_events=MappingProxyType(
+        {
+            Kind.TRADES: EventPaging(
+                1000,
+                Bounds("since", None, count="count", unit=TimeUnit.NANOSECONDS, start_step=-timedelta(microseconds=1)),
+            )
+        }
+    ),
 )
 
 # A window whose end is inclusive; minutes without trades are omitted. It refuses windows of more than 350 bars, in
@@ -102,6 +133,17 @@ COINBASE: Final = ExchangeFacts(
     pace=Pace(97, timedelta(seconds=10)),
     markets_cost=5,
     unknown_symbol_words=("valid product_id is required",),
+    # The newest of whole seconds.
+    # https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-market-trades
+    spot_events=MappingProxyType(
+        {
+            Kind.TRADES: EventPaging(
+                1000,
+                Bounds("start", "end", unit=TimeUnit.SECONDS, end_step=_SECOND + _ONE_MS_BEFORE),
+                newest_first=True,
+            )
+        }
+    ),
 )
 
 # A window whose end is inclusive; rows from before it may come along, minutes without trades are omitted.
@@ -134,6 +176,40 @@ BYBIT: Final = ExchangeFacts(
     limit_statuses=frozenset({403, 418, 429}),
     unknown_symbol_words=("symbol invalid", "symbol is invalid", "not supported symbols"),
     ccxt_market_types=("spot", "linear"),
+    # The newest of a window, both ends inclusive. Of trades it has the newest thousand only, which no window asks for.
+    # https://bybit-exchange.github.io/docs/v5/market/history-fund-rate
+    perpetual_events=MappingProxyType(
+        {
+            Kind.FUNDING_RATE: EventPaging(
+                200,
+                Bounds("startTime", "endTime", end_step=_ONE_MS_BEFORE),
+                newest_first=True,
+                settle_margin=_MINUTE,
+            )
+        }
+    ),
+)
+
+# The newest before a time, exclusive; there is no other way to ask by time.
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades-history
+_OKX_TRADES: Final = EventPaging(
+    100,
+    Bounds(None, "after"),
+    parameters=MappingProxyType({"method": "publicGetMarketHistoryTrades", "type": "2"}),
+    newest_first=True,
+    history=_THREE_MONTHS,
+    settle_margin=_MINUTE,
+)
+
+# The newest of a window, both ends exclusive. Ten calls in two seconds.
+# https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
+_OKX_FUNDING: Final = EventPaging(
+    400,
+    Bounds("before", "after", start_step=_ONE_MS_BEFORE),
+    newest_first=True,
+    history=_THREE_MONTHS,
+    page_cost=2,
+    settle_margin=_MINUTE,
 )
 
 # Newest first, both ends exclusive. Bars of six hours and longer are asked for in their UTC variants: the plain ones
@@ -149,6 +225,8 @@ OKX: Final = ExchangeFacts(
     pace=Pace(97, timedelta(seconds=10)),
     ccxt_market_types=("spot", "swap"),
     ccxt_options=MappingProxyType({"fetchOHLCV": {"timezone": "UTC", "type": "HistoryCandles"}}),
+    spot_events=MappingProxyType({Kind.TRADES: _OKX_TRADES}),
+    perpetual_events=MappingProxyType({Kind.TRADES: _OKX_TRADES, Kind.FUNDING_RATE: _OKX_FUNDING}),
 )
 
 EXCHANGES: Final = (BINANCE, BYBIT, COINBASE, COINBASEEXCHANGE, CRYPTOCOM, KRAKEN, OKX)
