@@ -1,4 +1,4 @@
-"""Kinds without bars, from the exchange to the client: every row, none twice, the fewest calls, and why one is missing."""
+"""Kinds without bars, from the exchange to the client: every row, none twice, fewest calls, why some are missing."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def test_a_missing_payment_is_a_gap_with_a_date():
 
 
 def test_a_missing_payment_shows_beside_rows_that_are_known_already():
-    later = span("2024-01-03", "2024-01-05")
+    later = span("2024-01-03", "2024-01-03T20:00")
     checked = check_events(funding((56, 0.1), (64, 0.1)), later, Kind.FUNDING_RATE, RATES, NOW)
     known = [START_MS + hours * 3_600_000 for hours in (24, 32, 40)]
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit_builders import quick
+from unit_builders import quick, span
 
 from cb_trade_data.historical.funding_schedule import holes
-from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.instants import from_ms, to_ms
+from cb_trade_data.models.time_range import TimeRange
 
 HOUR_MS = 3_600_000
 FIRST_MS = 1_704_067_200_000
@@ -24,7 +25,7 @@ def missing_hours(intervals: Sequence[int], jitter_ms: Sequence[int] = ()) -> li
     times[: len(jitter_ms)] += np.array(jitter_ms, np.int64)
     return [
         (round((to_ms(hole.start) - FIRST_MS) / HOUR_MS), round((to_ms(hole.end) - FIRST_MS) / HOUR_MS))
-        for hole in holes(times)
+        for hole in holes(times, TimeRange(from_ms(int(times[0])), from_ms(int(times[-1]) + 1)))
     ]
 
 
@@ -67,3 +68,18 @@ def test_every_missing_payment_between_those_of_one_schedule_is_in_a_hole(interv
     found = missing_hours([(after - before) * interval for before, after in pairwise(kept)])
 
     assert {hour for start, end in found for hour in range(start, end, interval)} == {each * interval for each in gone}
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        (span("2023-12-31T17:00", "2024-01-02T07:00"), []),
+        (span("2023-12-31T15:00", "2024-01-01T16:00"), [span("2023-12-31T15:00", "2024-01-01")]),
+        (span("2024-01-01", "2024-01-03"), [span("2024-01-02T07:00", "2024-01-03")]),
+    ],
+)
+def test_more_than_an_interval_of_silence_at_either_end_is_a_hole(answered, expected):
+    """Of eight hours; at the end, by the schedule of the last hours there, of one."""
+    times = np.array([0, *range(1, 31)], np.int64) * HOUR_MS + FIRST_MS
+
+    assert list(holes(times, answered)) == expected

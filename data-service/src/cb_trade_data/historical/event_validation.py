@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
-from cb_trade_data.historical.funding_schedule import holes
+from cb_trade_data.historical.funding_schedule import INTERVAL_MAX, holes
 from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import SCHEMAS, ordered, repeats, same, slice_range, timestamps_ms
@@ -30,7 +30,7 @@ from cb_trade_data.storage.stored_partition import Change
 _ID_MAX_BYTES: Final = 64
 _MILLISECOND: Final = timedelta(milliseconds=1)
 # A market may be silent for so long without anybody wondering whether it was there yet.
-_USUAL_SILENCE: Final = timedelta(days=1)
+_USUAL_SILENCE: Final = {Kind.TRADES: timedelta(days=1), Kind.FUNDING_RATE: INTERVAL_MAX}
 _HALF_HOUR_MS: Final = 1_800_000
 _OFF_SCHEDULE_MS: Final = 60_000
 _BAD: Final = "is_bad"
@@ -87,7 +87,7 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
         bool(np.all(is_time & ~is_future)),
         None,
         {finding: count for finding, count in findings.items() if count},
-        usual_silence=_USUAL_SILENCE,
+        usual_silence=_USUAL_SILENCE[kind],
     )
 
 
@@ -114,9 +114,9 @@ def settle_events(
 
     segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in sorted(rejected)]
     silent = clean if checked.is_empty else []
-    if kind is Kind.FUNDING_RATE and not checked.is_empty:
-        known_ms = np.unique(np.concatenate([timestamps_ms(checked.rows), np.fromiter(neighbours_ms, np.int64)]))
-        silent = list(intersect_all(clean, holes(known_ms)))
+    known_ms = np.unique(np.concatenate([timestamps_ms(checked.rows), np.fromiter(neighbours_ms, np.int64)]))
+    if kind is Kind.FUNDING_RATE and not checked.is_empty and len(known_ms):
+        silent = list(intersect_all(clean, holes(known_ms, checked.answered)))
     segments += [Segment(part, State.HELD) for part in subtract(clean, silent)]
     segments += [Segment(part, State.EMPTY, now, asks=1) for part in silent]
     return Change(rows, tuple(segments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from statistics import median
 from typing import Final
 
@@ -16,11 +17,13 @@ _HOUR_MS: Final = 3_600_000
 # No exchange that is served here pays less often:
 # https://www.binance.com/en/support/faq/introduction-to-binance-futures-funding-rates-360033525031
 _INTERVAL_MAX_HOURS: Final = 8
+INTERVAL_MAX: Final = timedelta(hours=_INTERVAL_MAX_HOURS)
+_LATE_AT_MOST: Final = timedelta(minutes=1)
 # So many intervals on either side tell what the schedule is; it changes from time to time.
 _LOOKED_AT: Final = 3
 
 
-def holes(times_ms: npt.NDArray[np.int64]) -> Iterator[TimeRange]:
+def holes(times_ms: npt.NDArray[np.int64], answered: TimeRange) -> Iterator[TimeRange]:
     """Yield the ranges in which funding is missing, each from the first missing time to the next row's.
 
     An interval is too long where it is longer than those before it and those after it, or than any schedule's: where
@@ -28,8 +31,12 @@ def holes(times_ms: npt.NDArray[np.int64]) -> Iterator[TimeRange]:
     only, it is not known otherwise.
 
     Args:
-        times_ms: When it was paid: a full hour, give or take minutes; ascending and unique.
+        times_ms: When it was paid, at least once: a full hour, give or take minutes; ascending and unique.
+        answered: Of which the exchange has told all that it has; where it begins or ends more than an interval away
+            from any row, there is a hole as well.
     """
+    if from_ms(int(times_ms[0])) - answered.start > INTERVAL_MAX + _LATE_AT_MOST:
+        yield TimeRange(answered.start, from_ms(int(times_ms[0])))
     hours = np.rint(np.diff(times_ms) / _HOUR_MS).astype(np.int64).tolist()
     for place, length in enumerate(hours):
         sides = [hours[max(0, place - _LOOKED_AT) : place], hours[place + 1 : place + 1 + _LOOKED_AT]]
@@ -38,3 +45,6 @@ def holes(times_ms: npt.NDArray[np.int64]) -> Iterator[TimeRange]:
             interval_hours = min([_INTERVAL_MAX_HOURS, *usual])
             start_ms = int(times_ms[place]) + int(interval_hours * _HOUR_MS)
             yield TimeRange(from_ms(start_ms), from_ms(int(times_ms[place + 1])))
+    if answered.end - from_ms(int(times_ms[-1])) > INTERVAL_MAX + _LATE_AT_MOST:
+        usual = min([_INTERVAL_MAX_HOURS, *([median(hours[-_LOOKED_AT:])] if hours else [])])
+        yield TimeRange(from_ms(int(times_ms[-1])) + timedelta(hours=usual), answered.end)
