@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import quick, span
 
-from cb_trade_data.historical.funding_schedule import holes
+from cb_trade_data.historical.kinds.funding_schedule import holes
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.time_range import TimeRange
 

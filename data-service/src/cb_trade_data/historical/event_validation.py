@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
-from cb_trade_data.historical.funding_schedule import INTERVAL_MAX, holes
+from cb_trade_data.historical.kinds import EVENT_RULES
 from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import SCHEMAS, ordered, repeats, same, slice_range, timestamps_ms
@@ -26,13 +24,7 @@ from cb_trade_data.models.timeframe import EVERY_MS
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
 
-# Of a name in storage, which is bounded.
-_ID_MAX_BYTES: Final = 64
 _MILLISECOND: Final = timedelta(milliseconds=1)
-# A market may be silent for so long without anybody wondering whether it was there yet.
-_USUAL_SILENCE: Final = {Kind.TRADES: timedelta(days=1), Kind.FUNDING_RATE: INTERVAL_MAX}
-_HALF_HOUR_MS: Final = 1_800_000
-_OFF_SCHEDULE_MS: Final = 60_000
 _BAD: Final = "is_bad"
 # Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
 _FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
@@ -63,7 +55,8 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     findings[Finding.OPEN] = int(np.count_nonzero(in_window & is_open & ~is_future))
 
     candidates = in_window & ~is_open & ~is_future
-    finite, possible = _SANITY[kind](page.rows)
+    rules = EVENT_RULES[kind]
+    finite, possible = rules.sanity(page.rows)
     findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
     findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
     rows = page.rows if candidates.all() else page.rows.filter(pa.array(candidates))
@@ -73,8 +66,7 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     is_conflict = _conflicts(rows, is_repeat)
     findings[Finding.CONFLICT] = int(np.count_nonzero(is_conflict))
     findings[Finding.DUPLICATE] = int(np.count_nonzero(is_repeat & ~is_conflict))
-    findings[Finding.OFF_SCHEDULE] = _off_schedule(timestamps_ms(rows)) if kind is Kind.FUNDING_RATE else 0
-    findings[Finding.BACKWARDS] = _backwards(rows) if kind is Kind.TRADES else 0
+    findings.update({finding: count(rows) for finding, count in rules.oddities.items()})
 
     row_times = timestamps_ms(rows)
     bad_times = np.unique(row_times[is_bad | is_conflict])
@@ -87,7 +79,7 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
         bool(np.all(is_time & ~is_future)),
         None,
         {finding: count for finding, count in findings.items() if count},
-        usual_silence=_USUAL_SILENCE[kind],
+        usual_silence=rules.usual_silence,
     )
 
 
@@ -115,8 +107,8 @@ def settle_events(
     segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in sorted(rejected)]
     silent = clean if checked.is_empty else []
     known_ms = np.unique(np.concatenate([timestamps_ms(checked.rows), np.fromiter(neighbours_ms, np.int64)]))
-    if kind is Kind.FUNDING_RATE and not checked.is_empty and len(known_ms):
-        silent = list(intersect_all(clean, holes(known_ms, checked.answered)))
+    if len(known_ms) and not checked.is_empty:
+        silent = list(intersect_all(clean, EVENT_RULES[kind].holes(known_ms, checked.answered)))
     segments += [Segment(part, State.HELD) for part in subtract(clean, silent)]
     segments += [Segment(part, State.EMPTY, now, asks=1) for part in silent]
     return Change(rows, tuple(segments))
@@ -153,38 +145,3 @@ def _conflicts(rows: pa.Table, is_repeat: _Flags) -> _Flags:
     if len(places):
         is_conflict[places] = ~same(rows.take(pa.array(places)), rows.take(pa.array(places - 1)))
     return is_conflict
-
-
-def _sane_trades(rows: pa.Table) -> tuple[_Flags, _Flags]:
-    """Tell for each trade whether its numbers are finite, and whether it has an id, a side, and worth."""
-    price, amount = (rows.column(name).to_numpy() for name in ("price", "amount"))
-    finite = np.isfinite(price) & np.isfinite(amount)
-    id_bytes = pc.binary_length(rows.column("id")).to_numpy()
-    has_side = pc.is_in(rows.column("side"), pa.array(["buy", "sell"])).to_numpy()
-    possible = (price > 0) & (amount > 0) & (id_bytes > 0) & (id_bytes <= _ID_MAX_BYTES) & has_side
-    return finite, np.asarray(possible)
-
-
-def _sane_funding_rates(rows: pa.Table) -> tuple[_Flags, _Flags]:
-    """Tell for each rate whether it is finite, and whether its mark price, where it has one, is above 0."""
-    mark_price = rows.column("mark_price").to_numpy()
-    return np.isfinite(rows.column("rate").to_numpy()), np.asarray(~(mark_price <= 0) & ~np.isinf(mark_price))
-
-
-_SANITY: Final[Mapping[Kind, Callable[[pa.Table], tuple[_Flags, _Flags]]]] = MappingProxyType(
-    {Kind.TRADES: _sane_trades, Kind.FUNDING_RATE: _sane_funding_rates}
-)
-
-
-def _off_schedule(times: npt.NDArray[np.int64]) -> int:
-    """Return how many funding times are not those of a full hour, give or take a minute."""
-    beside_hour = np.abs((times + _HALF_HOUR_MS) % (2 * _HALF_HOUR_MS) - _HALF_HOUR_MS)
-    return int(np.count_nonzero(beside_hour > _OFF_SCHEDULE_MS))
-
-
-def _backwards(trades: pa.Table) -> int:
-    """Return how many trades, in order of time, have a smaller id than the one before; 0 where ids are no numbers."""
-    ids = trades.column("id")
-    if len(ids) == 0 or not pc.all(pc.and_(pc.utf8_is_digit(ids), pc.less(pc.binary_length(ids), 19))).as_py():
-        return 0
-    return int(np.count_nonzero(np.diff(ids.cast(pa.int64()).to_numpy()) < 0))

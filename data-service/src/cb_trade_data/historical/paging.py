@@ -13,6 +13,7 @@ import pyarrow as pa
 from cb_trade_data.exchange_source.facts import EventPaging, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.event_validation import check_events, settle_events
+from cb_trade_data.historical.kinds import EVENT_RULES
 from cb_trade_data.historical.planning import pages
 from cb_trade_data.historical.validation import CheckedPage, check_page, settle
 from cb_trade_data.models.instants import to_ms
@@ -22,10 +23,8 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.stored_partition import Change
 
-# For the order in which requests are served: nobody knows how much there is before it is there.
-_ASSUMED_STEP: Final = {Kind.TRADES: timedelta(milliseconds=100), Kind.FUNDING_RATE: timedelta(hours=1)}
-# No exchange pays more often.
-_FUNDING_STEP_MIN: Final = timedelta(hours=1)
+# Of a kind that nobody is asked for.
+_NEVER: Final = timedelta(days=365)
 
 
 class Paging(ABC):
@@ -113,18 +112,20 @@ class _EventPaging(Paging):
 
     @property
     def _surely_one_page(self) -> timedelta:
-        if self._kind is not Kind.FUNDING_RATE:
+        least_step = EVENT_RULES[self._kind].least_step
+        if least_step is None:
             return timedelta(0)
-        return min(_FUNDING_STEP_MIN * (self._paging.page_limit_rows - 1), self._paging.window_max or timedelta.max)
+        return min(least_step * (self._paging.page_limit_rows - 1), self._paging.window_max or timedelta.max)
 
     def rows_in(self, part: TimeRange) -> int:
-        return part.duration // _ASSUMED_STEP.get(self._kind, timedelta(days=1)) + 1
+        rules = EVENT_RULES.get(self._kind)
+        return part.duration // (_NEVER if rules is None else rules.assumed_step) + 1
 
     def check(self, page: Page, window: TimeRange, now: datetime) -> CheckedPage:
         return check_events(page, window, self._kind, self._paging, now)
 
     def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:
-        around = _around(known, wanted) if self._kind is Kind.FUNDING_RATE else []
+        around = [] if EVENT_RULES[self._kind].least_step is None else _around(known, wanted)
         return settle_events(checked, wanted, self._kind, now, around)
 
     def is_cut_short(self, answered: list[TimeRange], window: TimeRange) -> bool:  # noqa: ARG002

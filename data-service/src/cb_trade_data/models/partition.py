@@ -59,11 +59,10 @@ class Partition:
 
 def partition_at(series: Series, instant: datetime) -> Partition:
     """Return the partition of *series* that holds the row of *instant*."""
-    match series.kind:
-        case Kind.TRADES | Kind.ORDER_BOOK:
-            return _partition(series, instant.year, instant.month, instant.day)
-        case Kind.FUNDING_RATE:
-            return _partition(series, 0, 0)
+    if series.kind is Kind.FUNDING_RATE:
+        return _partition(series, 0, 0)
+    if series.timeframe is None:
+        return _partition(series, instant.year, instant.month, instant.day)
     length_ms = series.grid.duration_ms
     if length_ms >= _DAY_MS:
         return _partition(series, 0, 0)

@@ -46,5 +46,6 @@ def holes(times_ms: npt.NDArray[np.int64], answered: TimeRange) -> Iterator[Time
             start_ms = int(times_ms[place]) + int(interval_hours * _HOUR_MS)
             yield TimeRange(from_ms(start_ms), from_ms(int(times_ms[place + 1])))
     if answered.end - from_ms(int(times_ms[-1])) > INTERVAL_MAX + _LATE_AT_MOST:
-        usual = min([_INTERVAL_MAX_HOURS, *([median(hours[-_LOOKED_AT:])] if hours else [])])
-        yield TimeRange(from_ms(int(times_ms[-1])) + timedelta(hours=usual), answered.end)
+        recent = hours[-_LOOKED_AT:]
+        interval_hours = min(_INTERVAL_MAX_HOURS, median(recent)) if recent else _INTERVAL_MAX_HOURS
+        yield TimeRange(from_ms(int(times_ms[-1])) + timedelta(hours=interval_hours), answered.end)
