@@ -16,6 +16,7 @@ from cb_trade_data.models.market import (
     differing,
     ordered,
     repeats,
+    rows_before,
     slice_range,
     sliced,
     text_bytes,
@@ -247,6 +248,17 @@ def test_slices_end_where_time_moves_on(groups, rows_max):
     assert pa.concat_tables([TRADES_SCHEMA.empty_table(), *parts]).equals(rows)
     assert all(before[-1] < after[0] for before, after in pairwise(times))
     assert all(len(each) <= rows_max or len(set(each)) == 1 for each in times)
+
+
+@quick(100)
+@given(st.lists(grouped, max_size=4), st.integers(-2, 10), st.integers(-1, 1))
+def test_the_rows_before_a_time_are_counted_in_however_many_pieces_they_are(tables, number, more_ms):
+    groups = {9 * place + time: ids for place, each in enumerate(tables) for time, ids in each.items()}
+    pieces = [rows_of({time: groups[time]}) for time in sorted(groups)]
+    rows = pa.concat_tables([TRADES_SCHEMA.empty_table(), *pieces])
+    time_ms = epoch_ms(minute(number)) + more_ms
+
+    assert rows_before(rows, time_ms) == sum(time < time_ms for time in timestamps_ms(rows).tolist())
 
 
 def test_slices_of_bars_are_as_long_as_they_may_be():

@@ -9,11 +9,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from event_samples import (
+    DAY_PARTITION,
+    FUNDING_PARTITION,
+    STORED_FUNDING,
+    TRADES,
+    holding,
+    many_trades,
+    span_ms,
+    trades,
+)
 from structlog.testing import capture_logs
 from unit_builders import assert_same_rows, minute, minute_bars, minutes, series, utc
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.partition import partition_at
+from cb_trade_data.storage import stored_partition
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts.json import JsonLayout
@@ -580,3 +591,42 @@ async def test_what_is_known_of_an_older_version_is_read_again(storage, other):
     await other.save_bulk_entries(SERIES, minute_bars([7]))
 
     assert (await manager.read(PARTITION, known=known)).rows.num_rows == 2
+
+
+async def test_an_hour_of_trades_is_read_without_keeping_or_decoding_the_day(storage):
+    """Nobody knows how many a day has before it is read."""
+    await storage.write_partition(holding(TRADES, many_trades(100_000, 1), span_ms(0, 100_000)), many_trades(0))
+    manager = StorageManagerImpl(storage, cache_max_bytes=2**30, recheck_after_secs=3600)
+
+    for first in (0, 50_000):
+        part = await manager.read(DAY_PARTITION, span_ms(first, first + 100))
+        assert 100 <= part.rows.num_rows < 50_000
+        assert part.rows_in(span_ms(first, first + 100)).num_rows == 100
+
+    assert manager.kept(DAY_PARTITION) is None
+    assert manager.cache.size_bytes == 0
+
+
+async def test_funding_rates_are_few_enough_to_be_kept(storage):
+    await storage.write_partition(STORED_FUNDING, STORED_FUNDING.rows)
+    manager = StorageManagerImpl(storage, cache_max_bytes=2**30, recheck_after_secs=3600)
+
+    for _ in range(2):
+        part = await manager.read(FUNDING_PARTITION, span_ms(0, 1))
+        assert_same_rows(part.rows_in(span_ms(0, 1)).combine_chunks(), STORED_FUNDING.rows.slice(2, 1).combine_chunks())
+
+    assert (manager.cache.hits, manager.cache.misses) == (1, 1)
+
+
+async def test_pages_that_are_committed_together_are_merged_once(manager, monkeypatch):
+    merged = []
+    real = stored_partition.union
+    monkeypatch.setattr(stored_partition, "union", lambda tables: merged.append(len(tables)) or real(tables))
+    pages = [
+        Change(trades((number, str(number))), (Segment(span_ms(number, number + 1), State.HELD),))
+        for number in range(5)
+    ]
+
+    await manager.commit(StoredPartition.empty(DAY_PARTITION), pages)
+
+    assert [count for count in merged if count > 1] == [5]

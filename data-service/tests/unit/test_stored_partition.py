@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pytest
+from event_samples import DAY_PARTITION, many_trades, span_ms
 from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import assert_same_rows, minute, minute_bars, minute_numbers, minutes, quick, series, utc
 
+from cb_trade_data.models import digest, market
 from cb_trade_data.models.digest import unit_digests, units_of
-from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.market import OHLCV_SCHEMA, count_shared_times, differing
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
@@ -113,3 +116,31 @@ def test_digests_that_are_still_known_after_changes_are_those_of_the_rows(states
     touched = units_of(minute_bars(sorted(set().union(*others))), PARTITION.series)
     assert changed.digests.items() <= actual.items()
     assert actual.keys() - changed.digests.keys() == touched
+
+
+# --- Page after page --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [range(40), range(39, -1, -1)], ids=["oldest first", "newest first"])
+def test_a_page_that_comes_costs_a_page_however_many_there_are(order, monkeypatch):
+    """Of a day of two million trades there are two thousand: what each of them costs may not grow with the day."""
+    looked_at = []
+    for module in (market, digest):
+        real = module.timestamps_ms
+        monkeypatch.setattr(
+            module, "timestamps_ms", lambda rows, real=real: looked_at.append(rows.num_rows) or real(rows)
+        )
+    state = StoredPartition.empty(DAY_PARTITION)
+
+    for number in order:
+        page = many_trades(60, first=20 * number)
+        span = span_ms(20 * number, 20 * number + 20)
+        state = state.with_changes([Change(page, (Segment(span, State.HELD),))])
+        assert state.rows_in(span).num_rows == 60
+        assert differing(page, state.rows).num_rows == 0
+        assert count_shared_times(page, state.rows) == 20
+
+    assert state.rows.num_rows == 2_400
+    assert state.rows.column("timestamp").num_chunks == len(order)
+    assert max(looked_at) <= 60
+    assert state.coverage == Coverage((Segment(span_ms(0, 800), State.HELD),))

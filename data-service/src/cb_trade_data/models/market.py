@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -68,17 +69,26 @@ def text_bytes(texts: pa.StringArray) -> pa.Buffer:
     return pa.py_buffer(b"") if len(texts) == 0 else data.slice(int(places[0]), int(places[-1] - places[0]))
 
 
-def _last_ms(rows: pa.Table) -> int:
-    last: int = rows.column("timestamp")[-1].value
-    return last
+def rows_before(rows: pa.Table, time_ms: int) -> int:
+    """Return how many of *rows*, which must be in time order, are of times before *time_ms*.
+
+    Looks at a few of them, however many they are and in however many pieces, and copies none.
+    """
+    times = rows.column("timestamp")
+    if rows.num_rows == 0 or times[-1].value < time_ms:  # as pages come
+        return int(rows.num_rows)
+    return bisect_left(range(rows.num_rows), time_ms, key=lambda place: times[place].value)
 
 
 def slice_range(rows: pa.Table, wanted: TimeRange) -> pa.Table:
     """Return the rows of *wanted* without copying them; *rows* must be in time order."""
-    times = timestamps_ms(rows)
-    first = int(np.searchsorted(times, to_ms_ceil(wanted.start)))
-    last = int(np.searchsorted(times, to_ms_ceil(wanted.end)))
-    return rows.slice(first, last - first)
+    return rows.slice(*_stretch(rows, to_ms_ceil(wanted.start), to_ms_ceil(wanted.end) - 1))
+
+
+def _stretch(rows: pa.Table, first_ms: int, last_ms: int) -> tuple[int, int]:
+    """Return the number of the first row of these times, both inclusive, and how many they are."""
+    first = rows_before(rows, first_ms)
+    return first, rows_before(rows, last_ms + 1) - first
 
 
 def sliced(rows: pa.Table, rows_max: int) -> Iterator[pa.Table]:
@@ -96,13 +106,8 @@ def rows_until_cut(rows: pa.Table, rows_max: int) -> int:
     """Return how many rows the first of the slices holds that `sliced` makes of *rows*."""
     if rows.num_rows <= rows_max or "id" not in rows.schema.names:
         return min(rows_max, int(rows.num_rows))
-    times = rows.column("timestamp")
-    if times[rows_max - 1].value != times[rows_max].value:
-        return rows_max
-    times_ms = timestamps_ms(rows)
-    start_of_time: int = np.searchsorted(times_ms, times_ms[rows_max]).item()
-    end_of_time: int = np.searchsorted(times_ms, times_ms[rows_max], "right").item()
-    return start_of_time or end_of_time
+    time_ms = rows.column("timestamp")[rows_max].value
+    return rows_before(rows.slice(0, rows_max), time_ms) or rows_before(rows, time_ms + 1)
 
 
 def ordered(rows: pa.Table) -> pa.Table:
@@ -161,11 +166,10 @@ def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
 
     Both must be in order and unique. A time at which only *rows* has any is none of those.
     """
-    if fresh.num_rows == 0 or rows.num_rows == 0:
+    rows = _spanned(rows, fresh)
+    if rows.num_rows == 0:
         return fresh
     times, fresh_times = timestamps_ms(rows), timestamps_ms(fresh)
-    if fresh_times[0] > times[-1]:
-        return fresh
     starts = np.flatnonzero(np.diff(fresh_times, prepend=fresh_times[0] - 1))
     counts = np.diff(starts, append=len(fresh_times))  # rows of each time
     firsts, ends = (np.searchsorted(times, fresh_times[starts], side) for side in ("left", "right"))
@@ -185,8 +189,16 @@ def differing(fresh: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def count_shared_times(rows: pa.Table, others: pa.Table) -> int:
-    """Return of how many times both have a row."""
-    return len(np.intersect1d(timestamps_ms(rows), timestamps_ms(others)))
+    """Return of how many times both have a row; both must be in time order."""
+    return len(np.intersect1d(timestamps_ms(rows), timestamps_ms(_spanned(others, rows))))
+
+
+def _spanned(rows: pa.Table, others: pa.Table) -> pa.Table:
+    """Return the *rows* from the first time of *others* to their last, without copying them."""
+    if others.num_rows == 0:
+        return rows.slice(0, 0)
+    first, last = (others.column("timestamp")[place].value for place in (0, -1))
+    return rows.slice(*_stretch(rows, first, last))
 
 
 def _bits(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -199,6 +211,8 @@ def union(tables: Sequence[pa.Table]) -> pa.Table:
 
     Each must be in order and unique. Those that follow each other are not copied.
     """
+    if len(tables) == 1:
+        return tables[0]
     together = pa.concat_tables(tables)
     times = timestamps_ms(together)
     counts = [table.num_rows for table in tables]
@@ -223,14 +237,13 @@ def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:
         return rows
     if rows.num_rows == 0:
         return fresh
-    fresh_times = timestamps_ms(fresh)
-    if fresh_times[0] > _last_ms(rows):  # as pages do that come in order
-        return pa.concat_tables([rows, fresh])
-    old_times = timestamps_ms(rows)
-    first = int(np.searchsorted(old_times, fresh_times[0]))
-    last = int(np.searchsorted(old_times, fresh_times[-1], side="right"))
-    inside = rows.slice(first, last - first)
-    if inside.num_rows:
-        kept = inside.filter(pa.array(~np.isin(old_times[first:last], fresh_times)))
-        fresh = union([kept, fresh])
-    return pa.concat_tables([rows.slice(0, first), fresh, rows.slice(last)])
+    times = timestamps_ms(fresh)
+    first, count = _stretch(rows, int(times[0]), int(times[-1]))
+    if count:
+        inside = rows.slice(first, count)
+        fresh = union([inside.filter(pa.array(~np.isin(timestamps_ms(inside), times))), fresh])
+    if count == 0 and first in (0, rows.num_rows):
+        # As pages come: slicing would make every piece of the others anew.
+        return pa.concat_tables([rows, fresh] if first else [fresh, rows])
+    parts = (rows.slice(0, first), fresh, rows.slice(first + count))
+    return pa.concat_tables([part for part in parts if part.num_rows])  # what is empty is a piece, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -139,7 +140,10 @@ class Coverage:
         """
         segments = list(self.segments)
         for new in news:
-            segments = list(_overlay(segments, new))
+            # Those that it lies over or touches; all others stay as they are.
+            first = bisect_left(segments, new.range.start, key=lambda each: each.range.end)
+            end = bisect_right(segments, new.range.end, first, key=lambda each: each.range.start)
+            segments[first:end] = _overlay(segments[first:end], new)
         return Coverage(tuple(segments))
 
     def under(self, absences: Sequence[Segment]) -> Coverage:

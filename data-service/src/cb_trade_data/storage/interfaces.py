@@ -216,7 +216,7 @@ class IStorageManager(ABC):
 
     @abstractmethod
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
-        """Store *changes* on top of *base*, or of whatever has been stored since, and return the outcome.
+        """Store *changes*, at least one, on top of *base*, or of whatever has been stored since; return the outcome.
 
         Raises:
             StorageUnavailableError: It could not be stored. It has been counted and is visible in `problem`.

@@ -13,7 +13,7 @@ from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.market import count_shared_times, differing
 from cb_trade_data.models.partition import EVER, Partition
 from cb_trade_data.models.past_error import PastError
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.failures import Failures
@@ -32,8 +32,6 @@ _log = structlog.get_logger(__name__)
 
 # Beside its rows: coverage, digests and the objects around them.
 _PARTITION_OVERHEAD_BYTES: Final = 16 * 1024
-# Their times once more, to be searched.
-_TIMES_BYTES: Final = 8
 _KEPT_FACTS_MAX: Final = 10_000
 # A month of seconds has ten times as many: 130 MB, of which an hour may be all that somebody wants.
 _KEPT_WHOLE_BARS_MAX: Final = 262_144
@@ -114,12 +112,12 @@ class StorageManagerImpl(IStorageManager):
 
     async def commit(self, base: StoredPartition, changes: Sequence[Change]) -> StoredPartition:
         """See `IStorageManager.commit`."""
-        news = StoredPartition.empty(base.partition).with_changes(changes).rows
+        news = Change.of(changes)
         with self._writes.noted(str(base.partition)):
             for _ in range(MAX_RACES):
                 try:
-                    fresh = differing(news, base.rows)
-                    stored = await self._storage.write_partition(base.with_changes(changes), fresh)
+                    fresh = differing(news.rows, base.rows)
+                    stored = await self._storage.write_partition(base.with_changes([news]), fresh)
                 except VersionConflictError:
                     _log.info("storage.conflict", partition=str(base.partition))
                     base = await self._storage.read_partition(base.partition)
@@ -239,10 +237,14 @@ class StorageManagerImpl(IStorageManager):
 def _size_bytes(stored: StoredPartition) -> int | None:
     if stored.version is None:
         return None
-    rows = stored.rows
-    return int(rows.nbytes) + _TIMES_BYTES * int(rows.num_rows) + _PARTITION_OVERHEAD_BYTES
+    return int(stored.rows.nbytes) + _PARTITION_OVERHEAD_BYTES
 
 
 def _is_large(partition: Partition) -> bool:
-    """Tell whether *partition* has so many bars that it is read in the parts that are asked for, and not kept."""
+    """Tell whether *partition* may have so many rows that it is read in the parts that are asked for, and not kept."""
+    match partition.series.kind:
+        case Kind.TRADES | Kind.ORDER_BOOK:
+            return True  # millions or none: nobody knows before it is read
+        case Kind.FUNDING_RATE:
+            return False  # at most one for each hour since there are perpetuals
     return partition.series.grid.bars_in(partition.range) > _KEPT_WHOLE_BARS_MAX

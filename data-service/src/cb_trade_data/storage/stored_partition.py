@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from itertools import chain
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from cb_trade_data.models.digest import units_of
 from cb_trade_data.models.frame import Frame, Stretch, framed
 from cb_trade_data.models.instants import from_ms, to_ms_ceil
-from cb_trade_data.models.market import SCHEMAS, timestamps_ms, union, upsert
+from cb_trade_data.models.market import SCHEMAS, rows_before, union, upsert
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
@@ -32,6 +29,12 @@ class Change:
 
     rows: pa.Table
     segments: tuple[Segment, ...]
+
+    @classmethod
+    def of(cls, changes: Sequence[Change]) -> Change:
+        """Return the one change that does what *changes*, at least one, do in order."""
+        segments = chain.from_iterable(change.segments for change in changes)
+        return cls(union([change.rows for change in changes]), tuple(segments))
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,16 @@ class StoredPartition:
         if not changes:
             return self
         # Page by page, the pages of a month would have the month gone through a hundred times.
-        news = union([change.rows for change in changes])
-        rows = upsert(self.rows, news)
-        touched = units_of(news, self.partition.series) if self.digests else set()
+        news = Change.of(changes)
+        touched = units_of(news.rows, self.partition.series) if self.digests else set()
         digests = {start_ms: digest for start_ms, digest in self.digests.items() if start_ms not in touched}
-        segments = chain.from_iterable(change.segments for change in changes)
-        return replace(self, rows=rows, coverage=self.coverage.with_segments(segments), digests=digests, frames=())
+        return replace(
+            self,
+            rows=upsert(self.rows, news.rows),
+            coverage=self.coverage.with_segments(news.segments),
+            digests=digests,
+            frames=(),
+        )
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""
@@ -98,12 +105,8 @@ class StoredPartition:
         return StoredPartition(self.partition, self.rows_in(kept), coverage, self.version)
 
     def _places(self, wanted: TimeRange) -> tuple[int, int]:
-        first, end = self._times_ms.searchsorted((to_ms_ceil(wanted.start), to_ms_ceil(wanted.end))).tolist()
-        return first, end
-
-    @cached_property
-    def _times_ms(self) -> npt.NDArray[np.int64]:
-        return timestamps_ms(self.rows)  # which copies them where they are in several pieces
+        # In the rows as they lie: a flight has another state with each page.
+        return rows_before(self.rows, to_ms_ceil(wanted.start)), rows_before(self.rows, to_ms_ceil(wanted.end))
 
     @property
     def oldest(self) -> datetime | None:
