@@ -16,6 +16,7 @@ pytest.register_assert_rewrite(
     "json_contract",
     "storage_around",
     "storage_contract",
+    "storage_events_contract",
     "storage_survival_contract",
     "storage_verbs_contract",
     "storage_versions_contract",

@@ -268,4 +268,4 @@ def _is_held(file: Path) -> bool:
 
 
 def _later(rows: pa.Table) -> pa.Table:
-    return rows.drop_columns(["volume"]).replace_schema_metadata({b"cb_trade.format": b"2"})
+    return rows.select(rows.schema.names[:-1]).replace_schema_metadata({b"cb_trade.format": b"2"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storage_events_contract import EventsContract, SingleObjectEventsContract
 from storage_samples import MINUTES, PARTITION, known, write
 from storage_survival_contract import SurvivalContract
 from storage_verbs_contract import VerbsContract
@@ -9,11 +10,11 @@ from storage_versions_contract import VersionsContract
 from unit_builders import minutes
 
 
-class StorageContract(VerbsContract, VersionsContract, SurvivalContract):
+class StorageContract(VerbsContract, VersionsContract, SurvivalContract, EventsContract):
     """A storage's test class inherits this and supplies what `StorageUnderTest` lacks."""
 
 
-class SingleObjectContract(StorageContract):
+class SingleObjectContract(StorageContract, SingleObjectEventsContract):
     """What the layouts promise besides that keep a partition in one object."""
 
     async def test_rows_are_checked_once_for_each_version_of_their_object(self, storage, twin, checksums):

@@ -257,20 +257,15 @@ class SingleObjectEventsContract(StorageUnderTest):
 
     async def test_rows_of_one_time_are_read_together_wherever_a_batch_ends(self, storage, twin):
         """Seven rows in each millisecond: no batch that is full ends where time moves on by itself."""
-        rows = many_trades(70_000, of_one_ms=7)
+        rows = many_trades(17_500, of_one_ms=7)
         await write(storage, holding(TRADES, rows, span_ms(0, 10_000)))
 
-        borders = [
-            rows.column("timestamp")[size * number].as_py()
-            for size in (4_320, 8_192, 16_384, 32_768)
-            for number in (1, 2)
-        ]
+        borders = [rows.column("timestamp")[size * number].as_py() for size in (4_320, 8_192) for number in (1, 2)]
         for reader in (storage, twin):
             for border in borders:
                 first = rows_before(rows, int(border.timestamp() * 1000))
                 wanted = span_ms(*(((border - DAY).total_seconds() * 1000 + more) for more in (0, 1)))
                 part = await reader.read_partition(DAY_PARTITION, wanted)
-                assert part.rows.num_rows < 40_000
                 assert_same_rows(part.rows_in(wanted).combine_chunks(), rows.slice(first, 7).combine_chunks())
         assert_same_rows((await twin.read_partition(DAY_PARTITION)).rows.combine_chunks(), rows)
         assert storage.damaged_objects == twin.damaged_objects == 0

@@ -6,13 +6,16 @@ from uuid import uuid4
 import pytest
 from azure.storage.blob import ContainerClient
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
+from event_samples import DAY_PARTITION, TRADES, holding, many_trades, span_ms, trades
 from json_contract import JsonContract
 from storage_around import AroundContainer, ArrowForm, JsonForm, ParquetForm
 from storage_contract import SingleObjectContract, StorageContract
 from storage_samples import PARTITION, known_apart, known_stretch, write
-from unit_builders import minute_bars, series
+from unit_builders import assert_same_rows, minute_bars, series
 
+from cb_trade_data.models.market import slice_range
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
+from cb_trade_data.storage.manager import StorageManagerImpl
 
 
 @pytest.fixture
@@ -86,6 +89,21 @@ async def test_locks_lie_apart_from_the_data(azurite, container, storage):
     assert name.startswith("_locks/")
 
 
+@pytest.fixture
+def downloads(monkeypatch) -> list[int]:
+    """The size of each download."""
+    sizes: list[int] = []
+    readall = StorageStreamDownloader.readall
+
+    async def counted(self):
+        data = await readall(self)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(StorageStreamDownloader, "readall", counted)
+    return sizes
+
+
 class TestMetadata:
     """What a partition says about itself is at its end: nobody downloads the rows to count them."""
 
@@ -94,20 +112,6 @@ class TestMetadata:
         storage = AzureBlobStorage(open_container(container, connection_string=azurite), request.param.layout())
         yield storage
         await storage.close()
-
-    @pytest.fixture
-    def downloads(self, monkeypatch) -> list[int]:
-        """The size of each download."""
-        sizes: list[int] = []
-        readall = StorageStreamDownloader.readall
-
-        async def counted(self):
-            data = await readall(self)
-            sizes.append(len(data))
-            return data
-
-        monkeypatch.setattr(StorageStreamDownloader, "readall", counted)
-        return sizes
 
     async def test_the_metadata_of_a_partition_is_read_from_its_end(self, storage, downloads):
         stored = await write(storage, known_stretch(range(20_000)))
@@ -151,6 +155,70 @@ class TestMetadata:
 
         assert downloads == []
         assert await storage.inspect_metadata(PARTITION) is None
+
+
+class TestParts:
+    """An hour of a day of trades is read without downloading the day."""
+
+    ROWS = many_trades(100_000, 1)
+    STORED = holding(TRADES, ROWS, span_ms(0, 100_000))
+
+    @pytest.mark.parametrize(("first", "end"), [(0, 9), (40_000, 40_010), (99_990, 100_000), (200_000, 200_001)])
+    async def test_a_part_costs_its_row_groups(self, storage, downloads, first, end):
+        written = await storage.write_partition(self.STORED, self.ROWS)
+        size = (await storage.get_object(storage.paths.part_path(DAY_PARTITION))).data.size
+        downloads.clear()
+
+        part = await storage.read_partition(DAY_PARTITION, span_ms(first, end))
+
+        expected = slice_range(self.ROWS, span_ms(first, end))
+        assert_same_rows(part.rows_in(span_ms(first, end)).combine_chunks(), expected.combine_chunks())
+        assert (part.coverage, part.version) == (self.STORED.coverage, written.version)
+        assert sum(downloads) < size * 3 / 4
+
+    async def test_what_is_known_costs_the_end(self, storage, downloads):
+        await storage.write_partition(self.STORED, self.ROWS)
+
+        assert await StorageManagerImpl(storage).coverage(DAY_PARTITION) == self.STORED.coverage
+
+        assert downloads == [128 * 1024]
+
+    async def test_a_part_of_an_object_that_is_replaced_meanwhile_is_of_one_version(self, storage, monkeypatch):
+        written = await storage.write_partition(self.STORED, self.ROWS)
+        get_blob_properties = BlobClient.get_blob_properties
+        other = holding(TRADES, trades((5, "1")), span_ms(0, 9))
+
+        async def replaced_after(self, **options):
+            properties = await get_blob_properties(self, **options)
+            monkeypatch.setattr(BlobClient, "get_blob_properties", get_blob_properties)
+            await storage.write_partition(replace(other, version=written.version), other.rows)
+            return properties
+
+        monkeypatch.setattr(BlobClient, "get_blob_properties", replaced_after)
+
+        part = await storage.read_partition(DAY_PARTITION, span_ms(0, 9))
+
+        assert_same_rows(part.rows, other.rows)
+        assert part.coverage == other.coverage
+
+    @pytest.mark.parametrize("place", [1_000, -1_000], ids=["in the rows", "in the end"])
+    async def test_damage_is_set_aside_as_a_whole(self, storage, around, place):
+        """And none of it with zeros where nothing was looked at."""
+        await storage.write_partition(self.STORED, self.ROWS)
+        path = storage.paths.part_path(DAY_PARTITION)
+        data = bytearray(around.read(path))
+        data[place : place + 100] = bytes(100)
+        around.write(path, bytes(data))
+
+        assert (await storage.read_partition(DAY_PARTITION, span_ms(0, 9))).version is None
+
+        (copy,) = [each for each in around.paths() if each.startswith("_damaged/")]
+        assert around.read(copy) == bytes(data)
+
+    @pytest.fixture
+    def around(self, azurite, container, monkeypatch):
+        with ContainerClient.from_connection_string(azurite, container) as client:
+            yield AroundContainer(client, monkeypatch)
 
 
 def test_a_container_needs_an_account():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import orjson
@@ -102,6 +103,19 @@ def test_equal_partitions_are_equal_bytes(layout, stored):
     data, entries = encode(layout, stored)
 
     assert encode(layout, decode(layout, stored.partition, data, entries)) == (data, entries)
+
+
+def test_rows_in_many_pieces_are_the_same_bytes_and_come_back(layout, stored):
+    """As page after page leaves them."""
+    pieces = [stored.rows.slice(0, 1), stored.rows.slice(1, 0), stored.rows.slice(1, 2), stored.rows.slice(3)]
+    in_pieces = replace(stored, rows=pa.concat_tables(pieces))
+
+    data, entries = encode(layout, in_pieces)
+
+    assert_same_rows(decode(layout, stored.partition, data, entries).rows.combine_chunks(), stored.rows)
+    assert layout.metadata(StoredObject("part", pa.py_buffer(data), "v1")) == layout.metadata(
+        StoredObject("part", pa.py_buffer(encode(layout, stored)[0]), "v1")
+    )
 
 
 def test_a_flipped_bit_of_the_committing_object_is_noticed_or_does_not_matter(layout, stored):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from event_samples import TRADES, span_ms, trades
 from json_contract import JsonContract
 from service_harness import eventually
 from storage_around import AroundFolder, ArrowForm, JsonForm, ParquetForm
@@ -371,3 +372,35 @@ async def test_two_processes_that_write_the_same_partition_lose_nothing(root):
         stored = await LocalFileStorage(root / name, form.layout()).read_partition(PARTITION)
         assert_same_rows(stored.rows.combine_chunks(), minute_bars(range(20)))
         assert stored.coverage == Coverage((Segment(minutes(0, 20), State.HELD),))
+
+
+class _CaseBlindStorage(LocalFileStorage):
+    """On a disk that takes names for equal which differ only in case."""
+
+    async def put_entries(self, entries):
+        return [
+            path
+            for path, data in entries.items()
+            if await super(_CaseBlindStorage, self).put_entries({path.lower(): data})
+        ]
+
+    async def get_entries(self, paths):
+        found = await super().get_entries([path.lower() for path in paths])
+        return {path: found[path.lower()] for path in paths if path.lower() in found}
+
+    async def delete_entries(self, paths):
+        await super().delete_entries([path.lower() for path in paths])
+
+
+async def test_ids_that_differ_only_in_case_are_kept_apart_on_a_disk_that_does_not_tell_case(root):
+    """Whose document's name is taken gets another one: see `EntryPaths`."""
+    storage = _CaseBlindStorage(root, JsonLayout())
+    rows = trades((7, "ABC"), (7, "ABc"), (7, "abc"), (8, "abc"))
+
+    await storage.save_bulk_entries(TRADES, rows)
+    assert_same_rows((await storage.get_range(TRADES, span_ms(0, 9))).combine_chunks(), rows)
+
+    for left in (trades((7, "ABc"), (7, "abc")), trades((7, "ABC")), trades((7, "abc"), price=700.0)):
+        await storage.save_bulk_entries(TRADES, left)
+        assert_same_rows((await storage.get_range(TRADES, span_ms(0, 8))).combine_chunks(), left)
+    assert storage.damaged_objects == 0

@@ -19,8 +19,8 @@ _REMEMBERED_MAX: Final = 100_000
 def rows_checksum(rows: pa.Table | pa.RecordBatch) -> str:
     """Return the xxh3 of the rows' values, column by column in schema order, as little-endian 64-bit words.
 
-    Of a column that may lack numbers, a byte for each tells first whether it is missing. Texts are taken as their
-    lengths in bytes, little-endian 32-bit words, all of them followed by all of their UTF-8.
+    Of a column that may lack numbers, a byte for each row tells first whether it is missing, then come the values.
+    Texts are taken as their lengths in bytes, little-endian 32-bit words, all of them followed by all of their UTF-8.
 
     It depends on the values alone, not on chunks, offsets or how they were stored.
     """

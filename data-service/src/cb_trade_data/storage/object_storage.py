@@ -101,6 +101,19 @@ class ObjectStorage(IRawDataStorage):
         """
         return await self.read_object(path, work)
 
+    async def read_part(
+        self, path: str, bytes_of: Callable[[StoredObject], range], work: Callable[[StoredObject], T]
+    ) -> T | None:
+        """Return what *work* makes of the object, of which it looks at the end and the bytes of a range at most.
+
+        For places where a part comes cheaper than all of it: there, the object has zeros elsewhere.
+
+        Args:
+            bytes_of: Returns that range, given the object with nothing but its end; raises ValueError where it cannot.
+        """
+        del bytes_of
+        return await self.read_object(path, work)
+
     @abstractmethod
     async def object_version(self, path: str) -> str | None:
         """Return the version of the object, or None where there is none, as cheaply as the place can tell."""
@@ -291,7 +304,7 @@ class ObjectStorage(IRawDataStorage):
     async def save_bulk_entries(self, series: Series, entries: pa.Table) -> None:
         """See `IRawDataStorage.save_bulk_entries`."""
         for partition, rows in _by_partition(series, entries):
-            spans = series.grid.runs(timestamps_ms(rows))
+            spans = series.grid.runs(np.unique(timestamps_ms(rows)))
             change = Change(rows, tuple(Segment(span, State.HELD) for span in spans))
             for _ in range(MAX_RACES):
                 stored = await self.read_partition(partition)
@@ -395,7 +408,7 @@ class ObjectStorage(IRawDataStorage):
     async def _try_load(self, partition: Partition, wanted: _Wanted) -> _Attempt | None:
         path = self._paths.part_path(partition)
         if not self._layout.has_entries:
-            return await self.read_object(path, lambda found: (found, self._decoded(partition, found, {}, wanted)))
+            return await self._try_load_one(partition, path, wanted)
         found = await self.get_object(path)
         if found is None:
             return None
@@ -406,6 +419,21 @@ class ObjectStorage(IRawDataStorage):
             return found, error
         entries = await self.get_entries(paths)
         return found, await asyncio.to_thread(self._decoded, partition, found, entries, part)
+
+    async def _try_load_one(self, partition: Partition, path: str, wanted: _Wanted) -> _Attempt | None:
+        def bytes_of(found: StoredObject) -> range:
+            part = self._part(found, wanted)
+            return range(0) if part is None else self._layout.bytes_of(found, part)
+
+        def attempt(found: StoredObject) -> _Attempt:
+            return found, self._decoded(partition, found, {}, wanted)
+
+        if self._layout.has_parts and wanted is not None:
+            some = await self.read_part(path, bytes_of, attempt)
+            if some is None or isinstance(some[1], StoredPartition):
+                return some
+        # All of it is wanted; or else what damage there is shows in all of it.
+        return await self.read_object(path, attempt)
 
     def _decoded(
         self, partition: Partition, found: StoredObject, entries: Mapping[str, bytes], wanted: _Wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -34,6 +35,9 @@ from cb_trade_data.storage.object_storage import Content, ListedObject, ObjectSt
 T = TypeVar("T")
 
 _CONCURRENT_ENTRIES: Final = 32
+# What a day of two million trades says about itself takes 60 kB.
+_END_BYTES: Final = 128 * 1024
+_WORTH_PARTS_BYTES: Final = 512 * 1024
 _LOCKS: Final = "_locks"
 _NOT_AS_EXPECTED: Final = (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError)
 _NO_CONTAINER: Final = {"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"}
@@ -150,6 +154,40 @@ class AzureBlobStorage(ObjectStorage):
         except ResourceModifiedError:  # replaced in between: its end is elsewhere now
             return await self.read_object(path, work)
         return await asyncio.to_thread(work, StoredObject(path, pa.py_buffer(data), str(found.etag)))
+
+    async def read_part(
+        self, path: str, bytes_of: Callable[[StoredObject], range], work: Callable[[StoredObject], T]
+    ) -> T | None:
+        """See `ObjectStorage.read_part`. Two calls more than for all of it, which a small object is not worth."""
+        try:
+            async with _translated_errors(path, ResourceNotFoundError, ResourceModifiedError):
+                blob = self._container.get_blob_client(path)
+                found = await blob.get_blob_properties()
+                if found.size <= _WORTH_PARTS_BYTES:
+                    return await self.read_object(path, work)
+                # Memory that is not written to is none yet.
+                data = mmap.mmap(-1, found.size)
+                stored = StoredObject(path, pa.py_buffer(data), str(found.etag))
+
+                async def get(part: range) -> None:
+                    if part:
+                        download = await blob.download_blob(
+                            offset=part.start,
+                            length=len(part),
+                            etag=found.etag,
+                            match_condition=MatchConditions.IfNotModified,
+                        )
+                        data[part.start : part.stop] = await download.readall()
+
+                end = range(found.size - _END_BYTES, found.size)
+                await get(end)
+                wanted = await asyncio.to_thread(bytes_of, stored)
+                await get(range(wanted.start, min(wanted.stop, end.start)))
+        except ResourceNotFoundError:
+            return None
+        except (ResourceModifiedError, ValueError):  # replaced in between, or its end does not tell
+            return await self.read_object(path, work)
+        return await asyncio.to_thread(work, stored)
 
     async def object_version(self, path: str) -> str | None:
         """See `ObjectStorage.object_version`."""

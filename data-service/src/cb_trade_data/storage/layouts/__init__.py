@@ -50,6 +50,10 @@ class Layout(Protocol):
     def has_footer(self) -> bool:
         """Whether `metadata` needs no more than the end of the object, if that holds all of it."""
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether `decode` of a part needs no more than the end of the object and the bytes that `bytes_of` tells."""
+
     def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:
         """Return which entries the partition is to have, and those of them that are to be written.
 
@@ -73,6 +77,16 @@ class Layout(Protocol):
 
         Raises:
             ValueError: The bytes are not of this layout and format, or not those that were written.
+        """
+
+    def bytes_of(self, stored: StoredObject, wanted: TimeRange) -> range:
+        """Return which bytes of the committing object `decode` needs for *wanted*, besides its end; see `has_parts`.
+
+        Args:
+            stored: There need be no more of it than its end; the rest may be zeros.
+
+        Raises:
+            ValueError: That does not tell.
         """
 
     def entry_paths(self, partition: Partition, stored: StoredObject, wanted: TimeRange | None) -> Sequence[str]:

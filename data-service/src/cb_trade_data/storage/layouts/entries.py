@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
@@ -52,6 +53,11 @@ class RowsInside:
 
     has_entries = False
     has_footer = True
+    has_parts = False
+
+    def bytes_of(self, stored: Any, wanted: TimeRange) -> range:  # noqa: ARG002
+        """See `Layout.bytes_of`."""
+        raise ValueError("all of them")
 
     def entry_paths(self, partition: Partition, stored: object, wanted: TimeRange | None) -> Sequence[str]:  # noqa: ARG002
         """See `Layout.entry_paths`."""

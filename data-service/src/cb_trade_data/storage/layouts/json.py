@@ -33,6 +33,7 @@ class JsonLayout:
     is_zero_copy = False
     has_entries = True
     has_footer = False
+    has_parts = False
 
     def plan_entries(self, stored: StoredPartition, fresh: pa.Table, committed: StoredObject | None) -> EntryPlan:
         """See `Layout.plan_entries`.
@@ -66,6 +67,10 @@ class JsonLayout:
             for name, value in pairs.items()
         }
         return orjson.dumps(document)
+
+    def bytes_of(self, stored: StoredObject, wanted: TimeRange) -> range:  # noqa: ARG002
+        """See `Layout.bytes_of`."""
+        raise ValueError("all of them")
 
     def metadata(self, stored: StoredObject) -> ObjectMetadata:
         """See `Layout.metadata`."""
@@ -130,6 +135,8 @@ def _documents(rows: pa.Table) -> Iterator[bytes]:
 
 def _rows(paths: Sequence[str], entries: Mapping[str, bytes], schema: pa.Schema) -> pa.Table:
     """Return the rows in the documents at *paths*, in their order. Raises ValueError where one is not a row."""
+    if not paths:
+        return schema.empty_table()
     rows = []
     readers = [_or_none(_READERS[field.type]) if field.nullable else _READERS[field.type] for field in schema]
     for path in paths:
@@ -140,8 +147,6 @@ def _rows(paths: Sequence[str], entries: Mapping[str, bytes], schema: pa.Schema)
             rows.append([read(document[name]) for name, read in zip(schema.names, readers, strict=True)])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not the document of a row") from error
-    if not rows:
-        return schema.empty_table()
     times, *columns = zip(*rows, strict=True)
     try:
         arrays = [pa.array(times, pa.int64()).cast(TIMESTAMP)]

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from cb_trade_data.models.market import SCHEMAS, TIMESTAMP, sliced
 from cb_trade_data.models.partition import Partition
+from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
@@ -22,6 +23,8 @@ from cb_trade_data.storage.stored_partition import StoredPartition
 # Three days of minutes: one day is read by decoding one group or two of a month's ten or eleven, and smaller groups
 # make the file larger and whole months slower to read. Measured, as the encoding is: docs/topics/performance.md.
 _ROW_GROUP_ROWS: Final = 4_320
+# Some twenty minutes of a busy market: an hour of trades is read by decoding a few groups of a day's sixty.
+_ROW_GROUP_TRADES: Final = 32_768
 
 _FEW_VALUES: Final = ("side",)
 _ENCODINGS: Final = {
@@ -38,30 +41,35 @@ class ParquetLayout(RowsInside):
     suffix = "parquet"
     paths = HivePaths(suffix)
     is_zero_copy = False
+    has_parts = True
 
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[StoredObject, tuple[pq.FileMetaData, ObjectMetadata]] = WeakKeyDictionary()
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
-        metadata = ObjectMetadata.of(stored, sliced(stored.rows, _ROW_GROUP_ROWS))
+        schema = stored.rows.schema
+        rows_max = _ROW_GROUP_TRADES if stored.partition.series.kind is Kind.TRADES else _ROW_GROUP_ROWS
+        groups = list(sliced(stored.rows, rows_max))
+        metadata = ObjectMetadata.of(stored, groups)
         sink = pa.BufferOutputStream()
-        pq.write_table(
-            stored.rows.replace_schema_metadata(metadata.to_key_values()),
+        with pq.ParquetWriter(
             sink,
-            row_group_size=_ROW_GROUP_ROWS,
+            schema.with_metadata(metadata.to_key_values()),
             # Rows of prices repeat each other's bytes as they stand: split by byte, or in dictionaries, they take more
             # room, and zstd makes them a fifth smaller for three times the time to read.
             compression="lz4",
             use_dictionary=_FEW_VALUES,
             column_encoding={
                 field.name: _ENCODINGS[field.type]
-                for field in stored.rows.schema
+                for field in schema
                 if field.type in _ENCODINGS and field.name not in _FEW_VALUES
             },
             # For other engines; ours goes by the groups.
             write_page_index=True,
-        )
+        ) as writer:
+            for group in groups or [schema.empty_table()]:
+                writer.write_table(group, row_group_size=max(1, group.num_rows))
         return sink.getvalue()
 
     def metadata(self, stored: StoredObject) -> ObjectMetadata:
@@ -70,6 +78,19 @@ class ParquetLayout(RowsInside):
             return ObjectMetadata.from_key_values(pq.read_schema(pa.BufferReader(stored.data)).metadata, stored.path)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
+
+    def bytes_of(self, stored: StoredObject, wanted: TimeRange) -> range:
+        """See `Layout.bytes_of`."""
+        try:
+            file = pq.ParquetFile(pa.BufferReader(stored.data))
+            numbers = ObjectMetadata.from_key_values(file.schema_arrow.metadata, stored.path).overlapping(wanted)
+            groups = [file.metadata.row_group(number) for number in numbers]
+        except (pa.ArrowException, OSError, IndexError) as error:
+            raise ValueError(str(error)) from error
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        starts = [column.dictionary_page_offset or column.data_page_offset for column in columns]
+        ends = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
+        return range(min(starts, default=0), max(ends, default=0))
 
     def decode(
         self,
