@@ -28,13 +28,19 @@ def parse_time(text: str) -> datetime:
 def parse_scope(exchange: str | None = None, symbol: str | None = None, timeframe: str | None = None) -> Scope:
     """Return the part of a storage that these words name.
 
+    Args:
+        timeframe: Of its bars; or the name of a kind.
+
     Raises:
         typer.BadParameter: They can name none.
     """
+    from cb_trade_data.models.series import Kind
     from cb_trade_data.models.timeframe import Timeframe
     from cb_trade_data.storage.housekeeping.scope import Scope
 
     try:
+        if timeframe in set(Kind):
+            return Scope(exchange, symbol, kind=Kind(timeframe))
         return Scope(exchange, symbol, None if timeframe is None else Timeframe.parse(timeframe))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from datetime import MAXYEAR, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -51,9 +51,9 @@ class StoragePathUtility(ABC):
         """Tell whether there are entries in the folder at *path*, and nothing else of ours; see `EntryPaths`."""
         return False
 
-    def is_entry(self, path: str) -> bool:  # noqa: ARG002
-        """Tell whether *path* is that of an entry; none is in a layout without them."""
-        return False
+    def entry_partition(self, path: str) -> Partition | None:  # noqa: ARG002
+        """Return the partition that the entry at *path* belongs to; None where it is none, as in a layout without."""
+        return None
 
     def _checked(self, partition: Partition, path: str) -> Partition | None:
         """Return *partition* if there is such a one, and *path* is the path of it."""
@@ -131,7 +131,8 @@ class EntryPaths(StoragePathUtility):
     """One document per row: `raw_data/{exchange}/{symbol}/{kind}-{timeframe}/{YYYY}/{MM}/{DD}/{timestamp}.json`.
 
     That of a trade ends in its id, `{timestamp}-{id}.json`. A later document of the same row has a nonce in its name:
-    `{timestamp}.{nonce}.json`. What stands before the first dot is the row's key. `_coverage.json` commits a partition:
+    `{timestamp}.{nonce}.json`; so has one of another trade whose id differs only in case, where the disk does not tell
+    them apart. What stands before the first dot is the row's key. `_coverage.json` commits a partition:
     in the folder of its month, of its year, or of the series; `_coverage-05.json`, in the folder of its month, a day.
     """
 
@@ -167,11 +168,19 @@ class EntryPaths(StoragePathUtility):
         keys = path.split("/")
         return len(keys) == 7 and keys[0] == self._ROOT and all(key.isdecimal() for key in keys[4:])
 
-    def is_entry(self, path: str) -> bool:
-        """See `StoragePathUtility.is_entry`."""
+    def entry_partition(self, path: str) -> Partition | None:
+        """See `StoragePathUtility.entry_partition`."""
         folder, _, name = path.rpartition("/")
-        key = self.entry_key(path)
-        return self.is_entry_folder(folder) and name.endswith(self._ENTRY_END) and key.partition("-")[0].isdecimal()
+        if not (self.is_entry_folder(folder) and name.endswith(self._ENTRY_END)):
+            return None
+        series, time = self.series_of(path), self.entry_key(path).partition("-")[0]
+        if series is None or not time.isdecimal():
+            return None
+        year, month, day = map(int, folder.split("/")[4:])
+        try:
+            return partition_at(series, datetime(year, month, day, tzinfo=UTC))
+        except ValueError:  # no such day
+            return None
 
     def entry_folder(self, series: Series, timestamp_ms: int) -> str:
         """Return the folder of the documents of the UTC day that holds *timestamp_ms*."""

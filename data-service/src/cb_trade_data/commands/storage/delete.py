@@ -27,7 +27,12 @@ _EXIT_FAILURE: Final = 1
 def delete(
     series: Annotated[
         tuple[str, str, str] | None,
-        typer.Option("--series", metavar="EXCHANGE SYMBOL TIMEFRAME", help="Only this series.", show_default=False),
+        typer.Option(
+            "--series",
+            metavar="EXCHANGE SYMBOL TIMEFRAME",
+            help="Only this series; of a kind without bars its name, such as trades, in place of a timeframe.",
+            show_default=False,
+        ),
     ] = None,
     exchange: Annotated[
         str | None, typer.Option(metavar="EXCHANGE", help="Only this exchange.", show_default=False)

@@ -58,8 +58,10 @@ def _print_statistics(found: list[SeriesStatistics], damaged: int, name: str) ->
             instant_text(one.last),
             size_text(one.size_bytes),
             "" if one.bytes_per_row is None else f"{one.bytes_per_row:.1f}",
-            f"{one.gap_bars[State.EMPTY]:,}",
-            f"{one.gap_bars[State.FAILED]:,}",
+            *(
+                "" if one.series.timeframe is None else f"{one.gap_bars[state]:,}"
+                for state in (State.EMPTY, State.FAILED)
+            ),
         )
         for one in found
     ]

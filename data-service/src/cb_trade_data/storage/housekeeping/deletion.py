@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class _StoredSeries:
 
 async def _stored_series(storage: ObjectStorage, scope: Scope) -> AsyncGenerator[_StoredSeries, None]:
     current: _StoredSeries | None = None
-    entry_bytes = 0
+    entry_bytes: Counter[Partition] = Counter()  # which a listing has before what commits them
     async with aclosing(survey(storage, scope)) as objects:
         async for found in objects:
             if found.series is None or found.role is Role.FOREIGN:
@@ -86,13 +87,14 @@ async def _stored_series(storage: ObjectStorage, scope: Scope) -> AsyncGenerator
             if current is None or current.series != found.series:
                 if current is not None:
                     yield current
-                current, entry_bytes = _StoredSeries(found.series), 0
+                current = _StoredSeries(found.series)
+                entry_bytes.clear()
+            if found.partition is None:
+                continue
             if found.role is Role.ENTRY:
-                entry_bytes += found.size_bytes
-            if found.partition is not None:
-                # The listing has the entries of a partition before what commits them.
-                current.partition_bytes[found.partition] = found.size_bytes + entry_bytes
-                entry_bytes = 0
+                entry_bytes[found.partition] += found.size_bytes
+            else:
+                current.partition_bytes[found.partition] = found.size_bytes + entry_bytes.pop(found.partition, 0)
     if current is not None:
         yield current
 

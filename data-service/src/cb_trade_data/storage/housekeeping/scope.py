@@ -11,7 +11,9 @@ from cb_trade_data.storage.path_utility import StoragePathUtility
 
 @dataclass(frozen=True)
 class Scope:
-    """Everything of an exchange, of one of its symbols, or of one timeframe of that; without an exchange, everything.
+    """Everything of an exchange, of one of its symbols, or of one timeframe or kind of that.
+
+    Without an exchange, everything there is.
 
     Raises:
         ValueError: A part is malformed, or given without the one above it.
@@ -20,10 +22,14 @@ class Scope:
     exchange: str | None = None
     symbol: str | None = None
     timeframe: Timeframe | None = None
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
-        if (self.exchange is None and self.symbol is not None) or (self.symbol is None and self.timeframe is not None):
-            raise ValueError("a timeframe goes with a symbol, and a symbol with an exchange")
+        is_of_one = self.timeframe is not None or self.kind is not None
+        if (self.exchange is None and self.symbol is not None) or (self.symbol is None and is_of_one):
+            raise ValueError("a timeframe or a kind goes with a symbol, and a symbol with an exchange")
+        if self.timeframe is not None and self.kind not in (None, Kind.OHLCV):
+            raise ValueError(f"{self.kind} have no timeframes")
         if self.exchange is not None:
             Series(self.exchange, "any", Kind.TRADES, None)
         if self.symbol is not None:
@@ -38,12 +44,17 @@ class Scope:
         """Return folders that hold all that is meant, and as little else as there is a folder for."""
         if self.exchange is None:
             return [""]
-        if self.symbol is None or self.timeframe is None:
-            return paths.exchange_folders(self.exchange)
-        return [paths.series_folder(Series(self.exchange, self.symbol, Kind.OHLCV, self.timeframe))]
+        if self.symbol is not None and (self.timeframe is not None or self.kind not in (None, Kind.OHLCV)):
+            return [paths.series_folder(Series(self.exchange, self.symbol, self.kind or Kind.OHLCV, self.timeframe))]
+        return paths.exchange_folders(self.exchange)
 
     def holds(self, series: Series | None) -> bool:
         """Tell whether what belongs to *series* is meant; None for what lies in the folders and belongs to none."""
         if self.symbol is None:
             return True
-        return series is not None and series.symbol == self.symbol and self.timeframe in (None, series.timeframe)
+        return (
+            series is not None
+            and series.symbol == self.symbol
+            and self.timeframe in (None, series.timeframe)
+            and self.kind in (None, series.kind)
+        )

@@ -31,7 +31,8 @@ class SeriesStatistics:
         first: Open time of the oldest row; None where there is none.
         last: Open time of the newest row.
         size_bytes: Of all its objects.
-        gap_bars: How many bars are missing in each state of which there is any (`empty`, `failed`).
+        gap_bars: How many bars are missing in each state of which there is any (`empty`, `failed`); of kinds without
+            bars nobody knows how many rows are.
         unreadable_partitions: Partitions whose metadata cannot be read; they count in nothing but `size_bytes`.
     """
 
@@ -58,7 +59,7 @@ class SeriesStatistics:
             self.first = oldest if self.first is None else min(self.first, oldest)
             self.last = newest if self.last is None else max(self.last, newest)
         for segment in metadata.coverage.segments:
-            if segment.state is not State.HELD:
+            if segment.state is not State.HELD and self.series.timeframe is not None:
                 self.gap_bars[segment.state] += self.series.grid.bars_in(segment.range)
 
 
@@ -90,7 +91,7 @@ async def statistics(storage: ObjectStorage, scope: Scope) -> AsyncGenerator[Ser
 
 
 async def _read(storage: ObjectStorage, found: FoundObject) -> _Read:
-    if found.partition is None:
+    if found.role is not Role.PARTITION or found.partition is None:
         return _Read(found)
     try:
         head = await storage.inspect_metadata(found.partition)

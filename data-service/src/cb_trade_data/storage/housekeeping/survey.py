@@ -30,7 +30,7 @@ class FoundObject:
 
     Attributes:
         series: Whose folder it lies in; None for none's.
-        partition: That it commits; None for every other role.
+        partition: That it commits, or that its row belongs to; None for every other role.
     """
 
     path: str
@@ -78,7 +78,7 @@ def _found(listed: ListedObject, paths: StoragePathUtility) -> FoundObject:
         role = Role.PARTITION
     elif series is not None and path == paths.facts_path(series):
         role = Role.FACTS
-    elif series is not None and paths.is_entry(path):
+    elif (partition := paths.entry_partition(path)) is not None:
         role = Role.ENTRY
     else:
         role = Role.OURS if path == CHECK_PATH else Role.FOREIGN
