@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.market import OHLCV_SCHEMA, SCHEMAS, TIMESTAMP
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -79,6 +80,14 @@ def table(rows: Sequence[Sequence[float]]) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [()] * len(OHLCV_SCHEMA)
     times = pa.array(columns[0], pa.int64()).cast(OHLCV_SCHEMA.field("timestamp").type)
     return pa.table([times, *(pa.array(column, pa.float64()) for column in columns[1:])], schema=OHLCV_SCHEMA)
+
+
+def rows_of(kind: Kind, *rows: Sequence[Any]) -> pa.Table:
+    """Return rows of a kind, their times in epoch milliseconds, as a table of the kind's schema."""
+    schema = SCHEMAS[kind]
+    times, *others = list(zip(*rows, strict=True)) or [()] * len(schema)
+    columns = [pa.array(values, field.type) for values, field in zip(others, list(schema)[1:], strict=True)]
+    return pa.table([pa.array(times, pa.int64()).cast(TIMESTAMP), *columns], schema=schema)
 
 
 def bars(opens: Iterable[datetime], price: float = 100.0) -> pa.Table:

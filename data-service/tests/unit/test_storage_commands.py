@@ -13,11 +13,12 @@ from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
-from unit_builders import bars, minute, minutes, series, utc
+from unit_builders import bars, epoch_ms, minute, minutes, rows_of, series, utc
 
 from cb_trade_data.commands.storage import storage as storage_command
 from cb_trade_data.errors import StorageUnavailableError
 from cb_trade_data.models.partition import partition_at
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.implementations.azure_blob_storage import AzureBlobStorage, open_container
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
@@ -243,8 +244,48 @@ def test_stats_can_tell_a_program(root):
         "bytes": size_bytes,
         "bytes_per_row": size_bytes / 3,
         "gap_bars": {},
+        "gap_secs": {},
     }
     assert answer["series"][1]["gap_bars"] == {"empty": 2}
+    assert answer["series"][1]["gap_secs"] == {"empty": 600}
+
+
+@pytest.fixture
+def trades_too(root) -> Path:
+    """The same storage with two days of trades, and an hour in which there were none."""
+    trades = Series("binance", "BTC/USDT", Kind.TRADES, None)
+    rows = rows_of(Kind.TRADES, *((epoch_ms(day), "7", "buy", 1.0, 1.0) for day in (JANUARY, FEBRUARY)))
+    asked = Change(rows_of(Kind.TRADES), (Segment(minutes(2, 62), State.EMPTY, minute(90), 1),))
+
+    async def save(storage: ObjectStorage) -> None:
+        await storage.save_bulk_entries(trades, rows)
+        empty = StoredPartition.empty(partition_at(trades, minute(2)))
+        await storage.write_partition(empty.with_changes([asked]), rows_of(Kind.TRADES))
+
+    asyncio.run(save(LocalFileStorage(root, ParquetLayout())))
+    return root
+
+
+def test_stats_tell_in_time_what_is_missing_of_a_kind_without_bars(trades_too):
+    lines = run("stats").stdout.splitlines()
+    answer = json.loads(run("stats", "--json").stdout)
+
+    (line,) = (line for line in lines if line.startswith("binance BTC/USDT trades"))
+    assert line.split()[3:7] == ["3", "2", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"]
+    assert line.split()[-4:] == ["1", "h", "0", "s"]
+    (trades,) = (one for one in answer["series"] if one["kind"] == "trades")
+    assert (trades["timeframe"], trades["gap_bars"], trades["gap_secs"]) == (None, None, {"empty": 3600})
+
+
+def test_a_kind_without_bars_is_named_in_place_of_the_timeframe(trades_too):
+    verified = json.loads(run("verify", "binance", "BTC/USDT", "trades", "--json").stdout)
+    deleted = run("delete", "--series", "binance", "BTC/USDT", "trades", "--yes")
+    left = json.loads(run("stats", "--json").stdout)["series"]
+
+    assert (verified["partitions"], verified["rows"], verified["problems"]) == (3, 2, 0)
+    assert deleted.exit_code == 0
+    assert "2 rows of 1 series" in deleted.stdout
+    assert [(one["kind"], one["rows"]) for one in left] == [("ohlcv", 3), ("ohlcv", 0), ("ohlcv", 1)]
 
 
 def test_stats_of_some_exchanges_leaves_out_the_others(root):
@@ -317,7 +358,7 @@ def test_delete_asks_first_and_takes_no_for_an_answer(root, at_a_terminal):
     result = run("delete", "--before", "2024-02-02", answer="n\n")
 
     assert result.exit_code == 1
-    assert "delete 3 rows and what is known about the bars? [y/N]" in result.stderr
+    assert "delete 3 rows and what is known about their time? [y/N]" in result.stderr
     assert "nothing was deleted" in result.stderr
     assert "deleted" not in result.stdout
     assert content(root) == before

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import typer
@@ -15,6 +15,14 @@ import typer
 
 # So that no cell is cut or wrapped where a program reads.
 _WIDTH_OF_A_PIPE: Final = 10_000
+
+_UNITS: Final = (
+    ("d", timedelta(days=1)),
+    ("h", timedelta(hours=1)),
+    ("min", timedelta(minutes=1)),
+    ("s", timedelta(seconds=1)),
+    ("ms", timedelta(milliseconds=1)),
+)
 
 
 def print_table(
@@ -55,6 +63,16 @@ def counted(number: int, noun: str) -> str:
 def instant_text(instant: datetime | None) -> str:
     """Return a UTC instant in ISO 8601 with Z; nothing for None."""
     return "" if instant is None else instant.isoformat().replace("+00:00", "Z")
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a length of time in its largest unit and the one below, cut there: `31 d 4 h`, `12 min`, `5 s 20 ms`."""
+    for place, (name, unit) in enumerate(_UNITS):
+        count, rest = divmod(duration, unit)
+        if count:
+            below = [f"{rest // each} {smaller}" for smaller, each in _UNITS[place + 1 : place + 2] if rest >= each]
+            return " ".join([f"{count:,} {name}", *below])
+    return "0 s"
 
 
 def size_text(size_bytes: float) -> str:

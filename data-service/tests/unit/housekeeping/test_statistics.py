@@ -6,6 +6,7 @@ from unit_builders import bars, minute, minutes, series, utc
 
 from cb_trade_data.models.instants import from_ms
 from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.series import Kind
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage import integrity
 from cb_trade_data.storage.coverage import Segment, State
@@ -104,6 +105,7 @@ async def test_a_partition_that_cannot_be_read_is_counted_apart_and_left_alone(s
         (Scope("binance"), ["binance BTC/USDT ohlcv 1h", "binance BTC/USDT ohlcv 1m", "binance ETH/USDT ohlcv 1m"]),
         (Scope("binance", "BTC/USDT"), ["binance BTC/USDT ohlcv 1h", "binance BTC/USDT ohlcv 1m"]),
         (Scope("binance", "BTC/USDT", Timeframe.parse("1m")), ["binance BTC/USDT ohlcv 1m"]),
+        (Scope("binance", "BTC/USDT", kind=Kind.TRADES), []),
         (Scope("kraken"), ["kraken BTC/USDT ohlcv 1m"]),
         (Scope("okx"), []),
     ],
@@ -122,12 +124,14 @@ async def test_a_scope_leaves_out_the_rest(storage, scope, expected):
         (None, "BTC/USDT"),
         (None, None, Timeframe.parse("1m")),
         ("binance", None, Timeframe.parse("1m")),
+        ("binance", None, None, Kind.TRADES),
+        ("binance", "BTC/USDT", Timeframe.parse("1m"), Kind.TRADES),
         ("../x",),
         ("a", ""),
     ],
 )
 def test_a_scope_that_can_mean_nothing_is_refused(parts):
-    with pytest.raises(ValueError, match=r"goes with|not an exchange|a symbol"):
+    with pytest.raises(ValueError, match=r"goes with|go together|not an exchange|a symbol"):
         Scope(*parts)
 
 

@@ -30,7 +30,7 @@ def delete(
         typer.Option(
             "--series",
             metavar="EXCHANGE SYMBOL TIMEFRAME",
-            help="Only this series; of a kind without bars its name, such as trades, in place of a timeframe.",
+            help="Only this series; of what has no bars, trades, funding_rate or order_book is the last word.",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +42,7 @@ def delete(
         typer.Option(
             parser=parse_time,
             metavar="TIME",
-            help="Only bars that open before this: 2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; "
+            help="Only what opens or happens before this: 2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; "
             "without a zone UTC is meant.",
             show_default=False,
         ),
@@ -65,7 +65,7 @@ def delete(
     if dry_run or not planned.series:
         _tell(planned, name, "would be deleted")
         return
-    question = f"{name}: delete {counted(planned.rows, 'row')} and what is known about the bars?"
+    question = f"{name}: delete {counted(planned.rows, 'row')} and what is known about their time?"
     if not yes and not typer.confirm(question, err=True):
         typer.echo("nothing was deleted", err=True)
         raise typer.Exit(_EXIT_FAILURE)

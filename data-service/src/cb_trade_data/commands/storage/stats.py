@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cb_trade_data.commands.opened_storage import run_with_storage
 from cb_trade_data.commands.options import Json, parse_scope
-from cb_trade_data.commands.terminal import counted, instant_text, print_json, print_table, size_text
+from cb_trade_data.commands.terminal import (
+    counted,
+    duration_text,
+    instant_text,
+    print_json,
+    print_table,
+    size_text,
+)
 
 if TYPE_CHECKING:
+    from cb_trade_data.storage.coverage import State
     from cb_trade_data.storage.housekeeping.scope import Scope
     from cb_trade_data.storage.housekeeping.statistics import SeriesStatistics
     from cb_trade_data.storage.object_storage import ObjectStorage
@@ -58,10 +67,8 @@ def _print_statistics(found: list[SeriesStatistics], damaged: int, name: str) ->
             instant_text(one.last),
             size_text(one.size_bytes),
             "" if one.bytes_per_row is None else f"{one.bytes_per_row:.1f}",
-            *(
-                "" if one.series.timeframe is None else f"{one.gap_bars[state]:,}"
-                for state in (State.EMPTY, State.FAILED)
-            ),
+            _gap_text(one, State.EMPTY),
+            _gap_text(one, State.FAILED),
         )
         for one in found
     ]
@@ -77,12 +84,20 @@ def _print_statistics(found: list[SeriesStatistics], damaged: int, name: str) ->
         typer.echo(f"{counted(unreadable, 'partition')} cannot be read: cb-trade storage verify says why")
 
 
+def _gap_text(one: SeriesStatistics, state: State) -> str:
+    """Return how much is missing: in bars, and for kinds without bars in time."""
+    if one.series.timeframe is None:
+        return duration_text(one.gaps.get(state, timedelta()))
+    return f"{one.gap_bars[state]:,}"
+
+
 def _statistics_to_json(one: SeriesStatistics) -> dict[str, Any]:
+    has_no_bars = one.series.timeframe is None
     return {
         "exchange": one.series.exchange,
         "symbol": one.series.symbol,
         "kind": str(one.series.kind),
-        "timeframe": None if one.series.timeframe is None else str(one.series.timeframe),
+        "timeframe": None if has_no_bars else str(one.series.timeframe),
         "partitions": one.partitions,
         "unreadable_partitions": one.unreadable_partitions,
         "rows": one.rows,
@@ -90,5 +105,6 @@ def _statistics_to_json(one: SeriesStatistics) -> dict[str, Any]:
         "last": instant_text(one.last) or None,
         "bytes": one.size_bytes,
         "bytes_per_row": one.bytes_per_row,
-        "gap_bars": {str(state): count for state, count in one.gap_bars.items()},
+        "gap_bars": None if has_no_bars else {str(state): count for state, count in one.gap_bars.items()},
+        "gap_secs": {str(state): length.total_seconds() for state, length in one.gaps.items()},
     }

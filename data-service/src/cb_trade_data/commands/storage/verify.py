@@ -31,7 +31,10 @@ def verify(
     exchange: Annotated[str | None, typer.Argument(help="Only this exchange.", show_default=False)] = None,
     symbol: Annotated[str | None, typer.Argument(help="Only this symbol of it.", show_default=False)] = None,
     timeframe: Annotated[
-        str | None, typer.Argument(help="Only this timeframe, or this kind, of that.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Only the bars of this length, or only the trades, funding_rate or order_book.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +56,6 @@ def verify(
 async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, list[str], float]:
     """Return what was found, in which other layouts there is something if that is nothing, and the seconds it took."""
     from cb_trade_data.storage.housekeeping.other_layouts import other_layouts
-    from cb_trade_data.storage.housekeeping.survey import Role
     from cb_trade_data.storage.housekeeping.verification import Examined, Report, count_partitions
     from cb_trade_data.storage.housekeeping.verification import verify as examine
 
@@ -64,7 +66,7 @@ async def _verify(opened: ObjectStorage, scope: Scope) -> tuple[Report, list[str
         async with aclosing(examine(opened, scope)) as items:
             async for item in items:
                 report.add(item)
-                if isinstance(item, Examined) and item.found.role is Role.PARTITION:
+                if isinstance(item, Examined) and item.found.partition is not None:
                     advance()
     others = [] if report.partitions else await other_layouts(opened, scope)
     return report, others, time.monotonic() - started

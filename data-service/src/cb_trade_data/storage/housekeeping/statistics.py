@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -31,8 +31,9 @@ class SeriesStatistics:
         first: Open time of the oldest row; None where there is none.
         last: Open time of the newest row.
         size_bytes: Of all its objects.
-        gap_bars: How many bars are missing in each state of which there is any (`empty`, `failed`); of kinds without
-            bars nobody knows how many rows are.
+        gap_bars: How many bars are missing in each state of which there is any (`empty`, `failed`); nothing of kinds
+            without bars.
+        gaps: How much time is missing in each of these states.
         unreadable_partitions: Partitions whose metadata cannot be read; they count in nothing but `size_bytes`.
     """
 
@@ -43,6 +44,7 @@ class SeriesStatistics:
     last: datetime | None = None
     size_bytes: int = 0
     gap_bars: Counter[State] = field(default_factory=Counter)
+    gaps: dict[State, timedelta] = field(default_factory=dict)
     unreadable_partitions: int = 0
 
     @property
@@ -59,8 +61,11 @@ class SeriesStatistics:
             self.first = oldest if self.first is None else min(self.first, oldest)
             self.last = newest if self.last is None else max(self.last, newest)
         for segment in metadata.coverage.segments:
-            if segment.state is not State.HELD and self.series.timeframe is not None:
-                self.gap_bars[segment.state] += self.series.grid.bars_in(segment.range)
+            if segment.state is State.HELD:
+                continue
+            self.gaps[segment.state] = self.gaps.get(segment.state, timedelta()) + segment.range.duration
+            if self.series.timeframe is not None:
+                self.gap_bars[segment.state] += self.series.timeframe.bars_in(segment.range)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ async def statistics(storage: ObjectStorage, scope: Scope) -> AsyncGenerator[Ser
 
 
 async def _read(storage: ObjectStorage, found: FoundObject) -> _Read:
-    if found.role is not Role.PARTITION or found.partition is None:
+    if found.partition is None:
         return _Read(found)
     try:
         head = await storage.inspect_metadata(found.partition)
