@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, quick, series, table, utc
+from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, quick, rows_of, series, table, utc
 
 from cb_trade_data.api.encoders import ENCODERS, ChunkEncoder
 from cb_trade_data.models.frame import FRAME_ROWS, Stretch, framed
+from cb_trade_data.models.market import SCHEMAS
 from cb_trade_data.models.messages import WireFormat
+from cb_trade_data.models.series import Kind, Series
 
 MEBIBYTE = 1024 * 1024
 LONGEST_ID = "😀" * 64
@@ -187,3 +189,112 @@ def test_a_frame_that_is_larger_than_was_asked_for_is_cut():
 
     assert max(chunk.rows for chunk in chunks) == 5_000
     assert_same_rows(read(WireFormat.ARROW, chunks).combine_chunks(), ROWS.combine_chunks())
+
+
+# --- Kinds without bars -----------------------------------------------------------------------------------------------
+
+TRADES = rows_of(
+    Kind.TRADES,
+    (1_704_067_200_000, "7", "buy", 42283.58, 0.25),
+    (1_704_067_200_001, 'a,"b"\\\n€', "sell", 42283.0, 1e-8),
+)
+RATES = rows_of(Kind.FUNDING_RATE, (1_704_067_200_000, 0.0001, None), (1_704_096_000_003, -0.00025, 42_000.5))
+BOOKS = rows_of(
+    Kind.ORDER_BOOK,
+    (1_704_067_200_000, [[42283.5, 1.0], [42283.25, 2.5]], [[42284.0, 0.5]], 2**53 + 1),
+    (1_704_067_200_001, [], [[42284.0, 0.25]], 2**53 + 2),
+)
+EVENTS = {Kind.TRADES: TRADES, Kind.FUNDING_RATE: RATES, Kind.ORDER_BOOK: BOOKS}
+
+
+def event_encoder(wire_format, kind, chunk_rows=None, request_id="r1") -> ChunkEncoder:
+    return ENCODERS[wire_format](request_id, Series("binance", "BTC/USDT:USDT", kind, None), chunk_rows)
+
+
+def read_events(wire_format, chunks, kind) -> pa.Table:
+    """Return the rows of a kind without bars as a client reads them."""
+    if wire_format is WireFormat.ARROW:
+        return pa.ipc.open_stream(b"".join(bytes(chunk.binary) for chunk in chunks)).read_all()
+    rows = []
+    for chunk in chunks:
+        data = orjson.loads(chunk.text)["data"]
+        rows += (row.values() for row in data) if isinstance(data, list) else zip(*data.values(), strict=True)
+    return rows_of(kind, *map(tuple, rows))
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_texts_nulls_and_levels_arrive_as_they_are(wire_format, kind):
+    rows = EVENTS[kind]
+
+    chunks = list(event_encoder(wire_format, kind).chunks(Stretch(rows)))
+
+    assert read_events(wire_format, chunks, kind).equals(rows)
+    (message,) = (orjson.loads(chunk.text) for chunk in chunks)
+    assert (message["start_time"], message["end_time"]) == (1_704_067_200_000, rows.column("timestamp")[-1].value + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_rows", "as_columns"),
+    [
+        (
+            Kind.TRADES,
+            b'{"timestamp":1704067200000,"id":"7","side":"buy","price":42283.58,"amount":0.25},',
+            b'"side":["buy","sell"]',
+        ),
+        (
+            Kind.FUNDING_RATE,
+            b'{"timestamp":1704067200000,"rate":0.0001,"mark_price":null},',
+            b'"mark_price":[null,42000.5]',
+        ),
+        (
+            Kind.ORDER_BOOK,
+            b'"bids":[[42283.5,1.0],[42283.25,2.5]],"asks":[[42284.0,0.5]],"nonce":9007199254740993},',
+            b'"bids":[[[42283.5,1.0],[42283.25,2.5]],[]]',
+        ),
+    ],
+)
+def test_json_of_kinds_without_bars_is_that_of_the_contract(kind, as_rows, as_columns):
+    (rows,) = event_encoder(WireFormat.JSON, kind).chunks(Stretch(EVENTS[kind]))
+    (columns,) = event_encoder(WireFormat.JSON_COLUMNS, kind).chunks(Stretch(EVENTS[kind]))
+
+    assert as_rows in rows.text
+    assert as_columns in columns.text
+
+
+@quick(50)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 12), st.data())
+def test_trades_of_one_time_are_never_in_two_chunks(wire_format, sizes, chunk_rows, data):
+    """Wherever a stretch ends, which is between times, and wherever its memory is cut, which may be amid one."""
+    times = [time_ms for time_ms, size in enumerate(sizes, 1_704_067_200_000) for _ in range(size)]
+    rows = rows_of(Kind.TRADES, *((time_ms, f"{number:03}", "buy", 1.0, 1.0) for number, time_ms in enumerate(times)))
+    split = sum(sizes[: data.draw(st.integers(0, len(sizes)))])
+    cut = data.draw(st.integers(0, len(times)))
+    encode = event_encoder(wire_format, Kind.TRADES, chunk_rows)
+    pieces = pa.concat_tables([rows.slice(0, cut), rows.slice(cut)])
+
+    chunks = [
+        chunk
+        for stretch in (pieces.slice(0, split), pieces.slice(split))
+        for chunk in encode.chunks(Stretch(stretch) if wire_format is not WireFormat.ARROW else framed(stretch))
+    ]
+
+    assert read_events(wire_format, chunks, Kind.TRADES).equals(rows)
+    ends = [orjson.loads(chunk.text)["end_time"] for chunk in chunks]
+    starts = [orjson.loads(chunk.text)["start_time"] for chunk in chunks]
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    assert all(chunk.rows <= max(chunk_rows, *sizes) for chunk in chunks)
+
+
+def test_the_largest_chunk_of_the_longest_trades_fits_into_a_message(wire_format):
+    """Ids have at most 64 bytes; in JSON, six stand for one that cannot be shown."""
+    row = ("\x01" * 64, "sell", LONGEST_FLOAT, LONGEST_FLOAT)
+    longest = rows_of(Kind.TRADES, *((253_402_300_000_000 + number, *row) for number in range(20_000)))
+    encode = event_encoder(wire_format, Kind.TRADES, 10_000_000, LONGEST_ID)
+
+    for chunk in encode.chunks(Stretch(longest)):
+        assert len(chunk.text) < MEBIBYTE
+        assert chunk.binary is None or len(chunk.binary) < MEBIBYTE
+
+
+def test_every_kind_has_a_schema_that_travels():
+    assert set(EVENTS) | {Kind.OHLCV} == set(SCHEMAS)

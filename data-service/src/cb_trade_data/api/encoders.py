@@ -18,12 +18,14 @@ from cb_trade_data.models.frame import Stretch, frame_of, frame_rows
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import SCHEMAS, rows_until_cut, timestamps_ms
 from cb_trade_data.models.messages import WireFormat
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
 
 # Of JSON, which takes its time to write: large enough that what each message costs does not matter, small enough that
 # others get their turns. The longest numbers there are make it a few times as much, far below the 1 MiB that no message
 # may exceed.
 _DATA_BYTES: Final = 128 * 1024
+# So many rows stay below that with the longest ids, of which each byte may be written as six.
+_ROWS_WITH_IDS_MAX: Final = 2_000
 # Of the first chunk, so that it leaves at once.
 _FIRST_DATA_BYTES: Final = 32 * 1024
 # A day of minutes.
@@ -104,6 +106,8 @@ class _JsonEncoder(ChunkEncoder):
 
     def _next_rows(self) -> int:
         usual = (_DATA_BYTES if self._sequence else _FIRST_DATA_BYTES) // self.typical_row_bytes
+        if self._series.kind is Kind.TRADES:
+            usual = min(usual, _ROWS_WITH_IDS_MAX)
         return min(self._asked_rows or usual, usual)
 
     @abstractmethod

@@ -100,7 +100,7 @@ class SegmentAnswer(BaseModel):
     start_time: int = Field(description="Inclusive.")
     end_time: int = Field(description="Exclusive.")
     state: State = Field(description="`unknown`: nobody ever asked.")
-    bars: int = Field(description="How many bars open in it, by the calendar.")
+    bars: int | None = Field(description="How many bars open in it, by the calendar; null for kinds without bars.")
     asked_at: Annotated[
         int | None, Field(exclude_if=_is_none, description="When the exchange was last asked (`empty`, `failed`).")
     ] = None
@@ -122,7 +122,7 @@ class SegmentAnswer(BaseModel):
         again = segment.believed_until
         return cls(
             **facts,
-            bars=series.grid.bars_in(segment.range),
+            bars=None if series.timeframe is None else series.timeframe.bars_in(segment.range),
             ask_again_at=None if again is None else to_ms(again),
         )
 
@@ -137,8 +137,12 @@ class CoverageAnswer(BaseModel):
     start_time: int | None = Field(description="Where the page begins, on the grid; null if there is nothing to tell.")
     end_time: int | None = Field(description="Where the page ends, exclusive; at most the newest closed bar's end.")
     segments: list[SegmentAnswer] = Field(description="Oldest first, without a hole or an overlap.")
-    bars_expected: int = Field(description="Bars that there may be: those of the calendar, less those before listing.")
-    bars_held: int = Field(description="Those of them that are `held`, genuine holes between stored bars included.")
+    bars_expected: int | None = Field(
+        description="Bars that there may be: those of the calendar, less those before listing; null for kinds without."
+    )
+    bars_held: int | None = Field(
+        description="Those of them that are `held`, genuine holes between stored bars included; null for kinds without."
+    )
     next_start_time: int | None = Field(description="The `start_time` of the next page; null if this is the last one.")
 
     @classmethod
@@ -146,13 +150,14 @@ class CoverageAnswer(BaseModel):
         """Return the answer with one page."""
         end_ms = None if page.range is None else to_ms(page.range.end)
         told = zip(page.segments, segments_json(page.segments), strict=True)
+        bars = series.timeframe
         return cls(
             **_name(series),
             start_time=None if page.range is None else to_ms(page.range.start),
             end_time=end_ms,
             segments=[SegmentAnswer.of(series, segment, facts) for segment, facts in told],
-            bars_expected=page.bars_expected(series.grid),
-            bars_held=page.bars_held(series.grid),
+            bars_expected=None if bars is None else page.bars_expected(bars),
+            bars_held=None if bars is None else page.bars_held(bars),
             next_start_time=None if page.is_last else end_ms,
         )
 
