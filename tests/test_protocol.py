@@ -17,6 +17,8 @@ from jsonschema_rs import Draft7Validator, Draft202012Validator, meta
 from pydantic import SecretStr
 from wire_contract import ASYNCAPI, DOCS, REQUESTS, answer_problem, request_problem
 
+from cb_trade_client.kinds import WITHOUT_BARS
+from cb_trade_client.schemas import schema_of
 from cb_trade_data.api.connection import CLOSE_READER_STOPPED, CLOSE_RESTARTING, ConnectionLimits
 from cb_trade_data.api.handshake import CLOSE_FORBIDDEN, CLOSE_TRY_AGAIN_LATER, CLOSE_UNAUTHENTICATED
 from cb_trade_data.api.incoming import MESSAGE_MAX_BYTES
@@ -24,6 +26,7 @@ from cb_trade_data.config import AuthSettings, Settings
 from cb_trade_data.errors import ErrorCode
 from cb_trade_data.historical.receipt import SEGMENTS_MAX
 from cb_trade_data.main import create_app
+from cb_trade_data.models.market import SCHEMAS as SCHEMAS_OF_ROWS
 from cb_trade_data.models.messages import MESSAGE_TYPES, WireFormat
 from cb_trade_data.models.series import Kind
 from cb_trade_data.server import server_config
@@ -127,6 +130,20 @@ def test_the_codes_are_those_of_the_service():
         ErrorCode.TOKEN_EXPIRED,
     }
     assert sorted(refusals) == sorted(at_the_handshake)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_columns_of_a_kind_are_those_of_the_service_and_of_the_sdk(kind):
+    ours, theirs = SCHEMAS_OF_ROWS[kind], schema_of(kind)
+
+    assert (theirs.names, theirs.types) == (ours.names, ours.types)
+    # The SDK takes bars without a price, which no service sends.
+    assert {field.name for field in ours if field.nullable} <= {field.name for field in theirs if field.nullable}
+    assert kind is Kind.OHLCV or theirs.equals(ours)
+
+
+def test_the_kinds_without_bars_are_the_same_to_the_sdk():
+    assert set(WITHOUT_BARS) == set(Kind) - {Kind.OHLCV}
 
 
 def test_the_words_are_those_of_the_service():
@@ -249,8 +266,9 @@ def test_every_message_has_an_example():
     assert set(CHANNEL["messages"]) == set(messages)
 
 
-def test_the_binary_messages_are_announced_and_are_one_stream_of_the_same_rows():
-    messages = answered("history_arrow")
+@pytest.mark.parametrize(("conversation", "same"), [("history_arrow", "history_json"), ("trades_arrow", "trades")])
+def test_the_binary_messages_are_announced_and_are_one_stream_of_the_same_rows(conversation, same):
+    messages = answered(conversation)
     announced = [orjson.loads(each).get("bytes") for each in messages if isinstance(each, str)]
     binary = [each for each in messages if isinstance(each, bytes)]
 
@@ -258,16 +276,17 @@ def test_the_binary_messages_are_announced_and_are_one_stream_of_the_same_rows()
 
     assert [size for size in announced if size is not None] == [len(each) for each in binary]
     times = table.column("timestamp").cast(pa.int64())
-    assert table.set_column(0, "timestamp", times).to_pylist() == rows_of("history_json")
+    assert table.set_column(0, "timestamp", times).to_pylist() == rows_of(same)
+
+
+def columns_as_rows(conversation: str) -> list[dict[str, Any]]:
+    chunks = [orjson.loads(message) for message in answered(conversation)]
+    columns = [chunk["data"] for chunk in chunks if "data" in chunk]
+    return [dict(zip(data, row, strict=True)) for data in columns for row in zip(*data.values(), strict=True)]
 
 
 def test_the_columns_are_the_same_rows():
-    chunks = [orjson.loads(message) for message in answered("history_json_columns")]
-    columns = [chunk["data"] for chunk in chunks if "data" in chunk]
-
-    rows = [dict(zip(data, row, strict=True)) for data in columns for row in zip(*data.values(), strict=True)]
-
-    assert rows == rows_of("history_json")
+    assert columns_as_rows("history_json_columns") == rows_of("history_json")
 
 
 # --- The page for people ---------------------------------------------------------------------------------------------
@@ -317,6 +336,10 @@ def test_the_code_on_the_page_computes_the_digests_of_the_receipts(conversation)
     receipt = orjson.loads(answered(conversation)[-1])
 
     assert names["answer_digest"](rows_of(conversation)) == receipt["digest"]
+    trades, rates = ("id", "side", "price", "amount"), ("rate", "mark_price")
+    assert names["answer_digest"](rows_of("trades"), trades) == orjson.loads(answered("trades")[-1])["digest"]
+    funding = columns_as_rows("funding_rates")
+    assert names["answer_digest"](funding, rates, "%Y") == orjson.loads(answered("funding_rates")[-1])["digest"]
     assert names["answer_digest"]([{**row, "volume": -0.0} for row in rows_of("history_json")]) == names[
         "answer_digest"
     ]([{**row, "volume": 0.0} for row in rows_of("history_json")])

@@ -20,7 +20,18 @@ from wire_contract import answer_problem, request_problem
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTE_MS = 60_000
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
-SCHEMA = pa.schema([(name, pa.float64() if name != "timestamp" else pa.timestamp("ms", tz="UTC")) for name in COLUMNS])
+TIME = ("timestamp", pa.timestamp("ms", tz="UTC"))
+SCHEMA = pa.schema([TIME, *((name, pa.float64()) for name in COLUMNS[1:])])
+LEVEL = pa.list_(pa.field("item", pa.float64(), nullable=False), 2)
+LEVELS = pa.list_(pa.field("item", LEVEL, nullable=False))
+SCHEMAS = {
+    "ohlcv": SCHEMA,
+    "trades": pa.schema(
+        [TIME, ("id", pa.string()), ("side", pa.string()), ("price", pa.float64()), ("amount", pa.float64())]
+    ),
+    "funding_rate": pa.schema([TIME, ("rate", pa.float64()), ("mark_price", pa.float64())]),
+    "order_book": pa.schema([TIME, ("bids", LEVELS), ("asks", LEVELS), ("nonce", pa.int64())]),
+}
 GOOD_TOKEN = "good.token"
 
 
@@ -43,11 +54,61 @@ def bars(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+def trades(count: int) -> list[dict[str, Any]]:
+    """Return *count* trades from 2024-01-01, three in each of their milliseconds, which are 20 s apart."""
+    return [
+        {
+            "timestamp": start_ms() + number // 3 * 20_000,
+            "id": str(8 + number),
+            "side": "sell" if number % 2 else "buy",
+            "price": 100.0 + number,
+            "amount": 0.25 * number,
+        }
+        for number in range(count)
+    ]
+
+
+def funding(count: int) -> list[dict[str, Any]]:
+    """Return *count* funding rates from 2024-01-01, eight hours and a millisecond apart, half without a mark price."""
+    return [
+        {
+            "timestamp": start_ms() + number * (8 * 60 * MINUTE_MS + 1),
+            "rate": 0.0001 * number,
+            "mark_price": None if number % 2 else 42_000.5 + number,
+        }
+        for number in range(count)
+    ]
+
+
+def books(count: int) -> list[dict[str, Any]]:
+    """Return *count* order books from 2024-01-01, a second apart; each has one bid more than the one before."""
+    return [
+        {
+            "timestamp": start_ms() + number * 1000,
+            "bids": [[99.5 - level, 0.5 + level] for level in range(number)],
+            "asks": [[100.5, 1.0], [101.0, 2.25]],
+            "nonce": 2**53 + number,
+        }
+        for number in range(count)
+    ]
+
+
+def batch_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.RecordBatch:
     """Return rows as one batch of Arrow."""
     return pa.RecordBatch.from_arrays(
-        [pa.array([row[field.name] for row in rows], field.type) for field in SCHEMA], schema=SCHEMA
+        [pa.array([row[field.name] for row in rows], field.type) for field in schema], schema=schema
     )
+
+
+def chunks_of(rows: list[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:
+    """Return *rows* in chunks of about *size*; those of one time are in one."""
+    chunks: list[list[dict[str, Any]]] = []
+    for row in rows:
+        if chunks and (len(chunks[-1]) < size or chunks[-1][-1]["timestamp"] == row["timestamp"]):
+            chunks[-1].append(row)
+        else:
+            chunks.append([row])
+    return chunks
 
 
 @dataclass
@@ -127,13 +188,18 @@ class FakeService:
         rest = [segment for segment in self.segments if segment["end_time"] > start]
         page = rest[: self.page_size]
         end = page[-1]["end_time"] if page else None
+
+        def bars(is_counted: Callable[[str], bool]) -> int | None:
+            counted = [segment["bars"] for segment in page if is_counted(segment["state"])]
+            return sum(counted) if query["kind"] == "ohlcv" else None
+
         return {
-            **{name: query[name] for name in ("exchange", "symbol", "kind", "timeframe")},
+            **{name: query.get(name) for name in ("exchange", "symbol", "kind", "timeframe")},
             "start_time": page[0]["start_time"] if page else None,
             "end_time": end,
             "segments": page,
-            "bars_expected": sum(segment["bars"] for segment in page if segment["state"] != "unlisted"),
-            "bars_held": sum(segment["bars"] for segment in page if segment["state"] == "held"),
+            "bars_expected": bars(lambda state: state != "unlisted"),
+            "bars_held": bars(lambda state: state == "held"),
             "next_start_time": end if len(rest) > len(page) else None,
         }
 
@@ -168,20 +234,19 @@ class FakeService:
             return
         asked = [datetime.fromisoformat(request[name]).timestamp() * 1000 for name in ("start_time", "end_time")]
         rows = [row for row in self.series if asked[0] <= row["timestamp"] < asked[1]]
-        end = min(asked[1], self.series[-1]["timestamp"] + MINUTE_MS) if self.series else asked[1]
+        has_bars = request["kind"] == "ohlcv"
+        end = min(asked[1], self.series[-1]["timestamp"] + MINUTE_MS) if self.series and has_bars else asked[1]
         span = {"start_time": int(asked[0]), "end_time": int(end)}
-        named = {name: request[name] for name in ("exchange", "symbol", "kind", "timeframe", "format")}
-        self.send(
-            socket, request, "historical_data_start", **named, **span, estimated_rows=len(rows), estimated_bytes=0
-        )
-        size = request.get("chunk_rows", self.chunk_rows)
-        chunks = [rows[first : first + size] for first in range(0, len(rows), size)]
+        named = {name: request.get(name) for name in ("exchange", "symbol", "kind", "timeframe", "format")}
+        expected = {"estimated_rows": len(rows) if has_bars else None, "estimated_bytes": 0 if has_bars else None}
+        self.send(socket, request, "historical_data_start", **named, **span, **expected)
+        chunks = chunks_of(rows, request.get("chunk_rows", self.chunk_rows))
         for sequence, chunk in enumerate(chunks):
             if self.interrupt(socket, request, sequence):
                 return
             if sequence == self.lose_chunk:
                 continue
-            data, binary = self.data_of(chunk, request["format"], is_first=sequence == 0)
+            data, binary = self.data_of(chunk, request["kind"], request["format"], is_first=sequence == 0)
             self.send(
                 socket,
                 request,
@@ -189,7 +254,7 @@ class FakeService:
                 sequence=sequence,
                 rows=len(chunk),
                 start_time=chunk[0]["timestamp"],
-                end_time=chunk[-1]["timestamp"] + MINUTE_MS,
+                end_time=chunk[-1]["timestamp"] + (MINUTE_MS if has_bars else 1),
                 **data,
             )
             for edited in self.edit_binary(binary) if binary is not None else []:
@@ -216,15 +281,15 @@ class FakeService:
     batch_of = staticmethod(batch_of)
 
     def data_of(
-        self, rows: list[dict[str, Any]], wire_format: str, *, is_first: bool
+        self, rows: list[dict[str, Any]], kind: str, wire_format: str, *, is_first: bool
     ) -> tuple[dict[str, Any], bytes | None]:
         if wire_format == "json":
             return {"data": rows}, None
         if wire_format == "json_columns":
             return {"data": {name: [row[name] for row in rows] for name in rows[0]}}, None
-        binary = batch_of(rows).serialize().to_pybytes()
+        binary = batch_of(rows, SCHEMAS[kind]).serialize().to_pybytes()
         if is_first:
-            binary = SCHEMA.serialize().to_pybytes() + binary
+            binary = SCHEMAS[kind].serialize().to_pybytes() + binary
         return {"bytes": len(binary)}, binary
 
     def interrupt(self, socket: ServerConnection, request: dict[str, Any], sequence: int) -> bool:
@@ -249,7 +314,7 @@ class FakeService:
             socket,
             request,
             "current_timestamp_response",
-            **{name: request[name] for name in ("exchange", "symbol", "timeframe")},
+            **{name: request.get(name) for name in ("exchange", "symbol", "timeframe")},
             timestamp=self.series[-1]["timestamp"] if self.series else None,
             closed_until=start_ms() + 1440 * MINUTE_MS,
         )
@@ -307,6 +372,24 @@ def run_service() -> Iterator[Callable[..., FakeService]]:
 def minute_bars() -> Callable[[int], list[dict[str, Any]]]:
     """The bars of the first *n* minutes of 2024."""
     return bars
+
+
+@pytest.fixture
+def made_trades() -> Callable[[int], list[dict[str, Any]]]:
+    """*n* trades, three in each millisecond that has any."""
+    return trades
+
+
+@pytest.fixture
+def made_funding() -> Callable[[int], list[dict[str, Any]]]:
+    """*n* funding rates, some without a mark price."""
+    return funding
+
+
+@pytest.fixture
+def made_books() -> Callable[[int], list[dict[str, Any]]]:
+    """*n* order books."""
+    return books
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ async def test_columns_that_were_not_asked_for_are_a_protocol_error(run_service,
 
     sent = []
     service = run_service(series=minute_bars(100), edit_binary=lambda binary: sent)
-    sent += other_columns(b"".join(service.data_of(service.series, "arrow", is_first=True)[1:]))
+    sent += other_columns(b"".join(service.data_of(service.series, "ohlcv", "arrow", is_first=True)[1:]))
     service.edit = announce
 
     with pytest.raises(ProtocolError, match="which are not those asked for"):
@@ -145,7 +145,7 @@ async def test_columns_that_were_not_asked_for_are_a_protocol_error(run_service,
         (lambda rows: rows[1].update(close="high"), "wrong type"),
         (lambda rows: rows[1].update(timestamp=None), "without a timestamp"),
         (lambda rows: rows[1].update(timestamp=2**80), "wrong type"),
-        (lambda rows: rows[1].update(timestamp=rows[0]["timestamp"]), "out of time order or repeats a bar"),
+        (lambda rows: rows[1].update(timestamp=rows[0]["timestamp"]), "out of time order or repeats a time"),
         (lambda rows: rows.reverse(), "out of time order"),
     ],
 )

@@ -63,7 +63,13 @@ def test_one_chart_leaves_nothing_behind_in_the_next():
 
 @pytest.mark.parametrize("closes", [[], [None, None]])
 def test_nothing_to_draw_is_said_in_words(closes):
-    assert price_chart(prices(closes), "BTC/USDT") == "BTC/USDT: no prices to draw"
+    assert price_chart(prices(closes), "BTC/USDT") == "BTC/USDT: nothing to draw"
+
+
+def test_another_column_is_drawn_where_it_is_asked_for():
+    rates = prices([0.0001, -0.0002]).rename_columns(["timestamp", "rate"])
+
+    assert "-0.0002" in price_chart(rates, "funding", column="rate")
 
 
 def test_bars_without_a_price_are_left_out():

@@ -128,6 +128,46 @@ def test_fetch_draws_a_chart_on_stderr(cb_trade, run_service, minute_bars):
     assert "└" not in result.stdout
 
 
+@pytest.mark.parametrize(("kind", "column"), [("trades", "price"), ("funding_rate", "rate")])
+def test_fetch_of_a_kind_without_bars_names_it_in_place_of_the_timeframe(
+    cb_trade, run_service, made_trades, made_funding, tmp_path, kind, column
+):
+    rows = {"trades": made_trades, "funding_rate": made_funding}[kind](30)
+    service = run_service(series=rows)
+    asked = ("fetch", "binance", "BTC/USDT:USDT", kind, "--start", "2024-01-01", "--end", "2024-02-01")
+
+    to_file = cb_trade(*asked, "-o", "rows.parquet", "--chart", service=service)
+    to_stdout = cb_trade(*asked, service=service)
+
+    assert (service.requests[0]["kind"], "timeframe" in service.requests[0]) == (kind, False)
+    assert pq.read_table(tmp_path / "rows.parquet").column(column).to_pylist() == [row[column] for row in rows]
+    assert f"binance BTC/USDT:USDT {kind}, {column}" in to_file.stderr
+    assert to_stdout.stdout.splitlines()[0] == ",".join(rows[0])
+    assert len(to_stdout.stdout.splitlines()) == 1 + 30
+    assert "30 rows in " in to_stdout.stderr
+
+
+def test_there_is_no_chart_of_order_books(cb_trade, run_service):
+    service = run_service()
+
+    result = cb_trade("fetch", "binance", "BTC/USDT", "order_book", *JANUARY_FIRST, "--chart", service=service)
+
+    assert result.exit_code == 2
+    assert "no chart of order_book" in " ".join(result.stderr.replace("│", " ").split())
+    assert service.request_paths == []
+
+
+def test_latest_and_plan_take_a_kind_without_bars(cb_trade, run_service, made_trades):
+    service = run_service(series=made_trades(3))
+
+    latest = cb_trade("latest", "binance", "BTC/USDT", "trades", service=service)
+    plan = cb_trade("plan", "binance", "BTC/USDT", "trades", *JANUARY_FIRST, service=service)
+
+    assert latest.stdout.splitlines()[0] == "newest stored row  2024-01-01T00:00:00Z"
+    assert plan.exit_code == 0
+    assert [(each["kind"], "timeframe" in each) for each in service.requests] == [("trades", False)] * 2
+
+
 def test_fetch_passes_refresh_on(cb_trade, run_service):
     service = run_service()
 

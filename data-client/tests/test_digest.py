@@ -66,7 +66,7 @@ def batches(rows, size):
 )
 def test_it_is_that_of_the_contract_whatever_the_chunks(size, timeframe, step_ms, unit_of):
     rows = rows_every(step_ms, 3000)
-    digest = AnswerDigest(timeframe)
+    digest = AnswerDigest("ohlcv", timeframe)
 
     for batch in batches(rows, size):
         digest.add(batch)
@@ -75,7 +75,7 @@ def test_it_is_that_of_the_contract_whatever_the_chunks(size, timeframe, step_ms
 
 
 def test_nothing_has_a_digest_too():
-    assert AnswerDigest("1m").text() == f"v1:{sha256().hexdigest()}"
+    assert AnswerDigest("ohlcv", "1m").text() == f"v1:{sha256().hexdigest()}"
 
 
 def telling(digest):

@@ -133,7 +133,8 @@ async def test_the_token_is_never_logged_even_at_debug_level(run_service, start,
         ({"end": "2024-01-01T00:00:00Z"}, "empty_range"),
         ({"chunk_rows": 0}, "invalid_value"),
         ({"format": "parquet"}, "invalid_value"),
-        ({"kind": "trades"}, "unsupported_kind"),
+        ({"kind": "trades"}, "invalid_value"),
+        ({"kind": "liquidations"}, "unsupported_kind"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused_before_any_call(run_service, start, end, change, code):

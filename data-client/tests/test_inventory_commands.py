@@ -87,6 +87,35 @@ def test_coverage_tells_when_an_empty_part_is_asked_about_again(cb_trade, run_se
     assert ("to fetch what is missing" in result.stderr) == (words == "next fetch")
 
 
+def test_coverage_of_a_kind_without_bars_is_told_in_time(cb_trade, run_service):
+    segments = [part | {"bars": None} for part in JANUARY]
+    service = run_service(segments=segments)
+
+    result = cb_trade("coverage", "binance", "BTC/USDT", "trades", service=service)
+
+    assert (service.requests[0]["kind"], "timeframe" in service.requests[0]) == ("trades", False)
+    assert result.stdout.splitlines() == [
+        "binance BTC/USDT trades  2024-01-01T00:00:00Z … 2024-01-07T00:00:00Z",
+        "40.0 % held: 2 d of 5 d",
+        "unlisted: 1 span, 1 d",
+        "failed: 1 span, 12 h",
+        "empty: 1 span, 12 h",
+        "unknown: 1 span, 2 d",
+        "",
+        "         1   5    10   15   20   25   30",
+        "2024-01   ██···",
+        "",
+        "█ all held   ▓ ▒ ░ in part   · nothing   blank: outside the range, or not listed",
+        "",
+        "FROM               TO                 STATE     LENGTH  ASKED                        ASKED AGAIN     REASON",
+        "2024-01-01         2024-01-02         unlisted     1 d",
+        "2024-01-04         2024-01-04T12:00Z  failed      12 h  2024-01-05T12:30Z            next fetch      [red]503",
+        "2024-01-04T12:00Z  2024-01-05         empty       12 h  2024-01-05T12:30Z (3 times)  only --refresh",
+        "2024-01-05         2024-01-07         unknown      2 d                               next fetch",
+    ]
+    assert "cb-trade fetch binance BTC/USDT trades --start 2024-01-04T00:00:00Z" in result.stderr
+
+
 def test_coverage_that_is_complete_says_so_and_suggests_nothing(cb_trade, run_service):
     result = cb_trade("coverage", *SERIES, service=run_service(segments=JANUARY[:2]))
 
@@ -200,7 +229,7 @@ def test_series_are_shown_with_their_reach(cb_trade, run_service):
     result = cb_trade("series", "binance", service=service)
 
     assert result.stdout.splitlines() == [
-        "EXCHANGE  SYMBOL    KIND   TIMEFRAME  FIRST BAR             LAST BAR              LISTED",
+        "EXCHANGE  SYMBOL    KIND   TIMEFRAME  FIRST                 LAST                  LISTED",
         "binance   BTC/USDT  ohlcv  1m         2024-01-01T00:00:00Z  2024-01-01T23:59:00Z",
     ]
     assert service.requests[0]["exchange"] == "binance"

@@ -1,5 +1,8 @@
 """Files of rows, written as they come."""
 
+import csv
+import io
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from cb_trade_client.output import open_output
 from cb_trade_client.output.csv_rows import to_csv
 from cb_trade_client.output.parquet_rows import ROW_GROUP_ROWS
-from cb_trade_client.schemas import OHLCV
+from cb_trade_client.schemas import FUNDING_RATE, OHLCV, ORDER_BOOK, TRADES
 
 
 def batch(count, first=0):
@@ -53,3 +56,44 @@ def test_csv_tells_small_and_large_numbers_and_missing_ones_exactly():
 
     assert lines[2] == "2024-01-01T00:00:00.123Z,,,,,"
     assert [float(line.split(",")[1]) for line in lines[:2]] == values[:2]
+
+
+AWKWARD = ["", " ", "12", "a,b", 'say "so"', '"', "two\nlines", "\r", "ü€😀", "'", ",", '""', "00012"]
+
+
+def test_texts_read_back_from_csv_as_they_were():
+    rows = [{"timestamp": 0, "id": text, "side": "buy", "price": 0.1, "amount": 2.0} for text in AWKWARD]
+    written = to_csv(pa.RecordBatch.from_pylist(rows, TRADES)).decode()
+
+    read = list(csv.reader(io.StringIO(written, newline=""), strict=True))
+
+    assert [line[1] for line in read] == AWKWARD
+    assert {(line[0], *line[2:]) for line in read} == {("1970-01-01T00:00:00.000Z", "buy", "0.1", "2")}
+
+
+def test_texts_are_quoted_only_where_they_must_be():
+    rows = [{"timestamp": 0, "id": text, "side": "sell", "price": 1.0, "amount": 1.0} for text in ("7", "a,b")]
+
+    lines = to_csv(pa.RecordBatch.from_pylist(rows, TRADES)).decode().splitlines()
+
+    assert lines == ["1970-01-01T00:00:00.000Z,7,sell,1,1", '1970-01-01T00:00:00.000Z,"a,b",sell,1,1']
+
+
+def test_a_mark_price_that_is_not_told_is_an_empty_cell():
+    rows = [{"timestamp": 0, "rate": 0.0001, "mark_price": None}]
+
+    assert to_csv(pa.RecordBatch.from_pylist(rows, FUNDING_RATE)) == b"1970-01-01T00:00:00.000Z,0.0001,\n"
+
+
+def test_levels_of_an_order_book_are_json_in_csv():
+    rows = [{"timestamp": 0, "bids": [[1.5, 2.0], [1.25, 3.0]], "asks": [], "nonce": 2**53 + 1}]
+
+    written = to_csv(pa.RecordBatch.from_pylist(rows, ORDER_BOOK)).decode()
+
+    assert list(csv.reader(io.StringIO(written))) == [
+        ["1970-01-01T00:00:00.000Z", "[[1.5,2.0],[1.25,3.0]]", "[]", "9007199254740993"]
+    ]
+
+
+def test_no_rows_are_no_lines():
+    assert to_csv(batch(0)) == b""

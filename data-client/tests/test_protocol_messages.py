@@ -76,6 +76,37 @@ async def test_history_is_asked_for_and_read_as_recorded_in_each_format(run_serv
     ]
 
 
+@pytest.mark.parametrize(
+    ("conversation", "named", "asked_for"),
+    [
+        ("trades", ("BTC/USDT", "2023-12-31T23:59:00Z", "2024-01-01T00:01:00Z"), {"kind": "trades", "chunk_rows": 3}),
+        (
+            "trades_arrow",
+            ("BTC/USDT", "2023-12-31T23:59:00Z", "2024-01-01T00:01:00Z"),
+            {"kind": "trades", "chunk_rows": 3},
+        ),
+        ("funding_rates", ("BTC/USDT:USDT", "2023-12-31T16:00:00Z", "2024-01-01T12:00:00Z"), {"kind": "funding_rate"}),
+    ],
+)
+async def test_kinds_without_bars_are_asked_for_and_read_as_recorded(run_service, conversation, named, asked_for):
+    service = run_service(edit=replaying(conversation))
+    symbol, start, end = named
+    wire_format = asked(conversation)["format"]
+
+    client = DataClient(service.url, token=TOKEN)
+    rows, stream = await read(
+        client.stream("binance", symbol, None, start, end, format=wire_format, verify=True, **asked_for)
+    )
+
+    assert without_id(service.requests[0]) == without_id(asked(conversation))
+    assert [stream.started.estimated_rows, stream.started.estimated_bytes] == [None, None]
+    assert stream.completed.rows == len(rows) > 0
+    if asked_for["kind"] == "trades":
+        assert rows == rows_of("trades")
+    else:
+        assert [row["mark_price"] for row in rows] == [None, 42324.9, 42615.5]
+
+
 async def test_the_gaps_of_a_recorded_receipt_are_read(run_service):
     service = run_service(edit=replaying("gaps"))
 

@@ -1,6 +1,7 @@
 """What a whole answer can be turned into, what happens about gaps, and how progress is told."""
 
 import sys
+from datetime import timedelta
 
 import pytest
 
@@ -80,5 +81,7 @@ async def test_progress_is_told_at_the_start_and_with_each_batch(run_service, mi
     await history_of(service, start, end, on_progress=told.append, format=wire_format)
 
     assert [each.rows for each in told] == [0, 100, 200, 250]
-    assert told[0] == Progress(rows=0, bytes=0, estimated_rows=250)
+    last = start + timedelta(minutes=250)
+    assert told[0] == Progress(rows=0, bytes=0, estimated_rows=250, start=start, end=last, until=start)
+    assert [each.until for each in told[1:]] == [start + timedelta(minutes=each) for each in (100, 200, 250)]
     assert 250 * 48 < told[-1].bytes < 250 * 200

@@ -28,7 +28,7 @@ def with_digest(service):
         if message.get("type") == "historical_data_complete":
             first = service.requests[-1]["start_time"]
             rows = [row for row in service.series if row["timestamp"] >= to_ms(first)]
-            digest = AnswerDigest("1m")
+            digest = AnswerDigest("ohlcv", "1m")
             if rows:
                 digest.add(service.batch_of(rows))
             message["digest"] = digest.text()

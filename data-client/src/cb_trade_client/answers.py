@@ -39,7 +39,7 @@ class CoverageSegment:
         reason: Why, where there is something to say; mostly for gaps.
         asked_at: When the exchange was last asked (`empty`, `failed`).
         asks: How many independent empty answers there were.
-        bars: How many bars open in it by the calendar; told in a `CoverageReport` only.
+        bars: How many bars open in it by the calendar; told in a `CoverageReport` only, not for kinds without bars.
         ask_again_at: From when on a request asks the exchange again (`empty`, in a `CoverageReport` only); None where
             only a refresh does.
     """
@@ -74,7 +74,8 @@ class HistoryStarted:
     Attributes:
         start: Inclusive start of the range that will be answered.
         end: Exclusive end; earlier than asked when the asked end lies after the newest closed bar.
-        estimated_rows: How many rows to expect, for progress bars; None when the service does not say.
+        estimated_rows: How many rows to expect, for progress bars; None when the service does not say, as for kinds
+            without bars.
         estimated_bytes: The same in bytes on the wire.
     """
 
@@ -181,8 +182,10 @@ class LatestBar:
     """How far a series reaches.
 
     Attributes:
-        timestamp: Open time of the newest stored bar; None when nothing is stored.
-        closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock.
+        timestamp: Open time of the newest stored bar, or the time of the newest stored row of a kind without bars; None
+            when nothing is stored.
+        closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock; for kinds without bars,
+            of what does not change any more.
     """
 
     timestamp: datetime | None

@@ -14,7 +14,9 @@ LEGEND = f"{ALL} all held   {_IN_PART} in part   {NOTHING} nothing   blank: outs
 # Up to so many months are shown day by day.
 _MONTHS_OF_DAYS = 3
 _DAY = timedelta(days=1)
-_WITHOUT = frozenset({"unlisted", "delisted"})
+
+#: States of times at which there was no market.
+WITHOUT_MARKET = frozenset({"unlisted", "delisted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def calendar_strip(segments: Sequence[CoverageSegment]) -> list[str]:
     Args:
         segments: Of a report, oldest first.
     """
-    told = [segment for segment in segments if segment.state not in _WITHOUT]
+    told = [segment for segment in segments if segment.state not in WITHOUT_MARKET]
     if not told:
         return []
     first, last = told[0].start, told[-1].end - timedelta(milliseconds=1)

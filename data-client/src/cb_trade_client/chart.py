@@ -1,4 +1,4 @@
-"""A small price chart for terminals, as text.
+"""A small chart of prices or rates for terminals, as text.
 
 plotext keeps one figure for the whole process; only this file touches it, and every chart starts from a cleared one.
 """
@@ -11,25 +11,27 @@ import pyarrow as pa
 DEFAULT_WIDTH = 100
 CHART_HEIGHT = 15
 _NARROWEST = 40
-_PRICE_TICKS = 5
+_VALUE_TICKS = 5
 _COLUMNS_PER_TIME_TICK = 18
 # Braille characters are two dots wide: more points than that fall on the same dots.
 _POINTS_PER_COLUMN = 2
 
 
-def price_chart(table: pa.Table, title: str = "", *, width: int = DEFAULT_WIDTH, colour: bool = False) -> str:
-    """Return the closing prices of *table* as a line chart, `CHART_HEIGHT` lines high.
+def price_chart(
+    table: pa.Table, title: str = "", *, column: str = "close", width: int = DEFAULT_WIDTH, colour: bool = False
+) -> str:
+    """Return a column of *table*, the closing prices for one, as a line chart, `CHART_HEIGHT` lines high.
 
     Args:
-        table: Has the columns `timestamp` (UTC, ascending) and `close`; rows without a price are left out.
+        table: Has the columns `timestamp` (UTC, ascending) and *column*; rows without a value are left out.
         title: Shown above the chart.
         width: In terminal columns; at least 40 are used.
         colour: Whether to add terminal colours.
     """
     width = max(width, _NARROWEST)
-    times, closes = _sample(table, width * _POINTS_PER_COLUMN)
-    if not closes:
-        return f"{title}: no prices to draw" if title else "no prices to draw"
+    times, values = _sample(table.select(["timestamp", column]), width * _POINTS_PER_COLUMN)
+    if not values:
+        return f"{title}: nothing to draw" if title else "nothing to draw"
     figure = plotext.figure
     figure.clear()
     try:
@@ -39,8 +41,8 @@ def price_chart(table: pa.Table, title: str = "", *, width: int = DEFAULT_WIDTH,
         figure.theme("simple")  # the default one paints a white canvas, also on a dark terminal
         figure.title(title)
         figure.ruler("x").ticks(*_time_ticks(times[0], times[-1], width))
-        figure.ruler("y").ticks(*_price_ticks(min(closes), max(closes)))
-        line = figure.signal([time.timestamp() for time in times], closes, marker="braille")
+        figure.ruler("y").ticks(*_value_ticks(min(values), max(values)))
+        line = figure.signal([time.timestamp() for time in times], values, marker="braille")
         figure.draw(line.lines())
         lines = figure.build().string(colorless=not colour).splitlines()
     finally:
@@ -49,19 +51,19 @@ def price_chart(table: pa.Table, title: str = "", *, width: int = DEFAULT_WIDTH,
 
 
 def _sample(table: pa.Table, most: int) -> tuple[list[datetime], list[float]]:
-    """Return at most *most* rows, evenly spread, the oldest and the newest price among them."""
-    priced = table.select(["timestamp", "close"]).drop_null()
-    if priced.num_rows > most:
-        newest = priced.num_rows - 1
-        priced = priced.take([newest * point // (most - 1) for point in range(most)])
-    return priced.column("timestamp").to_pylist(), priced.column("close").to_pylist()
+    """Return the times and values of at most *most* rows, evenly spread, the oldest and the newest one among them."""
+    told = table.drop_null()
+    if told.num_rows > most:
+        newest = told.num_rows - 1
+        told = told.take([newest * point // (most - 1) for point in range(most)])
+    return told.column(0).to_pylist(), told.column(1).to_pylist()
 
 
-def _price_ticks(lowest: float, highest: float) -> tuple[list[float], list[str]]:
+def _value_ticks(lowest: float, highest: float) -> tuple[list[float], list[str]]:
     if lowest == highest:
         return [lowest], [f"{lowest:,.8g}"]
-    step = (highest - lowest) / (_PRICE_TICKS - 1)
-    ticks = [lowest + step * number for number in range(_PRICE_TICKS)]
+    step = (highest - lowest) / (_VALUE_TICKS - 1)
+    ticks = [lowest + step * number for number in range(_VALUE_TICKS)]
     # As many decimals as it takes to tell neighbouring ticks apart, for bitcoin as for a fraction of a cent.
     decimals = next((digits for digits in range(12) if step >= 10.0**-digits), 12)
     return ticks, [f"{tick:,.{decimals}f}" for tick in ticks]

@@ -108,7 +108,8 @@ class DataClient:
             format: How the rows travel: `arrow`, by far the fastest, `json_columns` or `json`. They arrive the same.
             chunk_rows: Upper bound of the rows in one batch; None leaves it to the service.
             refresh: Fetch the range from the exchange again even if it is stored. Needs the scope `data:refresh`.
-            kind: What to stream. This SDK decodes `ohlcv`.
+            kind: What a row is: `ohlcv`, or one of the kinds without bars, `trades`, `funding_rate` and `order_book`.
+                `schemas` has the columns of each.
             verify: Compute the digest of what arrives and compare it with the service's; ProtocolError
                 (`digest_mismatch`) when they differ. Off by default for what it costs: SHA-256 is slower than the whole
                 way from the service's memory to yours, while order, number and range of the rows are always checked,
@@ -153,7 +154,8 @@ class DataClient:
     ) -> History:
         """Return the rows from *start* (inclusive) to *end* (exclusive) in one piece; arguments as for `stream`.
 
-        No rows make an empty table of the same schema. Use `stream` for what does not fit into memory: 48 bytes a bar.
+        No rows make an empty table of the same schema. Use `stream` for what does not fit into memory: 48 bytes a bar,
+        about as many a trade.
         """
         stream = self.stream(
             exchange,
@@ -171,12 +173,17 @@ class DataClient:
         )
         return await stream.whole()
 
-    async def latest(self, exchange: str, symbol: str, timeframe: str) -> LatestBar:
+    async def latest(self, exchange: str, symbol: str, timeframe: str | None, *, kind: str = "ohlcv") -> LatestBar:
         """Return how far a series is stored and how far its bars have closed."""
-        return await self._latest(exchange, symbol, timeframe, self._retries, self._connector.is_lost)
+        request = latest_request(exchange, symbol, timeframe, kind=kind)
+        return await self._latest(request, self._retries, self._connector.is_lost)
 
-    async def wait_until(self, exchange: str, symbol: str, timeframe: str, timestamp: Instant) -> LatestBar:
+    async def wait_until(
+        self, exchange: str, symbol: str, timeframe: str | None, timestamp: Instant, *, kind: str = "ohlcv"
+    ) -> LatestBar:
         """Return as soon as all bars that end at *timestamp* or before have closed on the exchange.
+
+        Of a kind without bars: as soon as what happened before *timestamp* does not change any more.
 
         The service is asked when that can be so by this machine's clock, then about once a second; before that at least
         once a minute. Bound it with `asyncio.timeout` where it must not wait for ever.
@@ -188,7 +195,8 @@ class DataClient:
         target = to_utc(timestamp, "timestamp")
         retries = self._retries and max(self._retries, RETRIES_WHILE_AWAY)
         while True:
-            reach = await self._latest(exchange, symbol, timeframe, retries, self._connector.is_away)
+            request = latest_request(exchange, symbol, timeframe, kind=kind)
+            reach = await self._latest(request, retries, self._connector.is_away)
             if reach.closed_until >= target:
                 return reach
             # Nothing but asking tells that a bar has closed.
@@ -270,10 +278,7 @@ class DataClient:
                 _check_progress(page.start, next_start)
                 query["start_time"] = to_text(next_start)
 
-    async def _latest(
-        self, exchange: str, symbol: str, timeframe: str, retries: int, is_loss: Callable[[CbTradeError], bool]
-    ) -> LatestBar:
-        request = latest_request(exchange, symbol, timeframe)
+    async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:
         return LatestBar.from_message(await self._shared.ask(request, LATEST, retries, is_loss))
 
     async def _coverage_of(self, request: Request, start: datetime, end: datetime) -> tuple[CoverageSegment, ...]:

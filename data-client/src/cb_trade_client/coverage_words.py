@@ -1,27 +1,46 @@
-"""What a coverage report says to people: how complete it is, what is missing, and what can be done about it."""
+"""What a coverage report says to people: how complete it is, what is missing, and what can be done about it.
+
+Of kinds without bars nobody knows how many rows there are: what is held and missing is told in time.
+"""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from datetime import datetime, time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, time, timedelta
 
 from cb_trade_client.answers import CoverageSegment
+from cb_trade_client.calendar_strip import WITHOUT_MARKET
+from cb_trade_client.durations import duration_text
 from cb_trade_client.instants import to_text
 from cb_trade_client.inventory import CoverageReport
 
 _NEXT_FETCH = "next fetch"
+_MILLISECOND = timedelta(milliseconds=1)
 
 
-def share_held(report: CoverageReport) -> str:
-    """Return how much is held; `100 %` only where nothing is missing."""
-    tenths = report.bars_held * 1000 // report.bars_expected if report.bars_expected else 0
-    return "100 %" if tenths == 1000 else f"{tenths / 10:.1f} %"
+def held_line(report: CoverageReport) -> str | None:
+    """Return how much is held, `100 %` only where nothing is missing; None where nothing was to be expected."""
+    if report.bars_expected is not None and report.bars_held is not None:
+        held, expected = report.bars_held, report.bars_expected
+        amounts = f"{held:,} of {expected:,} bars"
+    else:
+        listed = [segment for segment in report.segments if segment.state not in WITHOUT_MARKET]
+        lengths = _length(segment for segment in listed if segment.state == "held"), _length(listed)
+        held, expected = (length // _MILLISECOND for length in lengths)
+        amounts = " of ".join(map(duration_text, lengths))
+    if not expected:
+        return None
+    tenths = held * 1000 // expected
+    share = "100 %" if tenths == 1000 else f"{tenths / 10:.1f} %"
+    return f"{share} held: {amounts}"
 
 
-def gaps_by_state(segments: Sequence[CoverageSegment]) -> list[tuple[str, int, int]]:
-    """Return each state but `held` with its number of spans and of bars, in the order in which they first come."""
-    states = dict.fromkeys(segment.state for segment in segments if segment.state != "held")
-    of = {state: [segment.bars or 0 for segment in segments if segment.state == state] for state in states}
-    return [(state, len(bars), sum(bars)) for state, bars in of.items()]
+def gap_lines(segments: Sequence[CoverageSegment]) -> Iterator[str]:
+    """Yield a line for each state but `held`, in the order in which they first come: how often, and how much."""
+    for state in dict.fromkeys(segment.state for segment in segments if segment.state != "held"):
+        spans = [segment for segment in segments if segment.state == state]
+        bars = [segment.bars for segment in spans if segment.bars is not None]
+        amount = f"{sum(bars):,} bars" if len(bars) == len(spans) else duration_text(_length(spans))
+        yield f"{state}: {len(spans):,} {'span' if len(spans) == 1 else 'spans'}, {amount}"
 
 
 def asked_again(segment: CoverageSegment, now: datetime) -> str:
@@ -48,12 +67,12 @@ def next_step(report: CoverageReport, now: datetime) -> str | None:
 
 def fetch_command(report: CoverageReport, *options: str) -> str:
     """Return how the series is fetched, as it can be typed."""
-    named = [report.exchange, report.symbol, report.timeframe or ""]
+    named = [report.exchange, report.symbol, report.timeframe or report.kind]
     return shlex.join(["cb-trade", "fetch", *named, *options])
 
 
 def rows_of(segments: Sequence[CoverageSegment], now: datetime) -> Iterator[list[str]]:
-    """Yield a row of words for each of *segments*: from, to, state, bars, asked, asked again, reason."""
+    """Yield a row of words for each of *segments*: from, to, state, bars or length, asked, asked again, reason."""
     for segment in segments:
         asked = "" if segment.asked_at is None else f"{segment.asked_at:%Y-%m-%dT%H:%MZ}"
         times = f" ({segment.asks} times)" if segment.asks > 1 else ""
@@ -61,11 +80,15 @@ def rows_of(segments: Sequence[CoverageSegment], now: datetime) -> Iterator[list
             _short(segment.start),
             _short(segment.end),
             segment.state,
-            f"{segment.bars or 0:,}",
+            duration_text(segment.end - segment.start) if segment.bars is None else f"{segment.bars:,}",
             asked + times,
             asked_again(segment, now),
             segment.reason or "",
         ]
+
+
+def _length(segments: Iterable[CoverageSegment]) -> timedelta:
+    return sum((segment.end - segment.start for segment in segments), timedelta())
 
 
 def _short(moment: datetime) -> str:

@@ -17,6 +17,7 @@ class Delivery:
         self._start_ms = to_ms(started.start)
         self._end_ms = to_ms(started.end)
         self._newest_ms = self._start_ms - 1
+        self._required: list[str] | None = None  # columns without nulls; all batches have the same
         self.chunks = 0
         self.rows = 0
         self.until: datetime | None = None
@@ -32,6 +33,7 @@ class Delivery:
             )
         if header.rows != batch.num_rows:
             raise ProtocolError(f"chunk {header.sequence} announced {header.rows} rows but holds {batch.num_rows}")
+        self._check_presence(header, batch)
         self._check_times(header, batch)
         self.chunks += 1
         self.rows += batch.num_rows
@@ -46,18 +48,24 @@ class Delivery:
                 code="missing_chunk",
             )
 
+    def _check_presence(self, header: ChunkHeader, batch: pa.RecordBatch) -> None:
+        if self._required is None:
+            self._required = [field.name for field in batch.schema if field.name == "timestamp" or not field.nullable]
+        for name in self._required:
+            if batch.column(name).null_count:
+                raise ProtocolError(f"chunk {header.sequence} holds a row without a {name}")
+
     def _check_times(self, header: ChunkHeader, batch: pa.RecordBatch) -> None:
-        column = batch.column("timestamp")
-        if column.null_count:
-            raise ProtocolError(f"chunk {header.sequence} holds a row without a timestamp")
         if not batch.num_rows:
             return
         # Not with Arrow's own functions: each call takes longer than the whole of this.
-        times = column.view(pa.int64()).to_numpy()
+        times = batch.column("timestamp").view(pa.int64()).to_numpy()
         first_ms, last_ms = int(times[0]), int(times[-1])
-        increasing = bool(np.all(times[1:] > times[:-1]))
-        if first_ms <= self._newest_ms or not increasing:
-            raise ProtocolError(f"chunk {header.sequence} is out of time order or repeats a bar")
+        # Only what has ids may happen several times in a millisecond, and then comes in one chunk.
+        may_repeat = "id" in batch.schema.names
+        in_order = bool(np.all(times[1:] >= times[:-1] if may_repeat else times[1:] > times[:-1]))
+        if first_ms <= self._newest_ms or not in_order:
+            raise ProtocolError(f"chunk {header.sequence} is out of time order or repeats a time")
         if last_ms >= self._end_ms or to_ms(header.end) <= last_ms:
             raise ProtocolError(f"chunk {header.sequence} reaches {from_ms(last_ms)}, beyond the range it announces")
         self._newest_ms = last_ms

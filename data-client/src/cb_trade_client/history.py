@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from cb_trade_client.answers import CoverageSegment, HistoryCompleted, HistoryStarted
+from cb_trade_client.kinds import series_name
 from cb_trade_client.table_metadata import with_gaps
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class History:
         return int(self._rows.num_rows)
 
     def __repr__(self) -> str:
-        name = " ".join(filter(None, (self.started.exchange, self.started.symbol, self.started.timeframe)))
+        started = self.started
+        name = series_name(started.exchange, started.symbol, started.kind, started.timeframe)
         return f"<History of {name}: {len(self):,} rows, {len(self.gaps):,} gaps>"
 
     @property

@@ -12,6 +12,7 @@ from cb_trade_client.fields import (
     read_number,
     read_object,
     read_objects,
+    read_optional_count,
     read_optional_instant,
     read_optional_text,
     read_text,
@@ -131,8 +132,8 @@ class CoverageReport:
         start: Inclusive, the open time of a bar; None where there is nothing to tell.
         end: Exclusive; at most the end of the newest closed bar.
         segments: Oldest first, without a hole or an overlap: what nobody ever asked about is `unknown`.
-        bars_expected: The bars of the range by the calendar, less those before listing.
-        bars_held: Those of them that stored rows settle, genuine holes between them included.
+        bars_expected: The bars of the range by the calendar, less those before listing; None for kinds without bars.
+        bars_held: Those of them that stored rows settle, genuine holes between them included; None like the others.
     """
 
     exchange: str
@@ -142,8 +143,8 @@ class CoverageReport:
     start: datetime | None
     end: datetime | None
     segments: tuple[CoverageSegment, ...]
-    bars_expected: int
-    bars_held: int
+    bars_expected: int | None
+    bars_held: int | None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -155,8 +156,8 @@ class CoverageReport:
             start=read_optional_instant(message, "start_time"),
             end=read_optional_instant(message, "end_time"),
             segments=tuple(map(CoverageSegment.from_message, read_objects(message, "segments"))),
-            bars_expected=read_count(message, "bars_expected"),
-            bars_held=read_count(message, "bars_held"),
+            bars_expected=read_optional_count(message, "bars_expected"),
+            bars_held=read_optional_count(message, "bars_held"),
         )
 
     def followed_by(self, *pages: "CoverageReport") -> "CoverageReport":
@@ -166,9 +167,16 @@ class CoverageReport:
             self,
             end=whole[-1].end,
             segments=tuple(_joined(segment for page in whole for segment in page.segments)),
-            bars_expected=sum(page.bars_expected for page in whole),
-            bars_held=sum(page.bars_held for page in whole),
+            bars_expected=_sum(page.bars_expected for page in whole),
+            bars_held=_sum(page.bars_held for page in whole),
         )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Return how many they are together; None where one of them was not told."""
+    told = list(counts)
+    numbers = [count for count in told if count is not None]
+    return sum(numbers) if len(numbers) == len(told) else None
 
 
 def _joined(segments: Iterable[CoverageSegment]) -> Iterator[CoverageSegment]:
@@ -176,7 +184,7 @@ def _joined(segments: Iterable[CoverageSegment]) -> Iterator[CoverageSegment]:
     current: CoverageSegment | None = None
     for segment in segments:
         if current is not None and replace(current, start=segment.start, end=segment.end, bars=segment.bars) == segment:
-            current = replace(current, end=segment.end, bars=(current.bars or 0) + (segment.bars or 0))
+            current = replace(current, end=segment.end, bars=_sum([current.bars, segment.bars]))
             continue
         if current is not None:
             yield current

@@ -16,6 +16,8 @@ from cb_trade_client.progress import OnProgress, Progress
 def progress_bar(label: str, *, visible: bool = True) -> Iterator[OnProgress]:
     """Yield what to give as `on_progress`.
 
+    The bar shows how many of the rows have come; where nobody knows how many there are, how far in time they have come.
+
     Args:
         label: Shown in front of the bar.
         visible: False draws nothing. Nothing is drawn either when stderr is no terminal.
@@ -29,12 +31,29 @@ def progress_bar(label: str, *, visible: bool = True) -> Iterator[OnProgress]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, disable=not (visible and console.is_terminal)) as bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(label, total=None, progress=None)
 
         def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.rows, total=progress.estimated_rows)
+            bar.update(task, completed=_completed(progress), total=_total(progress), progress=progress)
 
         yield show
+
+
+def rows_text(progress: Progress) -> str:
+    """Return how far an answer has come: `3,000 / 8,928 rows`, or `3,000 rows until 2024-01-05 12:30`."""
+    if progress.estimated_rows is not None:
+        return f"{progress.rows:,} / {progress.estimated_rows:,} rows"
+    return f"{progress.rows:,} rows until {progress.until:%Y-%m-%d %H:%M}"
+
+
+def _completed(progress: Progress) -> float:
+    is_counted = progress.estimated_rows is not None
+    return progress.rows if is_counted else (progress.until - progress.start).total_seconds()
+
+
+def _total(progress: Progress) -> float:
+    estimated = progress.estimated_rows
+    return (progress.end - progress.start).total_seconds() if estimated is None else estimated
 
 
 class _Rows(ProgressColumn):
@@ -42,8 +61,8 @@ class _Rows(ProgressColumn):
         return Column(no_wrap=True)
 
     def render(self, task: Task) -> Text:
-        of_total = "" if task.total is None else f" / {task.total:,.0f}"
-        return Text(f"{task.completed:,.0f}{of_total} rows")
+        progress: Progress | None = task.fields["progress"]
+        return Text("0 rows" if progress is None else rows_text(progress))
 
 
 class _RowsPerSecond(ProgressColumn):
@@ -51,5 +70,9 @@ class _RowsPerSecond(ProgressColumn):
         return Column(no_wrap=True)
 
     def render(self, task: Task) -> Text:
+        progress: Progress | None = task.fields["progress"]
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} rows/s", style="progress.data.speed")
+        if progress is None or speed is None or not task.completed:
+            return Text()
+        rows_per_sec = speed * progress.rows / task.completed  # a step is a row, or a second of the range
+        return Text(f"{rows_per_sec:,.0f} rows/s", style="progress.data.speed")

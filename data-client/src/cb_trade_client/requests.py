@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from cb_trade_client import kinds
 from cb_trade_client.instants import Instant, to_text, to_utc
 from cb_trade_client.service_errors import EmptyRangeError, InvalidValueError
 
@@ -62,15 +63,20 @@ def plan_request(
     return _ranged("plan_historical", exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
 
 
-def latest_request(exchange: str, symbol: str, timeframe: str) -> Request:
+def latest_request(exchange: str, symbol: str, timeframe: str | None, *, kind: str) -> Request:
     """Return a `request_current_timestamp`: tell how far a series reaches."""
-    return {
+    _check_timeframe(kind, timeframe)
+    request: Request = {
         "type": "request_current_timestamp",
         "request_id": uuid4().hex,
         "exchange": exchange,
         "symbol": symbol,
-        "timeframe": timeframe,
     }
+    if kind != kinds.OHLCV:
+        request["kind"] = kind
+    if timeframe is not None:
+        request["timeframe"] = timeframe
+    return request
 
 
 def authenticate_request(token: str) -> Request:
@@ -82,6 +88,7 @@ def coverage_query(
     exchange: str, symbol: str, timeframe: str | None, start: Instant | None, end: Instant | None, *, kind: str
 ) -> Query:
     """Return what `/v1/coverage` is asked: what is known from *start* (inclusive) to *end* (exclusive)."""
+    _check_timeframe(kind, timeframe)
     first = None if start is None else to_utc(start, "start")
     last = None if end is None else to_utc(end, "end")
     if first is not None and last is not None:
@@ -94,6 +101,13 @@ def coverage_query(
         "start_time": None if first is None else to_text(first),
         "end_time": None if last is None else to_text(last),
     }
+
+
+def _check_timeframe(kind: str, timeframe: str | None) -> None:
+    if kind in kinds.WITHOUT_BARS and timeframe is not None:
+        raise InvalidValueError(
+            f"{kind} has no bars, and no timeframe {timeframe!r}; give None", details={"field": "timeframe"}
+        )
 
 
 def _check_order(first: datetime, last: datetime) -> None:
@@ -112,6 +126,7 @@ def _ranged(
     kind: str,
     refresh: bool,
 ) -> Request:
+    _check_timeframe(kind, timeframe)
     first, last = to_utc(start, "start"), to_utc(end, "end")
     _check_order(first, last)
     request: Request = {

@@ -17,6 +17,7 @@ from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.gap_policy import GapPolicy, apply_gap_policy
 from cb_trade_client.history import History
 from cb_trade_client.instants import to_text
+from cb_trade_client.kinds import series_name
 from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
 from cb_trade_client.part import Part
 from cb_trade_client.progress import OnProgress, Progress
@@ -208,7 +209,7 @@ class HistoryStream:
         return [each for each in both if each is not None]
 
     def _new_digest(self) -> AnswerDigest:
-        return AnswerDigest(self._request.get("timeframe"))
+        return AnswerDigest(self._request["kind"], self._request.get("timeframe"))
 
     async def _open_part(self) -> None:
         request = self._request
@@ -293,8 +294,11 @@ class HistoryStream:
 
     def _tell_progress(self) -> None:
         if self._options.on_progress is not None:
-            self._options.on_progress(Progress(self._rows, self._size_bytes, self.started.estimated_rows))
+            started = self.started
+            until = self._until or started.start
+            rows = (self._rows, self._size_bytes, started.estimated_rows)
+            self._options.on_progress(Progress(*rows, started.start, started.end, until))
 
     def _name(self) -> str:
         started = self.started
-        return " ".join(filter(None, (started.exchange, started.symbol, started.timeframe)))
+        return series_name(started.exchange, started.symbol, started.kind, started.timeframe)

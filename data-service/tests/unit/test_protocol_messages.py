@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from golden_messages import CONVERSATIONS, asked, files_of, is_request, message_of
 from scripted_client import settled
-from unit_builders import series, span, table, utc
+from unit_builders import rows_of, series, span, table, utc
 
 from cb_trade_data.api.admission import Admission, AdmissionLimits
 from cb_trade_data.api.connection import Connection, ConnectionLimits
@@ -45,6 +45,23 @@ BARS = table(
         (1_704_067_500_000, 42281.25, 42310.0, 42275.75, 42309.99, 12.5),
     ]
 )
+TRADES = Series("binance", "BTC/USDT", Kind.TRADES, None)
+MIDNIGHT = span("2023-12-31T23:59", "2024-01-01T00:01")
+MIDNIGHT_TRADES = rows_of(
+    Kind.TRADES,
+    (1_704_067_199_100, "3330099", "sell", 42283.5, 0.00125),
+    (1_704_067_200_004, "3330100", "buy", 42283.58, 0.25),
+    (1_704_067_200_004, "3330101", "buy", 42283.59, 1.5),
+    (1_704_067_200_004, "3330103", "sell", 42283.58, 0.004),
+)
+FUNDING = Series("binance", "BTC/USDT:USDT", Kind.FUNDING_RATE, None)
+NEW_YEAR = span("2023-12-31T16:00", "2024-01-01T12:00")
+RATES = rows_of(
+    Kind.FUNDING_RATE,
+    (1_704_038_400_000, 0.0001, None),
+    (1_704_067_200_003, 0.00037409, 42324.9),
+    (1_704_096_000_000, -0.0000125, 42615.5),
+)
 LAST_BAR = span("2024-01-01T00:05", "2024-01-01T00:10")
 EIGHT_HOURS = span("2017-08-17", "2017-08-17T08:00")
 
@@ -53,9 +70,15 @@ class Answer(SimpleNamespace):
     """In place of the main job's `Answer`: the rows are there, or never come (None)."""
 
     def __init__(
-        self, wanted: TimeRange, rows: Any, coverage: list[Segment], estimated_rows: int = 4, **costs: int
+        self,
+        wanted: TimeRange,
+        rows: Any,
+        coverage: list[Segment],
+        estimated_rows: int | None = 4,
+        series: Series = FIVE_MINUTES,
+        **costs: int,
     ) -> None:
-        digest = AnswerDigest(FIVE_MINUTES)
+        digest = AnswerDigest(series)
         if rows is not None:
             digest.add(wanted, rows)
         receipt = Receipt(**costs, digest=digest.text())
@@ -76,8 +99,8 @@ class Manager:
         self._outcome = outcome
         self.asked: list[Any] = []
 
-    def series(self, exchange: str, symbol: str, kind: str, timeframe: str) -> Series:
-        return Series(exchange, symbol, Kind(kind), Timeframe.parse(timeframe))
+    def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
+        return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
 
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
         return self._give("open", series, wanted, refresh)
@@ -151,6 +174,16 @@ def whole_answer() -> Answer:
     return Answer(TURN_OF_THE_YEAR, BARS, held, rows_from_exchange=4, exchange_calls=1)
 
 
+def midnight_trades() -> Answer:
+    held = [Segment(MIDNIGHT, State.HELD)]
+    return Answer(MIDNIGHT, MIDNIGHT_TRADES, held, None, TRADES, rows_from_exchange=4, exchange_calls=1)
+
+
+def new_year_rates() -> Answer:
+    held = [Segment(NEW_YEAR, State.HELD)]
+    return Answer(NEW_YEAR, RATES, held, None, FUNDING, rows_from_storage=3)
+
+
 def gaps() -> Answer:
     coverage = [
         Segment(span("2017-08-17", "2017-08-17T04:00"), State.UNLISTED),
@@ -176,6 +209,9 @@ INSIDE: dict[str, tuple[Any, list[Any]]] = {
         [("open", FIVE_MINUTES, LAST_BAR, False)],
     ),
     "gaps": (gaps(), [("open", series(timeframe="1h"), EIGHT_HOURS, False)]),
+    "trades": (midnight_trades(), [("open", TRADES, MIDNIGHT, False)]),
+    "trades_arrow": (midnight_trades(), [("open", TRADES, MIDNIGHT, False)]),
+    "funding_rates": (new_year_rates(), [("open", FUNDING, NEW_YEAR, False)]),
     "cancel": (Answer(TURN_OF_THE_YEAR, None, []), [HISTORY]),
     "plan": (HistoryPlan(3, (LAST_BAR,), 1), [("plan", *HISTORY[1:])]),
     "latest": (CurrentState(LAST_BAR.start, utc("2024-01-01T00:15")), [("current", FIVE_MINUTES)]),

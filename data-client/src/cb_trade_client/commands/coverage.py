@@ -8,6 +8,7 @@ import typer
 from cb_trade_client.commands import outcome
 from cb_trade_client.commands.options import AsJson, End, Exchange, OptionalStart, Symbol, Timeframe, Token, Url
 from cb_trade_client.instants import to_text
+from cb_trade_client.kinds import kind_and_timeframe, series_name
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.terminal import say
 
@@ -36,10 +37,11 @@ def coverage(
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
+        kind, bars = kind_and_timeframe(timeframe)
         now = datetime.now(UTC)
         until = now if end is None and start is not None else end
         async with DataClient(url, token=token) as client:
-            report = await client.coverage(exchange, symbol, timeframe, start, until)
+            report = await client.coverage(exchange, symbol, bars, start, until, kind=kind)
         if as_json:
             outcome.show_json(report)
         else:
@@ -51,7 +53,7 @@ def coverage(
 def _show(report: "CoverageReport", now: datetime) -> None:
     from cb_trade_client.coverage_words import fetch_command, next_step
 
-    name = f"{report.exchange} {report.symbol} {report.timeframe}"
+    name = series_name(report.exchange, report.symbol, report.kind, report.timeframe)
     if report.start is None or report.end is None:
         typer.echo(f"{name}: nothing is known")
         say(f"to fetch it: {fetch_command(report)} --start TIME -o FILE.parquet")
@@ -64,15 +66,15 @@ def _show(report: "CoverageReport", now: datetime) -> None:
 
 def _show_summary(report: "CoverageReport", title: str) -> None:
     from cb_trade_client.calendar_strip import LEGEND, calendar_strip
-    from cb_trade_client.coverage_words import gaps_by_state, share_held
+    from cb_trade_client.coverage_words import gap_lines, held_line
     from cb_trade_client.tables import StandardOutput
 
     out = StandardOutput()
     out.line(title, style="bold")
-    if report.bars_expected:
-        out.line(f"{share_held(report)} held: {report.bars_held:,} of {report.bars_expected:,} bars")
-    for state, spans, bars in gaps_by_state(report.segments):
-        out.line(f"{state}: {spans:,} {'span' if spans == 1 else 'spans'}, {bars:,} bars")
+    if (held := held_line(report)) is not None:
+        out.line(held)
+    for line in gap_lines(report.segments):
+        out.line(line)
     if lines := calendar_strip(report.segments):
         out.line()
         for line in (*lines, "", LEGEND):
@@ -88,8 +90,9 @@ def _show_missing(report: "CoverageReport", now: datetime) -> None:
         return
     out = StandardOutput()
     out.line()
-    headings = ("FROM", "TO", "STATE", "BARS", "ASKED", "ASKED AGAIN", "REASON")
-    columns = [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings]
+    amount = "LENGTH" if report.bars_expected is None else "BARS"
+    headings = ("FROM", "TO", "STATE", amount, "ASKED", "ASKED AGAIN", "REASON")
+    columns = [Column(each, is_number=each == amount, is_prose=each == "REASON") for each in headings]
     out.table(columns, rows_of(missing[:MAX_SEGMENTS_SHOWN], now))
     if len(missing) > MAX_SEGMENTS_SHOWN:
         say(f"… and {len(missing) - MAX_SEGMENTS_SHOWN:,} more; --json has them all")

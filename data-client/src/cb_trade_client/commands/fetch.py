@@ -4,14 +4,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cb_trade_client import kinds
 from cb_trade_client.commands import outcome
 from cb_trade_client.commands.options import End, Exchange, Refresh, Start, Symbol, Timeframe, Token, Url
 from cb_trade_client.errors import CbTradeError
 from cb_trade_client.instants import to_text
+from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.output import SUFFIXES, open_output
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.terminal import say
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from cb_trade_client.stream import HistoryStream
 
 MAX_GAPS_SHOWN = 10
+
+# Of each kind, the column that says most in a line.
+_CHARTED: Final = {kinds.OHLCV: "close", kinds.TRADES: "price", kinds.FUNDING_RATE: "rate"}
 
 
 def _check_output(path: Path | None) -> Path | None:
@@ -53,7 +58,7 @@ def fetch(
             show_default=False,
         ),
     ] = None,
-    chart: Annotated[bool, typer.Option("--chart", help="Draw the closing prices on stderr at the end.")] = False,
+    chart: Annotated[bool, typer.Option("--chart", help="Draw the prices or rates on stderr at the end.")] = False,
     refresh: Refresh = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress and no summary; gaps are still told.")
@@ -61,15 +66,22 @@ def fetch(
     url: Url = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Fetch the bars of a series from --start to --end and write them as CSV to stdout, or into a file.
+    """Fetch the bars of a series, or its trades or funding rates, and write them as CSV to stdout, or into a file.
 
     The service reads what it has stored and asks the exchange only for the rest. What is missing nevertheless is
     listed at the end, with the reason.
 
     Example: cb-trade fetch binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01 -o january.parquet
+
+    Example: cb-trade fetch binance BTC/USDT:USDT funding_rate --start 2024-01-01
     """
     from cb_trade_client.client import DataClient
     from cb_trade_client.progress_bar import progress_bar
+
+    kind, bars = kind_and_timeframe(timeframe)
+    if chart and kind not in _CHARTED:
+        raise typer.BadParameter(f"there is no chart of {kind}.", param_hint="--chart")
+    charted = _CHARTED[kind] if chart else None
 
     async def work() -> None:
         until = end or datetime.now(UTC)
@@ -80,11 +92,11 @@ def fetch(
         async with DataClient(url, token=token) as client:
             with progress_bar(label, visible=is_bar_visible) as show:
                 stream = client.stream(
-                    exchange, symbol, timeframe, start, until, refresh=refresh, on_gap="ignore", on_progress=show
+                    exchange, symbol, bars, start, until, kind=kind, refresh=refresh, on_gap="ignore", on_progress=show
                 )
-                prices = await _write(stream, output, keep_prices=chart)
-        if chart:
-            _show_chart(prices, stream.schema, label)
+                drawn = await _write(stream, output, charted)
+        if charted is not None:
+            _show_chart(drawn, stream.schema, charted, label)
         if not quiet:
             _say_summary(stream.completed, perf_counter() - begun, output)
         _say_gaps(stream.completed)
@@ -92,34 +104,35 @@ def fetch(
     outcome.run(work())
 
 
-async def _write(stream: "HistoryStream", output: Path | None, *, keep_prices: bool) -> "list[pa.RecordBatch]":
-    """Write all rows and return what a chart needs of them, if it is to be kept."""
-    prices: list[pa.RecordBatch] = []
+async def _write(stream: "HistoryStream", output: Path | None, charted: str | None) -> "list[pa.RecordBatch]":
+    """Write all rows and return what a chart of the column *charted* needs of them; nothing where that is None."""
+    drawn: list[pa.RecordBatch] = []
     try:
         with open_output(output, stream.schema) as writer:
             async with stream:
                 async for batch in stream:
                     writer.write(batch)
-                    if keep_prices:
-                        prices.append(batch.select(["timestamp", "close"]))
+                    if charted is not None:
+                        drawn.append(batch.select(["timestamp", charted]))
             writer.finish(stream.completed.gaps)
     except CbTradeError as error:
         if error.resume_from and output is None:
             say(f"incomplete; go on with --start {to_text(error.resume_from)}", "warning")
         raise
-    return prices
+    return drawn
 
 
-def _show_chart(prices: "list[pa.RecordBatch]", schema: "pa.Schema", label: str) -> None:
+def _show_chart(drawn: "list[pa.RecordBatch]", schema: "pa.Schema", charted: str, label: str) -> None:
     import pyarrow as pa
     from rich.console import Console
 
     from cb_trade_client.chart import price_chart
 
     console = Console(stderr=True)
-    table = pa.Table.from_batches(prices, pa.schema([schema.field("timestamp"), schema.field("close")]))
+    table = pa.Table.from_batches(drawn, pa.schema([schema.field("timestamp"), schema.field(charted)]))
     has_colours = console.is_terminal and not console.no_color
-    typer.echo(price_chart(table, f"{label}, close", width=console.width, colour=has_colours), err=True)
+    chart = price_chart(table, f"{label}, {charted}", column=charted, width=console.width, colour=has_colours)
+    typer.echo(chart, err=True)
 
 
 def _say_summary(completed: "HistoryCompleted", seconds: float, output: Path | None) -> None:

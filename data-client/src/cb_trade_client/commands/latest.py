@@ -5,6 +5,7 @@ import typer
 from cb_trade_client.commands import outcome
 from cb_trade_client.commands.options import Exchange, Symbol, Timeframe, Token, Url
 from cb_trade_client.instants import to_text
+from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.service_url import DEFAULT_URL
 
 
@@ -22,9 +23,11 @@ def latest(
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
+        kind, bars = kind_and_timeframe(timeframe)
         async with DataClient(url, token=token) as client:
-            reach = await client.latest(exchange, symbol, timeframe)
-        typer.echo(f"newest stored bar  {to_text(reach.timestamp) if reach.timestamp else 'none'}")
+            reach = await client.latest(exchange, symbol, bars, kind=kind)
+        row = "row" if bars is None else "bar"
+        typer.echo(f"newest stored {row}  {to_text(reach.timestamp) if reach.timestamp else 'none'}")
         typer.echo(f"closed until       {to_text(reach.closed_until)}")
 
     outcome.run(work())

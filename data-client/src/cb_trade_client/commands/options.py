@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cb_trade_client.kinds import WITHOUT_BARS
+
 _TIME_FORMS = "2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; without a zone UTC is meant"
 
 
@@ -20,7 +22,13 @@ def parse_time(text: str) -> datetime:
 
 Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="CCXT id of the exchange, such as binance.")]
 Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="CCXT unified symbol, such as BTC/USDT.")]
-Timeframe = Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Length of a bar: 1m, 5m, 1h, 1d, 1w, 1M, …")]
+Timeframe = Annotated[
+    str,
+    typer.Argument(
+        metavar="TIMEFRAME",
+        help=f"Length of a bar: 1m, 5m, 1h, 1d, 1w, 1M, …; or what has no bars: {', '.join(WITHOUT_BARS)}.",
+    ),
+]
 Start = Annotated[
     datetime,
     typer.Option("--start", parser=parse_time, metavar="TIME", help=f"Start, inclusive: {_TIME_FORMS}."),

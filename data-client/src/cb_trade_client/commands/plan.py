@@ -7,6 +7,7 @@ import typer
 from cb_trade_client.commands import outcome
 from cb_trade_client.commands.options import End, Exchange, Refresh, Start, Symbol, Timeframe, Token, Url
 from cb_trade_client.instants import to_text
+from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.service_url import DEFAULT_URL
 
 
@@ -27,9 +28,10 @@ def plan(
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
+        kind, bars = kind_and_timeframe(timeframe)
         until = end or datetime.now(UTC)
         async with DataClient(url, token=token) as client:
-            result = await client.plan(exchange, symbol, timeframe, start, until, refresh=refresh)
+            result = await client.plan(exchange, symbol, bars, start, until, refresh=refresh, kind=kind)
         typer.echo(f"rows in storage  {result.rows_in_storage:,}")
         typer.echo(f"exchange calls   {result.exchange_calls:,}")
         for span in result.missing:

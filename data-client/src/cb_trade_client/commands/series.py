@@ -34,7 +34,7 @@ def series(
         if as_json:
             outcome.show_json(found)
             return
-        headings = ("EXCHANGE", "SYMBOL", "KIND", "TIMEFRAME", "FIRST BAR", "LAST BAR", "LISTED")
+        headings = ("EXCHANGE", "SYMBOL", "KIND", "TIMEFRAME", "FIRST", "LAST", "LISTED")
         StandardOutput().table(
             [Column(heading) for heading in headings],
             [

@@ -1,12 +1,15 @@
-"""Rows as CSV: one header line, times in ISO 8601 UTC, numbers in the fewest digits that read back the same."""
+"""Rows as CSV (RFC 4180): one header line, times in ISO 8601 UTC, numbers in the fewest digits that read back the same.
+
+Texts are quoted where they must be, https://www.rfc-editor.org/rfc/rfc4180; levels of an order book are JSON.
+"""
 
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from cb_trade_client.answers import CoverageSegment
 
@@ -38,16 +41,33 @@ class CsvWriter:
 
 def to_csv(batch: pa.RecordBatch) -> bytes:
     """Return the rows of *batch* as CSV lines without a header; a null is an empty cell."""
-    columns = [_to_text(column) if pa.types.is_timestamp(column.type) else column for column in batch.columns]
-    plain = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-    sink = pa.BufferOutputStream()
-    csv.write_csv(plain, sink, csv.WriteOptions(include_header=False, quoting_style="none"))
-    return bytes(sink.getvalue())
+    if not batch.num_rows:
+        return b""
+    rows = pc.binary_join_element_wise(*map(_cells, batch.columns), ",", null_handling="replace", null_replacement="")
+    together = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
+    return bytes(pc.binary_join(together, "\n")[0].as_buffer()) + b"\n"
 
 
 def standard_output() -> BinaryIO:
     """Return stdout for bytes."""
     return sys.stdout.buffer
+
+
+def _cells(column: pa.Array) -> pa.Array:
+    """Return *column* as texts that are cells of CSV."""
+    if pa.types.is_timestamp(column.type):
+        return _to_text(column)
+    if pa.types.is_list(column.type):
+        return _quoted(pa.array([orjson.dumps(levels).decode() for levels in column.to_pylist()], pa.string()))
+    return _quoted(column) if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    needs_quotes = pc.match_substring_regex(texts, '[",\r\n]')
+    if not pc.any(needs_quotes).as_py():
+        return texts
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(needs_quotes, quoted, texts)
 
 
 def _to_text(times: pa.Array) -> pa.Array:
