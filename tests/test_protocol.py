@@ -213,6 +213,11 @@ def test_an_answer_without_a_field_or_with_one_that_is_not_described_breaks_the_
     [
         {"exchange_name": "binance"},
         {"exchange": None},
+        {"exchange": []},
+        {"exchange": ["kraken", "any"]},
+        {"exchange": ["kraken", "kraken"]},
+        {"exchange": ["kraken", 5]},
+        {"exchange": [f"venue_{number}" for number in range(17)]},
         {"symbol": ""},
         {"symbol": "€" * 30},
         {"symbol": "BTC/USDT\u200b"},
@@ -238,7 +243,10 @@ def test_a_request_with_a_value_that_the_service_refuses_breaks_the_contract(cha
     assert request_problem(asked("history_json") | change) is not None
 
 
-@pytest.mark.parametrize("change", [{"request_id": None}, {"timeframe": None}, {"chunk_rows": None}, {"start_time": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"request_id": None}, {"exchange": ["kraken"]}, {"timeframe": None}, {"chunk_rows": None}, {"start_time": 0}],
+)
 def test_a_request_with_a_value_at_its_limit_keeps_the_contract(change):
     assert request_problem(asked("history_json") | change) is None
 

@@ -134,6 +134,7 @@ class FakeService:
     page_size: int = 1000
     breaks_contract: bool = False
     redirect_to: str | None = None
+    chosen: str | None = None  # the exchange that answers, where the request leaves that open
     edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
     edit_binary: Callable[[bytes], list[bytes | str]] = lambda binary: [binary]
 
@@ -237,7 +238,8 @@ class FakeService:
         has_bars = request["kind"] == "ohlcv"
         end = min(asked[1], self.series[-1]["timestamp"] + MINUTE_MS) if self.series and has_bars else asked[1]
         span = {"start_time": int(asked[0]), "end_time": int(end)}
-        named = {name: request.get(name) for name in ("exchange", "symbol", "kind", "timeframe", "format")}
+        named = {name: request.get(name) for name in ("symbol", "kind", "timeframe", "format")}
+        named["exchange"] = self.exchange_of(request)
         expected = {"estimated_rows": len(rows) if has_bars else None, "estimated_bytes": 0 if has_bars else None}
         self.send(socket, request, "historical_data_start", **named, **span, **expected)
         chunks = chunks_of(rows, request.get("chunk_rows", self.chunk_rows))
@@ -305,6 +307,10 @@ class FakeService:
         # Being held ends when the client leaves: the caller's loop then waits for the next request in vain.
         return sequence == self.hold_after_chunks
 
+    def exchange_of(self, request: dict[str, Any]) -> str:
+        asked = request["exchange"]
+        return asked if isinstance(asked, str) and asked != "any" else self.chosen or "binance"
+
     def answer_latest(self, socket: ServerConnection, request: dict[str, Any]) -> None:
         if self.drop_answers:
             self.drop_answers -= 1
@@ -314,7 +320,8 @@ class FakeService:
             socket,
             request,
             "current_timestamp_response",
-            **{name: request.get(name) for name in ("exchange", "symbol", "timeframe")},
+            exchange=self.exchange_of(request),
+            **{name: request.get(name) for name in ("symbol", "timeframe")},
             timestamp=self.series[-1]["timestamp"] if self.series else None,
             closed_until=start_ms() + 1440 * MINUTE_MS,
         )
@@ -325,6 +332,7 @@ class FakeService:
             socket,
             request,
             "plan_response",
+            exchange=self.exchange_of(request),
             rows_in_storage=7,
             missing=missing,
             missing_truncated=False,

@@ -5,8 +5,10 @@ Codes are stable: they may be added to, never renamed; clients and operators mat
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 
 class ErrorCode(StrEnum):
@@ -131,6 +133,19 @@ class UnsupportedKindError(RequestError):
         super().__init__(f"{what} cannot be served{hint}", **facts)
 
 
+class NoExchangeError(RequestError):
+    """None of several exchanges can answer; the code is that of the one that came closest to it.
+
+    *problems*: of each that was looked at, what is in the way. *not_looked_at*: how many more there are.
+    """
+
+    def __init__(self, code: ErrorCode, problems: Mapping[str, CbTradeError], not_looked_at: int = 0) -> None:
+        super().__init__(
+            _why_none_can_answer(problems, not_looked_at), **_told_of_each(problems), not_looked_at=not_looked_at
+        )
+        self.code = code
+
+
 class EmptyRangeError(RequestError):
     """The range ends before, or when, it starts."""
 
@@ -242,6 +257,16 @@ class ExchangeForbiddenError(ForbiddenError):
         super().__init__(f"the token is not for {exchange!r}: its claim `exchanges` lists others", exchange=exchange)
 
 
+class ExchangesForbiddenError(ForbiddenError):
+    """The token is limited to other exchanges than all of those that were left to choose from."""
+
+    def __init__(self, exchanges: Sequence[str] | None) -> None:
+        """*exchanges*: those that were named; None where any would do."""
+        named = "any exchange there is" if exchanges is None else f"any of {', '.join(map(repr, exchanges))}"
+        facts = {} if exchanges is None else {"exchanges": list(exchanges)}
+        super().__init__(f"the token is not for {named}: its claim `exchanges` lists others", **facts)
+
+
 class OtherSubjectError(ForbiddenError):
     """The token is good, but the connection was opened with somebody else's."""
 
@@ -327,6 +352,19 @@ class ExchangeUnavailableError(TemporaryError):
         self.tries = 1  # calls it took to find out; the connector, which tries again, counts them
 
 
+class NoExchangeNowError(TemporaryError):
+    """None of several exchanges can answer, and one that may could not be asked; see `NoExchangeError`."""
+
+    code = ErrorCode.EXCHANGE_UNAVAILABLE
+
+    def __init__(self, problems: Mapping[str, CbTradeError], not_looked_at: int = 0) -> None:
+        super().__init__(
+            _why_none_can_answer(problems, not_looked_at), **_told_of_each(problems), not_looked_at=not_looked_at
+        )
+        waits = [error.retry_after for error in problems.values() if error.retry_after is not None]
+        self.retry_after = min(waits, default=None)
+
+
 class ExchangeLimitError(ExchangeUnavailableError):
     """The exchange was asked too often; `retry_after` is its own word on how long to wait, None where it said none."""
 
@@ -389,3 +427,23 @@ class InvalidSettingsError(CbTradeError):
         super().__init__("\n".join(problems), problems=problems, files=files)
         self.problems = problems
         self.files = files
+
+
+# --- Of several exchanges --------------------------------------------------------------------------------------------
+
+
+_PROBLEMS_TOLD: Final = 5
+
+
+def _why_none_can_answer(problems: Mapping[str, CbTradeError], not_looked_at: int) -> str:
+    told = [*map(str, list(problems.values())[:_PROBLEMS_TOLD])]
+    if len(problems) > _PROBLEMS_TOLD:
+        told.append(f"{len(problems) - _PROBLEMS_TOLD} more cannot, either")
+    if not_looked_at:
+        told.append(f"{not_looked_at} more were not looked at: name them to have them looked at")
+    return f"no exchange can answer: {'; '.join(told)}"
+
+
+def _told_of_each(problems: Mapping[str, CbTradeError]) -> dict[str, object]:
+    told = [{"exchange": name, "code": error.code.value, "message": str(error)} for name, error in problems.items()]
+    return {"exchanges": list(problems), "problems": told}

@@ -28,6 +28,7 @@ from cb_trade_data.auth.keys import Key, KeySource, OneKey
 from cb_trade_data.auth.module import AuthenticationModuleImpl
 from cb_trade_data.auth.published_keys import PublishedKeys
 from cb_trade_data.config import AuthSettings, ExchangeSettings, Settings, StorageSettings
+from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.exchange_source.discovery import load_plugins, offered
 from cb_trade_data.exchange_source.microkernel import DataSourceConnectorImpl, PluginRegistry
 from cb_trade_data.exchange_source.plugin import ExchangeAccess
@@ -68,7 +69,12 @@ def create_app(
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
     manager = HistoricalDataManagerImpl(
-        storage, source, register, fetcher, CurrentDataFetcher(storage, source, register)
+        storage,
+        source,
+        register,
+        fetcher,
+        CurrentDataFetcher(storage, source, register),
+        preference=settings.exchange_preference,
     )
     auth = create_authentication(settings.auth, (stopwatch or Stopwatch()).now_secs)
 
@@ -179,4 +185,13 @@ def _exchange_registry(settings: Settings) -> PluginRegistry:
             facts = replace(facts, pace=facts.pace.at(own.calls_per_sec))
         facts = replace(facts, pace=facts.pace.part(own.budget_share / settings.workers))
         registry.register(facts, partial(plugin.make_client, facts, access))
+    if strangers := [name for name in settings.exchange_preference if name not in registry.names]:
+        raise InvalidSettingsError(
+            [
+                f"CB_TRADE_EXCHANGE_PREFERENCE: no exchange is called {name!r} here: correct or remove it; known: "
+                f"{', '.join(registry.names)}"
+                for name in strangers
+            ],
+            [],
+        )
     return registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -236,6 +236,7 @@ async def running_service(
     drain_secs: float = 0,
     auth: AuthSettings | None = None,
     tls: TlsSettings | None = None,
+    preference: Sequence[str] = (),
 ) -> AsyncIterator[RunningService]:
     """Run the service over *storage* (a folder, or settings); stop it for good.
 
@@ -247,6 +248,7 @@ async def running_service(
         port: Where to listen, for a service that comes back where another was; 0 takes any free one.
         auth: How tokens are checked; None for the secret of `token`, and no leeway.
         tls: Its certificate; None for plain text.
+        preference: The exchanges that come first where a request leaves open which one answers.
     """
     addresses = {"binance": exchanges} if isinstance(exchanges, str) else exchanges
     settings = Settings(
@@ -254,6 +256,7 @@ async def running_service(
         storage=_always_looked_at(StorageSettings(root=storage) if isinstance(storage, Path) else storage),
         auth=auth or AuthSettings(secret=SECRET, leeway_secs=0),
         limits=quotas or LimitSettings(),
+        exchange_preference=tuple(preference),
         exchanges={
             name: each if isinstance(each, ExchangeSettings) else ExchangeSettings(base_url=HttpUrl(each))
             for name, each in addresses.items()

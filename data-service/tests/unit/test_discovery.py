@@ -142,6 +142,7 @@ def test_a_package_that_does_not_offer_the_exchange_cannot_be_chosen(name, by):
         ("mine", f"{HERE}:FREE", "has calls that cost less than nothing"),
         ("mine", f"{HERE}:FREE_MARKETS", "has calls that cost less than nothing"),
         ("mine", f"{HERE}:TIMELESS", "has a timeframe '7x', which is not one"),
+        ("any", f"{HERE}:ROW", "has the name that stands for whichever exchange can answer"),
         ("Mine", f"{HERE}:ROW", "has a name that is not made of up to 32 small letters, digits and underscores"),
     ],
 )

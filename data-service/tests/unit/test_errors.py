@@ -18,12 +18,15 @@ from cb_trade_data.errors import (
     ExchangeLimitError,
     ExchangeNonsenseError,
     ExchangeRefusalError,
+    ExchangesForbiddenError,
     ExchangeUnavailableError,
     ForbiddenError,
     InvalidSettingsError,
     MessageError,
     MethodNotAllowedError,
     NewerFormatError,
+    NoExchangeError,
+    NoExchangeNowError,
     OriginForbiddenError,
     OtherSubjectError,
     OverloadedError,
@@ -63,6 +66,7 @@ EXAMPLES = [
     UnknownSymbolError("binance", "FOO/BAR"),
     UnknownTimeframeError("binance", "7m", ["1m", "5m"]),
     UnsupportedKindError("binance", "trades"),
+    NoExchangeError(ErrorCode.UNKNOWN_SYMBOL, {"binance": UnknownSymbolError("binance", "FOO/BAR")}, 3),
     EmptyRangeError(utc("2024-01-02"), utc("2024-01-01")),
     RangeInFutureError(utc("2124-01-01"), utc("2024-01-01T00:00:00.5")),
     RangeTooLargeError(50_000_001, 50_000_000),
@@ -73,6 +77,8 @@ EXAMPLES = [
     TokenExpiredError(),
     ScopeMissingError("data:refresh"),
     ExchangeForbiddenError("kraken"),
+    ExchangesForbiddenError(["kraken", "okx"]),
+    ExchangesForbiddenError(None),
     OtherSubjectError(),
     OriginForbiddenError(),
     TooManyRequestsError(256),
@@ -81,6 +87,7 @@ EXAMPLES = [
     ShuttingDownError(timedelta(seconds=1)),
     AuthenticationUnavailableError("the keys cannot be read", timedelta(seconds=1)),
     ExchangeUnavailableError("binance", "503", timedelta(seconds=3)),
+    NoExchangeNowError({"binance": ExchangeUnavailableError("binance", "503")}),
     ExchangeLimitError("binance", "429", timedelta(seconds=3)),
     ExchangeNonsenseError("binance", "answered with something that is not candles"),
     ExchangeRefusalError("binance", "no such interval"),
@@ -158,6 +165,26 @@ def test_an_error_of_no_kind_is_a_defect_of_ours():
 def test_an_unavailable_exchange_says_how_long_to_wait_where_that_is_known():
     assert ExchangeUnavailableError("binance", "429", timedelta(seconds=3)).retry_after == timedelta(seconds=3)
     assert ExchangeUnavailableError("binance", "503").retry_after is None
+
+
+def test_several_exchanges_are_worth_another_try_when_the_first_of_them_is():
+    problems = {
+        name: ExchangeUnavailableError(name, "429", wait and timedelta(seconds=wait))
+        for name, wait in (("binance", 30), ("kraken", 7), ("okx", None))
+    }
+
+    assert NoExchangeNowError(problems).retry_after == timedelta(seconds=7)
+
+
+def test_of_many_exchanges_the_text_tells_some_and_the_details_all():
+    problems = {f"venue_{number}": UnknownSymbolError(f"venue_{number}", "FOO/BAR") for number in range(8)}
+
+    error = NoExchangeError(ErrorCode.UNKNOWN_SYMBOL, problems, 2)
+
+    assert "venue_4" in str(error)
+    assert "venue_5" not in str(error)
+    assert "3 more cannot, either; 2 more were not looked at" in str(error)
+    assert [each["exchange"] for each in error.details["problems"]] == list(problems)
 
 
 def test_the_instants_of_a_range_error_are_iso_with_a_zone():

@@ -191,7 +191,7 @@ def test_a_current_timestamp_has_no_range_fields():
     ("name", "value"),
     [
         *(("request_id", value) for value in ["", "x" * 65, 5, True, []]),
-        *(("exchange", value) for value in ["", "x" * 33, 5, None, True, ["binance"]]),
+        *(("exchange", value) for value in ["", "x" * 33, 5, None, True, [], ["binance", 5], {}]),
         *(("symbol", value) for value in ["", "x" * 65, 5, None, {}]),
         *(("kind", value) for value in ["", "candles", "OHLCV", 5, None, [], {}]),
         *(("timeframe", value) for value in ["", "x" * 17, 5, []]),

@@ -149,6 +149,49 @@ def test_every_field_of_a_historical_request_is_read():
     assert (message.chunk_rows, message.refresh) == (7, True)
 
 
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [
+        ("binance", "binance"),
+        ("any", "any"),
+        (["kraken"], "kraken"),
+        (["kraken", "coinbase"], ["kraken", "coinbase"]),
+        ([f"venue_{number}" for number in range(16)], [f"venue_{number}" for number in range(16)]),
+    ],
+)
+@pytest.mark.parametrize("field", ["exchange", "exchange_name"])
+def test_an_exchange_is_a_name_or_any_or_a_list_which_is_a_name_where_it_has_one(field, asked, read):
+    fields = {name: value for name, value in HISTORICAL.items() if name != "exchange"}
+
+    assert RequestHistorical.model_validate({**fields, field: asked}).exchange == read
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ([], "at least 1 item"),
+        ([f"venue_{number}" for number in range(17)], "at most 16 items"),
+        (["kraken", "coinbase", "kraken"], "names an exchange twice"),
+        (["kraken", "any"], '"any" stands alone, not in a list'),
+        (["any"], '"any" stands alone, not in a list'),
+        (["kraken", ""], "at least 1 character"),
+        (["kraken", 5], "valid string"),
+        ([["kraken"]], "valid string"),
+        ("", "at least 1 character"),
+        (5, 'must be the name of an exchange, a list of such names, or "any"'),
+        (None, 'must be the name of an exchange, a list of such names, or "any"'),
+        ({"kraken": 1}, 'must be the name of an exchange, a list of such names, or "any"'),
+    ],
+)
+def test_what_is_wrong_with_a_choice_of_exchanges_is_told_once(asked, problem):
+    with pytest.raises(ValidationError) as caught:
+        RequestHistorical.model_validate(HISTORICAL | {"exchange": asked})
+
+    (found,) = caught.value.errors()
+    assert found["loc"][0] == "exchange"
+    assert problem in found["msg"]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.OHLCV])
 def test_kinds_without_bars_get_no_default_timeframe(kind):
     message = RequestHistorical.model_validate(HISTORICAL | {"kind": kind.value})

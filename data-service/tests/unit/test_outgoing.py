@@ -140,9 +140,9 @@ def test_the_current_timestamp_is_null_where_nothing_is_stored():
 def test_a_plan_lists_what_is_missing():
     plan = HistoryPlan(7, (span("2024-01-01", "2024-01-02"), span("2024-01-03", "2024-01-04")), 4)
 
-    message = read(plan_response("r3", plan))
+    message = read(plan_response("r3", series(), plan))
 
-    assert message["type"] == "plan_response"
+    assert (message["type"], message["exchange"]) == ("plan_response", "binance")
     assert (message["request_id"], message["rows_in_storage"], message["exchange_calls"]) == ("r3", 7, 4)
     assert message["missing"] == [
         {"start_time": epoch_ms(part.start), "end_time": epoch_ms(part.end)} for part in plan.missing
@@ -153,8 +153,8 @@ def test_a_plan_lists_what_is_missing():
 def test_a_plan_lists_at_most_as_many_ranges_as_a_receipt_and_says_when_there_are_more():
     missing = tuple(minutes(2 * number, 2 * number + 1) for number in range(SEGMENTS_MAX + 1))
 
-    whole = read(plan_response("r3", HistoryPlan(0, missing[:-1], 1)))
-    cut = read(plan_response("r3", HistoryPlan(0, missing, 1)))
+    whole = read(plan_response("r3", series(), HistoryPlan(0, missing[:-1], 1)))
+    cut = read(plan_response("r3", series(), HistoryPlan(0, missing, 1)))
 
     assert (len(whole["missing"]), whole["missing_truncated"]) == (SEGMENTS_MAX, False)
     assert (len(cut["missing"]), cut["missing_truncated"]) == (SEGMENTS_MAX, True)

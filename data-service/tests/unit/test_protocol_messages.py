@@ -21,6 +21,7 @@ from cb_trade_data.api.connection import Connection, ConnectionLimits
 from cb_trade_data.api.encoders import JsonColumns, JsonRows
 from cb_trade_data.auth.interfaces import IAuthenticationModule, Principal
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
+from cb_trade_data.historical.choice import Choice, OpenQuestion
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import Receipt
@@ -101,6 +102,10 @@ class Manager:
 
     def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
         return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+
+    async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
+        self.asked.append(("choose", question.exchanges, question.wanted, may_ask))
+        return Choice(Series("binance", question.symbol, Kind(question.kind), Timeframe.parse(question.timeframe)), {})
 
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
         return self._give("open", series, wanted, refresh)
@@ -207,6 +212,10 @@ INSIDE: dict[str, tuple[Any, list[Any]]] = {
     "resume": (
         Answer(LAST_BAR, BARS.slice(3), [Segment(LAST_BAR, State.HELD)], 1, rows_from_storage=1),
         [("open", FIVE_MINUTES, LAST_BAR, False)],
+    ),
+    "choice": (
+        Answer(LAST_BAR, BARS.slice(3), [Segment(LAST_BAR, State.HELD)], 1, rows_from_storage=1),
+        [("choose", ["kraken", "binance"], LAST_BAR, True), ("open", FIVE_MINUTES, LAST_BAR, False)],
     ),
     "gaps": (gaps(), [("open", series(timeframe="1h"), EIGHT_HOURS, False)]),
     "trades": (midnight_trades(), [("open", TRADES, MIDNIGHT, False)]),

@@ -47,6 +47,22 @@ def test_requests_are_counted_by_type_and_outcome_and_timed_where_they_were_answ
     assert tally.answered_secs["request_historical", "storage"].sum == pytest.approx(1.5)
 
 
+def test_an_exchange_that_was_chosen_is_counted_and_told_with_what_it_was_chosen_from():
+    tally, chosen, named = Tally(), story(), story()
+    chosen.series, chosen.chosen_from, chosen.passed_over = series(), ["kraken", "binance"], {"kraken": "unavailable"}
+    named.series = series()
+    undecided = story("unknown_symbol")
+    undecided.chosen_from = "any"
+    for each in (chosen, named, undecided):
+        tally.add(each)
+
+    assert tally.chosen_exchanges == {"binance": 1}
+    assert chosen.fields()["chosen_from"] == ["kraken", "binance"]
+    assert chosen.fields()["passed_over"] == {"kraken": "unavailable"}
+    assert "chosen_from" not in named.fields()
+    assert undecided.fields()["chosen_from"] == "any"
+
+
 def test_answers_for_which_pages_were_fetched_are_timed_apart():
     tally = Tally()
     tally.add(story(receipt=Receipt(rows_from_storage=10), first_chunk=0.01))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
@@ -32,6 +32,7 @@ from cb_trade_data.errors import (
     RangeTooLargeError,
     TooManyRequestsError,
 )
+from cb_trade_data.historical.choice import OpenQuestion
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
 from cb_trade_data.models.messages import (
     Authenticate,
@@ -43,7 +44,7 @@ from cb_trade_data.models.messages import (
     RequestHistorical,
     SeriesMessage,
 )
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import ANY_EXCHANGE, Series
 from cb_trade_data.models.time_range import TimeRange
 
 _log = structlog.get_logger(__name__)
@@ -303,23 +304,23 @@ class Connection:
             case RequestHistorical():
                 return await self._stream(request_id, message, story)
             case PlanHistorical():
-                story.series = series = self._series(message)
+                story.series = series = await self._series(message, story)
                 wanted = _range(message)
                 story.start, story.end = wanted.start, wanted.end
                 plan = await self._manager.plan(
                     series, wanted, refresh=message.refresh, rows_max=self._limits.request_rows
                 )
                 story.exchange_calls = plan.exchange_calls
-                return outgoing.plan_response(request_id, plan)
+                return outgoing.plan_response(request_id, series, plan)
             case RequestCurrentTimestamp():
-                story.series = series = self._series(message)
+                story.series = series = await self._series(message, story)
                 return outgoing.current_timestamp_response(request_id, series, await self._manager.current(series))
         raise TypeError(f"no answer to {type(message).__name__}")
 
     async def _stream(self, request_id: str, message: RequestHistorical, story: RequestStory) -> bytes:
         if message.refresh:
             self._principal.require("data:refresh")
-        story.series = series = self._series(message)
+        story.series = series = await self._series(message, story)
         wanted = _range(message)
         story.start, story.end = wanted.start, wanted.end
         answer = await self._manager.open(series, wanted, refresh=message.refresh)
@@ -356,9 +357,25 @@ class Connection:
         if rows > self._limits.request_rows:
             raise RangeTooLargeError(rows, self._limits.request_rows)
 
-    def _series(self, message: SeriesMessage) -> Series:
-        self._principal.require_exchange(message.exchange)
-        return self._manager.series(message.exchange, message.symbol, message.kind, message.timeframe_or_default)
+    async def _series(self, message: SeriesMessage, story: RequestStory) -> Series:
+        """Return the series of the exchange that *message* names, or of one of those that it leaves to choose from."""
+        exchange = message.exchange
+        if isinstance(exchange, str) and exchange != ANY_EXCHANGE:
+            self._principal.require_exchange(exchange)
+            return self._manager.series(exchange, message.symbol, message.kind, message.timeframe_or_default)
+        story.chosen_from = exchange
+        question = OpenQuestion(
+            None if isinstance(exchange, str) else exchange,
+            message.symbol,
+            message.kind,
+            message.timeframe_or_default,
+            self._principal.may_use,
+        )
+        if isinstance(message, RangeMessage):
+            question = replace(question, wanted=_range(message), refresh=message.refresh)
+        choice = await self._manager.choose(question, may_ask=not isinstance(message, PlanHistorical))
+        story.passed_over = choice.passed_over
+        return choice.series
 
     # --- Writing -----------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,12 @@ class MetricsCollector(Collector):
         yield _counter(
             "messages_refused_total", "Messages that began no request.", _by_one(tally.refused_messages), ["code"]
         )
+        yield _counter(
+            "exchange_choices_total",
+            "Requests that left the exchange open, by the one that was chosen.",
+            _by_one(tally.chosen_exchanges),
+            ["exchange"],
+        )
         yield _histogram(
             "request_seconds",
             "From the message that asks to the last word, of requests with the outcome ok.",

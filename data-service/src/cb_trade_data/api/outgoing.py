@@ -85,11 +85,12 @@ def current_timestamp_response(request_id: str, series: Series, current: Current
     )
 
 
-def plan_response(request_id: str, plan: HistoryPlan) -> bytes:
+def plan_response(request_id: str, series: Series, plan: HistoryPlan) -> bytes:
     """Return what an answer would read and fetch; as many missing ranges as a receipt has segments."""
     return _message(
         "plan_response",
         request_id,
+        exchange=series.exchange,
         rows_in_storage=plan.rows_in_storage,
         missing=[
             {"start_time": to_ms(part.start), "end_time": to_ms(part.end)} for part in plan.missing[:SEGMENTS_MAX]

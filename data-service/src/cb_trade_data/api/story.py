@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from cb_trade_data.historical.receipt import Receipt
@@ -18,6 +20,8 @@ class RequestStory:
         outcome: `ok`, `cancelled` by the client, `disconnected` before its last word, or the code of an error; empty
             until the request is over.
         error: Its text.
+        chosen_from: What the client named instead of one exchange; None where it named one.
+        passed_over: Of the exchanges that were looked at and not chosen, why.
         start: Of the range; `end` as well, exclusive.
         format: In which rows travel.
         receipt: What the answer was made of; grows with it.
@@ -30,6 +34,8 @@ class RequestStory:
     outcome = ""
     error: str | None = None
     series: Series | None = None
+    chosen_from: str | list[str] | None = None
+    passed_over: Mapping[str, str] = MappingProxyType({})
     start: datetime | None = None
     end: datetime | None = None
     format = ""
@@ -60,6 +66,10 @@ class RequestStory:
             told["error"] = self.error
         if self.series is not None:
             told["series"] = str(self.series)
+        if self.chosen_from is not None:
+            told["chosen_from"] = self.chosen_from
+            if self.series is not None:
+                told["passed_over"] = dict(self.passed_over)
         if self.start is not None:
             told["start"], told["end"] = self.start, self.end
         if (receipt := self.receipt) is not None:

@@ -45,6 +45,7 @@ class Tally:
         open_requests: Running or queued.
         answered_secs: How long requests took that were answered, by type and source.
         unanswered_requests: Those that ended otherwise, by type and outcome.
+        chosen_exchanges: How often each was chosen for a request that left that open.
         first_chunk_secs: How long the first chunks of answers took, by source.
         rows_from_storage: That were taken into answers; `rows_from_exchange` as well.
         sent_bytes: Of chunks, by format.
@@ -61,6 +62,7 @@ class Tally:
             partial(Distribution, _REQUEST_SECS)
         )
         self.unanswered_requests: Counter[tuple[str, str]] = Counter()
+        self.chosen_exchanges: Counter[str] = Counter()
         self.first_chunk_secs = {source: Distribution(_REQUEST_SECS) for source in ("storage", "exchange")}
         self.rows_from_storage = 0
         self.rows_from_exchange = 0
@@ -79,6 +81,8 @@ class Tally:
                 self.first_chunk_secs[source].add(story.first_chunk_seconds)
         else:
             self.unanswered_requests[story.type, story.outcome] += 1
+        if story.chosen_from is not None and story.series is not None:
+            self.chosen_exchanges[story.series.exchange] += 1
         if (receipt := story.receipt) is not None:
             self.sent_bytes[story.format] += story.sent_bytes
             self.rows_from_storage += receipt.rows_from_storage

@@ -476,6 +476,12 @@ class Settings(HousekeepingSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."
     )
+    exchange_preference: tuple[str, ...] = Field(
+        (),
+        description='The exchanges that come first where a request leaves open which one answers, as JSON: `["kraken", '
+        '"coinbase"]`. The others follow in the order of the request, or by name.',
+        json_schema_extra={"unset": "none"},
+    )
     auth: AuthSettings
     tls: TlsSettings = Field(default_factory=TlsSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
@@ -495,6 +501,13 @@ class Settings(HousekeepingSettings):
             problem = "is more than half of LIMITS__MEMORY_MAX_BYTES, so that nothing could be done once it is full"
             raise _contradictory({"STORAGE__CACHE_MAX_BYTES": problem})
         return self
+
+    @field_validator("exchange_preference")
+    @classmethod
+    def _names_each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("names an exchange twice: remove one of them")
+        return names
 
     @field_validator("mode")
     @classmethod

@@ -12,7 +12,7 @@ from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugin import ExchangeAccess, ExchangePlugin
 from cb_trade_data.exchange_source.plugins.generic import ccxt_ids, generic_facts
-from cb_trade_data.models.series import EXCHANGE_NAME
+from cb_trade_data.models.series import ANY_EXCHANGE, EXCHANGE_NAME
 from cb_trade_data.models.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ def ccxt_client(facts: ExchangeFacts, access: ExchangeAccess) -> IExchangeAPICli
 def _wrong_with(facts: ExchangeFacts, name: str) -> Iterable[str]:
     if not EXCHANGE_NAME.fullmatch(name):
         yield "has a name that is not made of up to 32 small letters, digits and underscores"
+    if name == ANY_EXCHANGE:
+        yield "has the name that stands for whichever exchange can answer"
     if facts.id != name:
         yield f"calls itself {facts.id!r} in its facts"
     if facts.page_limit_bars < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -153,6 +153,11 @@ class IExchangeAPIClient(ABC):
 class IDataSourceConnector(ABC):
     """All exchanges behind one face: polite, patient, and with their clocks read."""
 
+    @property
+    @abstractmethod
+    def exchanges(self) -> Sequence[str]:
+        """The names of all that there are, sorted."""
+
     @abstractmethod
     def facts(self, exchange: str) -> ExchangeFacts:
         """Return the facts of an exchange; touches no network.
@@ -164,6 +169,20 @@ class IDataSourceConnector(ABC):
     @abstractmethod
     async def market(self, series: Series) -> Market:
         """Return what the exchange says of the symbol; see `IExchangeAPIClient.market`."""
+
+    @abstractmethod
+    async def known_market(self, series: Series) -> Market | None:
+        """Return what `market` would as far as this process has been told; None where it would ask the exchange.
+
+        Touches no network.
+
+        Raises:
+            UnknownSymbolError: The exchange has no such market.
+        """
+
+    @abstractmethod
+    def leaves_alone(self, series: Series) -> bool:
+        """Tell whether a call about the market of *series* would not be made now, because of calls that failed."""
 
     @abstractmethod
     async def symbol_of(self, exchange: str, market_id: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -116,6 +116,11 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         self._stopwatch = stopwatch or Stopwatch()
         self._running: dict[str, _Running] = {}
 
+    @property
+    def exchanges(self) -> Sequence[str]:
+        """See `IDataSourceConnector.exchanges`."""
+        return self._registry.names
+
     def facts(self, exchange: str) -> ExchangeFacts:
         """See `IDataSourceConnector.facts`."""
         return self._registry.facts(exchange)
@@ -123,6 +128,18 @@ class DataSourceConnectorImpl(IDataSourceConnector):
     async def market(self, series: Series) -> Market:
         """See `IDataSourceConnector.market`."""
         return await (await self._with_markets(series.exchange, series.symbol, anew=True)).client.market(series.symbol)
+
+    async def known_market(self, series: Series) -> Market | None:
+        """See `IDataSourceConnector.known_market`."""
+        running = self._running.get(series.exchange)
+        if running is None or running.client.markets_due(series.symbol, anew=False) is not None:
+            return None
+        return await running.client.market(series.symbol)
+
+    def leaves_alone(self, series: Series) -> bool:
+        """See `IDataSourceConnector.leaves_alone`."""
+        running = self._running.get(series.exchange)
+        return running is not None and running.caller.leaves_alone(series.symbol)
 
     async def symbol_of(self, exchange: str, market_id: str) -> str | None:
         """See `IDataSourceConnector.symbol_of`."""

@@ -110,6 +110,10 @@ class PatientCaller:
         """Whether a call would not go through now: it would wait for a probe, or for the end of a pause."""
         return self._breakers.exchange.state != "closed" or self._budget.paused_secs > 0
 
+    def leaves_alone(self, about: str) -> bool:
+        """Tell whether a call about that market would fail at once, or wait for somebody else's probe or its time."""
+        return self._budget.is_paused_for_long or not self._breakers.lets_through(about)
+
     @property
     def condition(self) -> ExchangeCondition:
         """How the exchange is doing."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from cb_trade_data.historical.choice import Choice, OpenQuestion
 from cb_trade_data.historical.inventory import InventoryPage
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.planning import HistoryPlan
@@ -71,6 +72,10 @@ class IHistoricalDataManager(ABC):
     @abstractmethod
     def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
         """Return the series of that name; touches no network, so whether the symbol exists stays open."""
+
+    @abstractmethod
+    async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
+        """Return which exchange answers a question that leaves it open; see `ExchangeChooser.choose`."""
 
     @abstractmethod
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:

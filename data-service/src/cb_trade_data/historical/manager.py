@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -15,6 +15,7 @@ from cb_trade_data.errors import (
 )
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
+from cb_trade_data.historical.choice import Choice, ExchangeChooser, OpenQuestion
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.interfaces import CurrentState, IAnswer, IHistoricalDataManager
@@ -46,13 +47,23 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         fetcher: HistoricalFetcher,
         current_fetcher: CurrentDataFetcher,
         local_now: Callable[[], datetime] = utc_now,
+        preference: Sequence[str] = (),
     ) -> None:
+        """*preference*: the exchanges that come first where a request leaves the choice to us."""
         self._storage = storage
         self._source = source
         self._register = register
         self._fetcher = fetcher
         self._current_fetcher = current_fetcher
         self._local_now = local_now
+        self._chooser = ExchangeChooser(
+            storage,
+            source,
+            preference,
+            name_series=self.series,
+            closed_bars=self._closed_bars,
+            present=self._now,
+        )
 
     def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
         """See `IHistoricalDataManager.series`."""
@@ -65,6 +76,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if series.kind not in {Kind.OHLCV, Kind.ORDER_BOOK} and facts.event_paging(series) is None:
             raise UnsupportedKindError(exchange, kind, symbol)
         return series
+
+    async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
+        """See `IHistoricalDataManager.choose`."""
+        return await self._chooser.choose(question, may_ask=may_ask)
 
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
         """See `IHistoricalDataManager.open`."""

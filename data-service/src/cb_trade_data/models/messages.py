@@ -6,12 +6,23 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from cb_trade_data.models.instants import EPOCH, from_ms
-from cb_trade_data.models.series import SYMBOL_MAX_BYTES, Kind, check_symbol
+from cb_trade_data.models.series import ANY_EXCHANGE, SYMBOL_MAX_BYTES, Kind, check_symbol
 
 DEFAULT_TIMEFRAME: Final = "5m"
+EXCHANGES_MAX: Final = 16
 
 
 class WireFormat(StrEnum):
@@ -51,6 +62,23 @@ def parse_instant(value: object) -> datetime:
     return instant
 
 
+def parse_exchanges(names: list[str]) -> str | list[str]:
+    """Read a list of exchanges to choose from; where it has one name, it is that exchange.
+
+    Raises:
+        ValueError: One is named twice, or what stands for all of them is named beside others.
+    """
+    if len(set(names)) < len(names):
+        raise ValueError("names an exchange twice")
+    if ANY_EXCHANGE in names:
+        raise ValueError(f'"{ANY_EXCHANGE}" stands alone, not in a list')
+    return names[0] if len(names) == 1 else names
+
+
+def _form_of_exchange(value: object) -> str | None:
+    return "one" if isinstance(value, str) else "several" if isinstance(value, list) else None
+
+
 RequestId = Annotated[str, Field(min_length=1, max_length=64)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 SymbolText = Annotated[str, AfterValidator(check_symbol), Field(max_length=SYMBOL_MAX_BYTES)]
@@ -59,6 +87,21 @@ SYMBOL_NAMES: Final = AliasChoices("symbol", "coin_symbol")
 EXCHANGE_NAMES: Final = AliasChoices("exchange", "exchange_name")
 Symbol = Annotated[SymbolText, Field(validation_alias=SYMBOL_NAMES)]
 Exchange = Annotated[ExchangeText, Field(validation_alias=EXCHANGE_NAMES)]
+ExchangeChoice = Annotated[
+    Annotated[ExchangeText, Tag("one")]
+    | Annotated[
+        list[ExchangeText],
+        Field(min_length=1, max_length=EXCHANGES_MAX),
+        AfterValidator(parse_exchanges),
+        Tag("several"),
+    ],
+    Discriminator(
+        _form_of_exchange,
+        custom_error_type="exchange_form",
+        custom_error_message=f'must be the name of an exchange, a list of such names, or "{ANY_EXCHANGE}"',
+    ),
+    Field(validation_alias=EXCHANGE_NAMES),
+]
 Name = Annotated[str, Field(min_length=1, max_length=16)]
 
 
@@ -69,9 +112,9 @@ class Asked(BaseModel):
 
 
 class SeriesFields(Asked):
-    """The fields that name one series."""
+    """The fields that name one series, or leave open of which exchange it is."""
 
-    exchange: Exchange
+    exchange: ExchangeChoice
     symbol: Symbol
     kind: Annotated[Kind, Field(strict=False)] = Kind.OHLCV
     timeframe: Name | None = None

@@ -11,6 +11,7 @@ from cb_trade_data.models.messages import (
     EXCHANGE_NAMES,
     SYMBOL_NAMES,
     Asked,
+    Exchange,
     ExchangeText,
     SeriesFields,
     SymbolText,
@@ -54,6 +55,7 @@ Limit = Annotated[int, BeforeValidator(_parse_number), Field(ge=1, le=LIMIT_MAX)
 class CoverageQuery(SeriesFields):
     """What is known of a series."""
 
+    exchange: Exchange
     start_time: Annotated[
         Instant | None,
         Field(description="Inclusive: ISO 8601 with a zone, or epoch milliseconds; by default where coverage begins."),

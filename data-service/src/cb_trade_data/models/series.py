@@ -11,6 +11,8 @@ from typing import Final
 from cb_trade_data.models.timeframe import EVERY_MS, Timeframe
 
 EXCHANGE_NAME: Final = re.compile(r"[a-z0-9_]{1,32}")
+# What stands for whichever exchange can answer; none may bear that name.
+ANY_EXCHANGE: Final = "any"
 # Percent-encoded, a symbol is a part of a path, of which common file systems take 255 bytes.
 SYMBOL_MAX_BYTES: Final = 64
 
