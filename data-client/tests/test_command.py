@@ -281,6 +281,21 @@ def test_plan_shows_storage_calls_and_missing_spans(cb_trade, run_service):
     ]
 
 
+@pytest.mark.parametrize(("asked", "sent"), [("any", "any"), ("kraken,coinbase", ["kraken", "coinbase"])])
+def test_of_several_exchanges_or_any_the_one_that_was_chosen_is_told(cb_trade, run_service, minute_bars, asked, sent):
+    service = run_service(series=minute_bars(10), chosen="coinbase")
+    series = (asked, *SERIES[1:])
+
+    fetched = cb_trade("fetch", *series, *JANUARY_FIRST, service=service)
+    planned = cb_trade("plan", *series, *JANUARY_FIRST, service=service)
+    latest = cb_trade("latest", *series, service=service)
+
+    assert [each["exchange"] for each in service.requests] == [sent, sent, sent]
+    assert "coinbase was chosen" in fetched.stderr
+    assert planned.stdout.splitlines()[0] == "exchange         coinbase"
+    assert latest.stdout.splitlines()[0] == "exchange           coinbase"
+
+
 def test_plan_says_that_more_is_missing_than_the_service_lists(cb_trade, run_service):
     def cut(message):
         return [message | {"missing_truncated": True}]

@@ -120,6 +120,17 @@ async def test_the_gaps_of_a_recorded_receipt_are_read(run_service):
     assert (failed.reason, failed.start) == ("binance is unavailable: HTTP 503", at("2017-08-17T05:00"))
 
 
+async def test_an_exchange_that_was_chosen_is_read_as_recorded(run_service):
+    service = run_service(edit=replaying("choice"))
+    span = ("2024-01-01T00:05:00Z", "2024-01-01T00:10:00Z")
+
+    client = DataClient(service.url, token=TOKEN)
+    rows, stream = await read(client.stream(["kraken", "binance"], "BTC/USDT", "5m", *span, format="json"))
+
+    assert service.requests[0]["exchange"] == asked("choice")["exchange"]
+    assert (stream.started.exchange, rows) == ("binance", rows_of("choice"))
+
+
 async def test_a_plan_is_asked_for_and_read_as_recorded(run_service):
     service = run_service(edit=replaying("plan"))
 
@@ -127,7 +138,7 @@ async def test_a_plan_is_asked_for_and_read_as_recorded(run_service):
         plan = await client.plan(*SERIES, *RANGE)
 
     assert without_id(service.requests[0]) == without_id(asked("plan"))
-    assert plan == PlanResult(3, (TimeSpan(at("2024-01-01T00:05"), at("2024-01-01T00:10")),), False, 1)
+    assert plan == PlanResult("binance", 3, (TimeSpan(at("2024-01-01T00:05"), at("2024-01-01T00:10")),), False, 1)
 
 
 async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
@@ -137,7 +148,7 @@ async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
         latest = await client.latest(*SERIES)
 
     assert without_id(service.requests[0]) == without_id(asked("latest"))
-    assert latest == LatestBar(timestamp=at("2024-01-01T00:05"), closed_until=at("2024-01-01T00:15"))
+    assert latest == LatestBar("binance", timestamp=at("2024-01-01T00:05"), closed_until=at("2024-01-01T00:15"))
 
 
 @pytest.mark.parametrize(

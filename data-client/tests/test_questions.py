@@ -65,7 +65,9 @@ async def test_latest_tells_the_newest_stored_bar_and_how_far_bars_have_closed(a
 
     answer = await client.latest("binance", "BTC/USDT", "1m")
 
-    assert answer == LatestBar(timestamp=start + timedelta(minutes=9), closed_until=start + timedelta(days=1))
+    assert answer == LatestBar(
+        "binance", timestamp=start + timedelta(minutes=9), closed_until=start + timedelta(days=1)
+    )
     request = service.requests[0]
     del request["request_id"]
     assert request == {
@@ -88,7 +90,11 @@ async def test_plan_tells_what_would_be_read_and_fetched(ask, start, end):
     answer = await client.plan("binance", "BTC/USDT", "1m", start, end)
 
     assert answer == PlanResult(
-        rows_in_storage=7, missing=(TimeSpan(start, end),), missing_truncated=False, exchange_calls=2
+        exchange="binance",
+        rows_in_storage=7,
+        missing=(TimeSpan(start, end),),
+        missing_truncated=False,
+        exchange_calls=2,
     )
     request = service.requests[0]
     del request["request_id"]
@@ -269,6 +275,22 @@ async def test_wait_until_asks_until_the_bar_has_closed(ask, end, monkeypatch):
 
     assert reach.closed_until == end
     assert len(service.requests) == 3
+
+
+async def test_wait_until_stays_with_the_exchange_that_answered_first(ask, end, monkeypatch):
+    closed_until = iter([end - timedelta(minutes=1), end])
+
+    def edit(message):
+        service.chosen = "kraken"
+        return [{**message, "closed_until": next(closed_until).isoformat()}]
+
+    service, client = ask(chosen="coinbase", edit=edit)
+    monkeypatch.setattr("cb_trade_client.client.secs_until_next_question", lambda target, now: 0)
+
+    reach = await client.wait_until("any", "BTC/USDT", "1m", end)
+
+    assert reach.exchange == "coinbase"
+    assert [each["exchange"] for each in service.requests] == ["any", "coinbase"]
 
 
 @pytest.mark.parametrize(

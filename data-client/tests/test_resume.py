@@ -277,3 +277,31 @@ def bytes_of(history):
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("asked", ["any", ["kraken", "coinbase"], ("kraken", "coinbase")], ids=str)
+async def test_an_answer_goes_on_with_the_exchange_that_began_it(run_service, minute_bars, start, end, asked):
+    """Whatever the service would choose by then."""
+    service = run_service(series=minute_bars(450), drop_after_chunks=2, segments=held(start, 450), chosen="coinbase")
+
+    async with DataClient(service.url, token=TOKEN) as client:
+        stream = client.stream(asked, "BTC/USDT", "1m", start, end)
+        async with stream:
+            async for _ in stream:
+                service.chosen = "kraken"
+
+    assert (stream.started.exchange, stream.completed.rows) == ("coinbase", 450)
+    sent = asked if isinstance(asked, str) else list(asked)
+    assert [each["exchange"] for each in service.requests] == [sent, "coinbase", "coinbase", "coinbase"]
+
+
+async def test_rows_of_another_exchange_are_never_taken_for_the_rest(run_service, minute_bars, start, end):
+    def change_exchange(message):
+        if message.get("type") == "historical_data_start" and len(histories(service)) > 1:
+            message["exchange"] = "kraken"
+        return [message]
+
+    service = run_service(series=minute_bars(450), drop_after_chunks=2, edit=change_exchange)
+
+    with pytest.raises(ProtocolError, match="asked to go on with binance, the service answers for kraken"):
+        await DataClient(service.url, token=TOKEN).history("binance", "BTC/USDT", "1m", start, end)

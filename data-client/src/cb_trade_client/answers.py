@@ -72,6 +72,7 @@ class HistoryStarted:
     """What the service is about to send.
 
     Attributes:
+        exchange: The one that answers, chosen by the service where the request left that open.
         start: Inclusive start of the range that will be answered.
         end: Exclusive end; earlier than asked when the asked end lies after the newest closed bar.
         estimated_rows: How many rows to expect, for progress bars; None when the service does not say, as for kinds
@@ -182,18 +183,21 @@ class LatestBar:
     """How far a series reaches.
 
     Attributes:
+        exchange: Whose series it is.
         timestamp: Open time of the newest stored bar, or the time of the newest stored row of a kind without bars; None
             when nothing is stored.
         closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock; for kinds without bars,
             of what does not change any more.
     """
 
+    exchange: str
     timestamp: datetime | None
     closed_until: datetime
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
         return cls(
+            exchange=read_text(message, "exchange"),
             timestamp=read_optional_instant(message, "timestamp"),
             closed_until=read_instant(message, "closed_until"),
         )
@@ -204,12 +208,14 @@ class PlanResult:
     """What a request would read and fetch.
 
     Attributes:
+        exchange: Of which exchange.
         rows_in_storage: Rows that need no exchange.
         missing: The spans that would be fetched, oldest first.
         missing_truncated: Whether `missing` was cut because it had too many spans; `exchange_calls` counts them all.
         exchange_calls: How many calls that would take.
     """
 
+    exchange: str
     rows_in_storage: int
     missing: tuple[TimeSpan, ...]
     missing_truncated: bool
@@ -218,6 +224,7 @@ class PlanResult:
     @classmethod
     def from_message(cls, message: Message) -> Self:
         return cls(
+            exchange=read_text(message, "exchange"),
             rows_in_storage=read_count(message, "rows_in_storage"),
             missing=tuple(map(TimeSpan.from_message, read_objects(message, "missing"))),
             missing_truncated=message.get("missing_truncated") is True,

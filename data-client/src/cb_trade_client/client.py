@@ -19,7 +19,15 @@ from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
 from cb_trade_client.message_types import LATEST, PLAN
 from cb_trade_client.progress import OnProgress
 from cb_trade_client.questions import Questions
-from cb_trade_client.requests import Query, Request, coverage_query, history_request, latest_request, plan_request
+from cb_trade_client.requests import (
+    Exchanges,
+    Query,
+    Request,
+    coverage_query,
+    history_request,
+    latest_request,
+    plan_request,
+)
 from cb_trade_client.retrying import DEFAULT_RETRIES
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.shared_connection import SharedConnection
@@ -83,7 +91,7 @@ class DataClient:
 
     def stream(
         self,
-        exchange: str,
+        exchange: Exchanges,
         symbol: str,
         timeframe: str | None,
         start: Instant,
@@ -102,7 +110,8 @@ class DataClient:
         Nothing is sent before the stream is entered or iterated.
 
         Args:
-            exchange: The exchange's CCXT id, such as `binance`.
+            exchange: The exchange's CCXT id, such as `binance`; or several, of which the service chooses the first that
+                can answer; or `any`. All rows are of one exchange, which `started` names, also after a lost connection.
             symbol: The CCXT unified symbol, such as `BTC/USDT`.
             timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars.
             format: How the rows travel: `arrow`, by far the fastest, `json_columns` or `json`. They arrive the same.
@@ -138,7 +147,7 @@ class DataClient:
 
     async def history(
         self,
-        exchange: str,
+        exchange: Exchanges,
         symbol: str,
         timeframe: str | None,
         start: Instant,
@@ -173,13 +182,15 @@ class DataClient:
         )
         return await stream.whole()
 
-    async def latest(self, exchange: str, symbol: str, timeframe: str | None, *, kind: str = "ohlcv") -> LatestBar:
-        """Return how far a series is stored and how far its bars have closed."""
+    async def latest(
+        self, exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str = "ohlcv"
+    ) -> LatestBar:
+        """Return how far a series is stored and how far its bars have closed; *exchange* as for `stream`."""
         request = latest_request(exchange, symbol, timeframe, kind=kind)
         return await self._latest(request, self._retries, self._connector.is_lost)
 
     async def wait_until(
-        self, exchange: str, symbol: str, timeframe: str | None, timestamp: Instant, *, kind: str = "ohlcv"
+        self, exchange: Exchanges, symbol: str, timeframe: str | None, timestamp: Instant, *, kind: str = "ohlcv"
     ) -> LatestBar:
         """Return as soon as all bars that end at *timestamp* or before have closed on the exchange.
 
@@ -197,6 +208,7 @@ class DataClient:
         while True:
             request = latest_request(exchange, symbol, timeframe, kind=kind)
             reach = await self._latest(request, retries, self._connector.is_away)
+            exchange = reach.exchange  # once chosen, it stays
             if reach.closed_until >= target:
                 return reach
             # Nothing but asking tells that a bar has closed.
@@ -204,7 +216,7 @@ class DataClient:
 
     async def plan(
         self,
-        exchange: str,
+        exchange: Exchanges,
         symbol: str,
         timeframe: str | None,
         start: Instant,
@@ -213,7 +225,11 @@ class DataClient:
         refresh: bool = False,
         kind: str = "ohlcv",
     ) -> PlanResult:
-        """Return what the same `history` request would read and fetch, without calling the exchange."""
+        """Return what the same `history` request would read and fetch, without calling an exchange.
+
+        Where it leaves the exchange open, this is of the one that would be asked first: to know whether that has the
+        symbol may take a call.
+        """
         request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
         return PlanResult.from_message(await self._shared.ask(request, PLAN, self._retries, self._connector.is_lost))
 

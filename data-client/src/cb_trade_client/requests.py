@@ -1,5 +1,6 @@
 """The messages this SDK sends, checked as far as they can be without the service."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -18,8 +19,12 @@ Query = dict[str, Any]
 """One question over HTTP; what is None is left out."""
 
 
+Exchanges = str | Sequence[str]
+"""The id of an exchange; several ids, of which the service chooses one; or `any`."""
+
+
 def history_request(
-    exchange: str,
+    exchange: Exchanges,
     symbol: str,
     timeframe: str | None,
     start: Instant,
@@ -50,7 +55,7 @@ def resumed(request: Request, start: datetime, end: datetime) -> Request:
 
 
 def plan_request(
-    exchange: str,
+    exchange: Exchanges,
     symbol: str,
     timeframe: str | None,
     start: Instant,
@@ -63,13 +68,13 @@ def plan_request(
     return _ranged("plan_historical", exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
 
 
-def latest_request(exchange: str, symbol: str, timeframe: str | None, *, kind: str) -> Request:
+def latest_request(exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str) -> Request:
     """Return a `request_current_timestamp`: tell how far a series reaches."""
     _check_timeframe(kind, timeframe)
     request: Request = {
         "type": "request_current_timestamp",
         "request_id": uuid4().hex,
-        "exchange": exchange,
+        "exchange": _sent(exchange),
         "symbol": symbol,
     }
     if kind != kinds.OHLCV:
@@ -110,6 +115,10 @@ def _check_timeframe(kind: str, timeframe: str | None) -> None:
         )
 
 
+def _sent(exchange: Exchanges) -> str | list[str]:
+    return exchange if isinstance(exchange, str) else list(exchange)
+
+
 def _check_order(first: datetime, last: datetime) -> None:
     if first >= last:
         raise EmptyRangeError(f"end {to_text(last)} must be after start {to_text(first)}")
@@ -117,7 +126,7 @@ def _check_order(first: datetime, last: datetime) -> None:
 
 def _ranged(
     message_type: str,
-    exchange: str,
+    exchange: Exchanges,
     symbol: str,
     timeframe: str | None,
     start: Instant,
@@ -132,7 +141,7 @@ def _ranged(
     request: Request = {
         "type": message_type,
         "request_id": uuid4().hex,
-        "exchange": exchange,
+        "exchange": _sent(exchange),
         "symbol": symbol,
         "kind": kind,
         "start_time": to_text(first),

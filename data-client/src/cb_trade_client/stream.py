@@ -222,11 +222,15 @@ class HistoryStream:
         self._part = await Part.open(self._connector.open, request, decoder, self._landing)
         if self._started is None:
             self._started = self._part.started
+            # Chosen by the service, if that was left open: what comes later is of the same one.
+            self._request = self._request | {"exchange": self._started.exchange}
         elif self._until is not None:
             self._check_continuation(self._part.started, self._until)
 
     def _check_continuation(self, part: HistoryStarted, start: datetime) -> None:
         # Each part is checked by itself; that they fit together is checked here.
+        if part.exchange != self.started.exchange:
+            raise ProtocolError(f"asked to go on with {self.started.exchange}, the service answers for {part.exchange}")
         if part.start < start or part.end > self.started.end:
             raise ProtocolError(
                 f"asked to go on from {to_text(start)} to {to_text(self.started.end)}, "

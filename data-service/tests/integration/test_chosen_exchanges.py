@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from service_harness import Client, RunningService, at, eventually, historical, ms, running_service, token
 from structlog.testing import capture_logs
 
+from cb_trade_client import DataClient
 from cb_trade_data.config import AuthSettings, Settings
 from cb_trade_data.errors import InvalidSettingsError
 from cb_trade_data.main import create_app
@@ -251,6 +252,21 @@ async def test_a_choice_is_told_to_the_log_and_counted(service, venues):
     assert "chosen_from" not in named
     assert 'cb_trade_exchange_choices_total{exchange="coinbase"} 1.0' in figures
     assert 'cb_trade_exchange_choices_total{exchange="kraken"}' not in figures
+
+
+async def test_the_sdk_goes_on_with_the_exchange_that_began_after_its_connection_was_lost(venues, tmp_path):
+    """Although the service, which is another one by then, would choose another."""
+    venues["kraken"].hold("klines")
+    async with running_service(tmp_path, venues.addresses) as service:
+        sdk = DataClient(service.socket_url, token=token())
+        stream = await sdk.stream(LIST, "BTC/USDT", "1m", *HOURS).__aenter__()
+    venues["kraken"].release("klines")
+
+    async with running_service(tmp_path, venues.addresses, port=service.port, preference=["coinbase"]), sdk:
+        rows = sum([batch.num_rows async for batch in stream])
+
+    assert (stream.started.exchange, rows, stream.completed.resumes) == ("kraken", 180, 1)
+    assert venues.calls["coinbase"] == 0
 
 
 def test_a_preference_for_what_nobody_knows_stops_the_start():

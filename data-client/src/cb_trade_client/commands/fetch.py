@@ -10,7 +10,7 @@ import typer
 
 from cb_trade_client import kinds
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import End, Exchange, Refresh, Start, Symbol, Timeframe, Token, Url
+from cb_trade_client.commands.options import End, Exchanges, Refresh, Start, Symbol, Timeframe, Token, Url, exchanges_of
 from cb_trade_client.errors import CbTradeError
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import kind_and_timeframe
@@ -41,7 +41,7 @@ def _check_output(path: Path | None) -> Path | None:
 
 
 def fetch(
-    exchange: Exchange,
+    exchange: Exchanges,
     symbol: Symbol,
     timeframe: Timeframe,
     start: Start,
@@ -69,7 +69,7 @@ def fetch(
     """Fetch the bars of a series, or its trades or funding rates, and write them as CSV to stdout, or into a file.
 
     The service reads what it has stored and asks the exchange only for the rest. What is missing nevertheless is
-    listed at the end, with the reason.
+    listed at the end, with the reason. Of several exchanges, or any, one is chosen, and all bars are of that one.
 
     Example: cb-trade fetch binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01 -o january.parquet
 
@@ -92,12 +92,22 @@ def fetch(
         async with DataClient(url, token=token) as client:
             with progress_bar(label, visible=is_bar_visible) as show:
                 stream = client.stream(
-                    exchange, symbol, bars, start, until, kind=kind, refresh=refresh, on_gap="ignore", on_progress=show
+                    exchanges_of(exchange),
+                    symbol,
+                    bars,
+                    start,
+                    until,
+                    kind=kind,
+                    refresh=refresh,
+                    on_gap="ignore",
+                    on_progress=show,
                 )
                 drawn = await _write(stream, output, charted)
         if charted is not None:
-            _show_chart(drawn, stream.schema, charted, label)
+            _show_chart(drawn, stream.schema, charted, f"{stream.started.exchange} {symbol} {timeframe}")
         if not quiet:
+            if exchange != stream.started.exchange:
+                say(f"{stream.started.exchange} was chosen")
             _say_summary(stream.completed, perf_counter() - begun, output)
         _say_gaps(stream.completed)
 

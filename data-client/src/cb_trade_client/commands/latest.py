@@ -3,14 +3,14 @@
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import Exchange, Symbol, Timeframe, Token, Url
+from cb_trade_client.commands.options import Exchanges, Symbol, Timeframe, Token, Url, exchanges_of
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.service_url import DEFAULT_URL
 
 
 def latest(
-    exchange: Exchange,
+    exchange: Exchanges,
     symbol: Symbol,
     timeframe: Timeframe,
     url: Url = DEFAULT_URL,
@@ -25,7 +25,9 @@ def latest(
     async def work() -> None:
         kind, bars = kind_and_timeframe(timeframe)
         async with DataClient(url, token=token) as client:
-            reach = await client.latest(exchange, symbol, bars, kind=kind)
+            reach = await client.latest(exchanges_of(exchange), symbol, bars, kind=kind)
+        if exchange != reach.exchange:
+            typer.echo(f"exchange           {reach.exchange}")
         row = "row" if bars is None else "bar"
         typer.echo(f"newest stored {row}  {to_text(reach.timestamp) if reach.timestamp else 'none'}")
         typer.echo(f"closed until       {to_text(reach.closed_until)}")

@@ -20,7 +20,20 @@ def parse_time(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no time; write {_TIME_FORMS}.") from error
 
 
+def exchanges_of(text: str) -> str | list[str]:
+    """Return *text* as the exchange that it names, or as the several ones with commas between them."""
+    return [name.strip() for name in text.split(",")] if "," in text else text
+
+
 Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="CCXT id of the exchange, such as binance.")]
+Exchanges = Annotated[
+    str,
+    typer.Argument(
+        metavar="EXCHANGE",
+        help="CCXT id of the exchange, such as binance; or several with commas between them, or any: the first that "
+        "can answer is chosen.",
+    ),
+]
 Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="CCXT unified symbol, such as BTC/USDT.")]
 Timeframe = Annotated[
     str,

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import End, Exchange, Refresh, Start, Symbol, Timeframe, Token, Url
+from cb_trade_client.commands.options import End, Exchanges, Refresh, Start, Symbol, Timeframe, Token, Url, exchanges_of
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.service_url import DEFAULT_URL
 
 
 def plan(
-    exchange: Exchange,
+    exchange: Exchanges,
     symbol: Symbol,
     timeframe: Timeframe,
     start: Start,
@@ -31,7 +31,9 @@ def plan(
         kind, bars = kind_and_timeframe(timeframe)
         until = end or datetime.now(UTC)
         async with DataClient(url, token=token) as client:
-            result = await client.plan(exchange, symbol, bars, start, until, refresh=refresh, kind=kind)
+            result = await client.plan(exchanges_of(exchange), symbol, bars, start, until, refresh=refresh, kind=kind)
+        if exchange != result.exchange:
+            typer.echo(f"exchange         {result.exchange}")
         typer.echo(f"rows in storage  {result.rows_in_storage:,}")
         typer.echo(f"exchange calls   {result.exchange_calls:,}")
         for span in result.missing:
