@@ -10,6 +10,7 @@ from typing import BinaryIO
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from cb_trade_client.answers import CoverageSegment
 
@@ -41,11 +42,15 @@ class CsvWriter:
 
 def to_csv(batch: pa.RecordBatch) -> bytes:
     """Return the rows of *batch* as CSV lines without a header; a null is an empty cell."""
-    if not batch.num_rows:
-        return b""
-    rows = pc.binary_join_element_wise(*map(_cells, batch.columns), ",", null_handling="replace", null_replacement="")
-    together = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
-    return bytes(pc.binary_join(together, "\n")[0].as_buffer()) + b"\n"
+    columns = [_plain(column) for column in batch.columns]
+    told = [pa.types.is_string(field.type) or pa.types.is_list(field.type) for field in batch.schema]
+    if any(is_told and _needs_quotes(column).true_count for is_told, column in zip(told, columns, strict=True)):
+        return _with_quotes(columns)
+    # Arrow's own writer, which is faster, quotes all texts or none.
+    sink = pa.BufferOutputStream()
+    plain = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    csv.write_csv(plain, sink, csv.WriteOptions(include_header=False, quoting_style="none"))
+    return bytes(sink.getvalue())
 
 
 def standard_output() -> BinaryIO:
@@ -53,21 +58,30 @@ def standard_output() -> BinaryIO:
     return sys.stdout.buffer
 
 
-def _cells(column: pa.Array) -> pa.Array:
-    """Return *column* as texts that are cells of CSV."""
+def _plain(column: pa.Array) -> pa.Array:
+    """Return *column* with times and levels as texts."""
     if pa.types.is_timestamp(column.type):
         return _to_text(column)
     if pa.types.is_list(column.type):
-        return _quoted(pa.array([orjson.dumps(levels).decode() for levels in column.to_pylist()], pa.string()))
-    return _quoted(column) if pa.types.is_string(column.type) else column.cast(pa.string())
+        return pa.array([orjson.dumps(levels).decode() for levels in column.to_pylist()], pa.string())
+    return column
+
+
+def _needs_quotes(texts: pa.Array) -> pa.BooleanArray:
+    return pc.match_substring_regex(texts, '[",\r\n]')
+
+
+def _with_quotes(columns: Sequence[pa.Array]) -> bytes:
+    """Return lines of *columns*, in which the texts that need it are quoted."""
+    cells = [_quoted(column.cast(pa.string())) for column in columns]
+    rows = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
+    together = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
+    return bytes(pc.binary_join(together, "\n")[0].as_buffer()) + b"\n"
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
-    needs_quotes = pc.match_substring_regex(texts, '[",\r\n]')
-    if not pc.any(needs_quotes).as_py():
-        return texts
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
-    return pc.if_else(needs_quotes, quoted, texts)
+    return pc.if_else(_needs_quotes(texts), quoted, texts)
 
 
 def _to_text(times: pa.Array) -> pa.Array:
