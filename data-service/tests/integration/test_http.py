@@ -83,7 +83,7 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
     assert rate > 0
     assert binance == {
         "name": "binance",
-        "kinds": ["ohlcv"],
+        "kinds": ["funding_rate", "ohlcv", "order_book", "trades"],
         "page_limit_bars": 1000,
         "settle_margin_ms": 2000,
         "state": "unused",
@@ -122,7 +122,7 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
         ("coverage", BARS | {"exchange": "binnance"}, "unknown_exchange", None),
         ("coverage", BARS | {"timeframe": "7m"}, "unknown_timeframe", None),
         ("coverage", BARS | {"kind": "candles"}, "invalid_value", "kind"),
-        ("coverage", {"exchange": "binance", "symbol": "BTC/USDT", "kind": "trades"}, "unsupported_kind", None),
+        ("coverage", {"exchange": "binance", "symbol": "BTC/USDT", "kind": "funding_rate"}, "unsupported_kind", None),
         ("coverage", BARS | {"kind": "trades"}, "invalid_value", ""),
         ("coverage", BARS | {"start_time": "2024-01-01T00:00:00"}, "invalid_value", "start_time"),
         ("coverage", BARS | {"start_time": "yesterday"}, "invalid_value", "start_time"),
