@@ -116,6 +116,7 @@ class FakeService:
     """Serves `series` to whoever holds `GOOD_TOKEN`; the other fields order a fault or an oddity."""
 
     series: list[dict[str, Any]] = field(default_factory=list)
+    other_kinds: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # in place of `series`
     gaps: list[dict[str, Any]] = field(default_factory=list)
     chunk_rows: int = 100
     refuse_handshake: HTTPStatus | None = None
@@ -229,12 +230,15 @@ class FakeService:
         for edited in self.edit(message):
             socket.send(edited if isinstance(edited, str | bytes) else json.dumps(edited))
 
+    def series_of(self, kind: str) -> list[dict[str, Any]]:
+        return self.other_kinds.get(kind, self.series)
+
     def answer_history(self, socket: ServerConnection, request: dict[str, Any]) -> None:
         if self.error and not self.error_after_chunks:
             self.send(socket, request, "error_response", **self.error)
             return
         asked = [datetime.fromisoformat(request[name]).timestamp() * 1000 for name in ("start_time", "end_time")]
-        rows = [row for row in self.series if asked[0] <= row["timestamp"] < asked[1]]
+        rows = [row for row in self.series_of(request["kind"]) if asked[0] <= row["timestamp"] < asked[1]]
         has_bars = request["kind"] == "ohlcv"
         end = min(asked[1], self.series[-1]["timestamp"] + MINUTE_MS) if self.series and has_bars else asked[1]
         span = {"start_time": int(asked[0]), "end_time": int(end)}

@@ -16,9 +16,14 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^cb-trade (?:fetch|latest|plan|coverage|series|exchanges\b)[^|>\n]*", README, re.MULTILINE)
 
 
+@pytest.fixture
+def other_kinds(made_trades, made_funding):
+    return {"trades": made_trades(300), "funding_rate": made_funding(9)}
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_each_program_runs(program, run_service, minute_bars):
-    service = run_service(series=minute_bars(1440))
+def test_each_program_runs(program, run_service, minute_bars, other_kinds):
+    service = run_service(series=minute_bars(1440), other_kinds=other_kinds)
     program = program.replace("ws://127.0.0.1:8700/ws/data", service.url).replace("<your token>", "good.token")
 
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - our own text
@@ -27,8 +32,8 @@ def test_each_program_runs(program, run_service, minute_bars):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_runs(command, run_service, minute_bars, monkeypatch, tmp_path):
-    service = run_service(series=minute_bars(1440))
+def test_each_command_runs(command, run_service, minute_bars, other_kinds, monkeypatch, tmp_path):
+    service = run_service(series=minute_bars(1440), other_kinds=other_kinds)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CB_TRADE_CLIENT__URL", service.url)
     monkeypatch.setenv("CB_TRADE_CLIENT__TOKEN", "good.token")
