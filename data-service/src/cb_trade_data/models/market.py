@@ -96,18 +96,20 @@ def sliced(rows: pa.Table, rows_max: int) -> Iterator[pa.Table]:
 
     Only the rows of one time, where these are more than *rows_max*, make a longer slice.
     """
-    while rows.num_rows:
-        count = rows_until_cut(rows, rows_max)
-        yield rows.slice(0, count)
-        rows = rows.slice(count)
+    first = 0
+    while first < rows.num_rows:
+        count = rows_until_cut(rows, rows_max, first)
+        yield rows.slice(first, count)
+        first += count
 
 
-def rows_until_cut(rows: pa.Table, rows_max: int) -> int:
-    """Return how many rows the first of the slices holds that `sliced` makes of *rows*."""
-    if rows.num_rows <= rows_max or "id" not in rows.schema.names:
-        return min(rows_max, int(rows.num_rows))
-    time_ms = rows.column("timestamp")[rows_max].value
-    return rows_before(rows.slice(0, rows_max), time_ms) or rows_before(rows, time_ms + 1)
+def rows_until_cut(rows: pa.Table, rows_max: int, first: int = 0) -> int:
+    """Return how many rows the first of the slices holds that `sliced` makes of *rows* from number *first* on."""
+    rest = rows.num_rows - first
+    if rest <= rows_max or "id" not in rows.schema.names:
+        return min(rows_max, int(rest))
+    time_ms = rows.column("timestamp")[first + rows_max].value
+    return rows_before(rows.slice(first, rows_max), time_ms) or rows_before(rows, time_ms + 1) - first
 
 
 def ordered(rows: pa.Table) -> pa.Table:
