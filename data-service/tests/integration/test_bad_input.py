@@ -40,7 +40,7 @@ BAD = [
     pytest.param(historical(*DAY, symbol="€" * 30), "invalid_value", id="symbol too long in bytes"),
     pytest.param(historical(*DAY, symbol="BTC/USDT\u200b"), "invalid_value", id="symbol with what cannot be seen"),
     pytest.param(historical(*DAY, timeframe="7m"), "unknown_timeframe", id="unknown timeframe"),
-    pytest.param(historical(*DAY, kind="trades", timeframe=None), "unsupported_kind", id="kind not served"),
+    pytest.param(historical(*DAY, kind="funding_rate", timeframe=None), "unsupported_kind", id="kind not served"),
     pytest.param(
         historical(*DAY, kind="trades", timeframe="1m"), "invalid_value", id="timeframe of a kind without bars"
     ),

@@ -29,7 +29,7 @@ class Scope:
         if (self.exchange is None and self.symbol is not None) or (self.symbol is None and is_of_one):
             raise ValueError("a timeframe or a kind goes with a symbol, and a symbol with an exchange")
         if self.timeframe is not None and self.kind not in (None, Kind.OHLCV):
-            raise ValueError(f"{self.kind} have no timeframes")
+            raise ValueError(f"{self.kind} and timeframe {self.timeframe} do not go together")
         if self.exchange is not None:
             Series(self.exchange, "any", Kind.TRADES, None)
         if self.symbol is not None:

@@ -96,7 +96,7 @@ async def statistics(storage: ObjectStorage, scope: Scope) -> AsyncGenerator[Ser
 
 
 async def _read(storage: ObjectStorage, found: FoundObject) -> _Read:
-    if found.partition is None:
+    if found.role is not Role.PARTITION or found.partition is None:
         return _Read(found)
     try:
         head = await storage.inspect_metadata(found.partition)
