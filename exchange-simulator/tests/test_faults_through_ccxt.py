@@ -183,6 +183,16 @@ async def test_unsorted_rows_are_sorted_by_ccxt(venue, exchange, simulator):
     assert simulator.faults.met == 1
 
 
+@pytest.mark.parametrize(("fault", "time_of"), [("off-grid", lambda ms: ms + 30_000), ("unit", lambda ms: ms * 1000)])
+async def test_times_can_be_other_than_they_should(venue, exchange, simulator, fault, time_of):
+    simulator.inject(fault)
+
+    found = opens(await page(exchange))
+
+    assert found
+    assert set(found) <= {time_of(time) for time in HONEST}
+
+
 async def test_a_fault_can_be_a_matter_of_chance_that_follows_the_seed(venue, clock):
     async def fate() -> list[bool]:
         async with ExchangeSimulator(venue, seed=5, clock=clock).serve() as simulator:

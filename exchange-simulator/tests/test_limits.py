@@ -46,6 +46,16 @@ def watch() -> Stopwatch:
     return Stopwatch()
 
 
+def test_what_is_used_is_counted_whether_or_not_it_is_limited(watch):
+    limiter = Limiter({"calls": Window(weight=5, secs=10)}, watch)
+    limiter.retry_after_secs("klines", ("calls", 4))
+    limiter.enforce()
+    limiter.retry_after_secs("klines", ("calls", 6))
+
+    assert limiter.used == {"calls": 10}
+    assert limiter.refused == {"klines": 1}
+
+
 def test_a_window_is_fresh_when_the_next_one_begins(watch):
     limiter = Limiter({"calls": Window(weight=5, secs=10)}, watch)
     limiter.enforce()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cb_trade_simulator.clock import Clock, ManualClock, RunningClock, SystemClock
 from cb_trade_simulator.errors import (
     BadFaultError,
+    BrokenVenueError,
     SimulatorError,
     UnknownSymbolError,
     UnknownTimeframeError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadFaultError",
+    "BrokenVenueError",
     "Clock",
     "ExchangeSimulator",
     "ManualClock",

@@ -32,6 +32,18 @@ class UnknownVenueError(_UnknownNameError):
     noun = "exchange"
 
 
+class BrokenVenueError(SimulatorError):
+    """A package offers a venue that cannot be used."""
+
+    def __init__(self, value: str, problem: str) -> None:
+        super().__init__(value, problem)
+        self.value = value
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the simulated venue {self.value} cannot be used: {self.problem}"
+
+
 class UnknownSymbolError(_UnknownNameError):
     """No market of this name is simulated."""
 

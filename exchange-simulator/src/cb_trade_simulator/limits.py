@@ -66,14 +66,20 @@ class Limiter:
         allowances: By the name of what is counted together.
         now_secs: The time by which calls are counted: the machine's, not the exchange's, for politeness is felt in
             real seconds even where the exchange's clock stands still.
+
+    Attributes:
+        allowances: By the name of what is counted together.
+        used: The weight of all calls so far, by that name, enforced or not.
+        refused: The calls that were turned away, by endpoint.
     """
 
     def __init__(self, allowances: Mapping[str, Allowance], now_secs: Callable[[], float] = time.monotonic) -> None:
-        self._allowances = allowances
+        self.allowances = allowances
         self._now_secs = now_secs
         self._gauges: dict[str, Gauge] = {}
         self._speed = 1.0
         self.enforced = False
+        self.used: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
     def enforce(self, *, speed: float = 1.0) -> None:
@@ -81,7 +87,7 @@ class Limiter:
         if speed <= 0:
             raise ValueError(f"a speed is above zero, not {speed}")
         self._speed = speed
-        self._gauges = {name: allowance.gauge() for name, allowance in self._allowances.items()}
+        self._gauges = {name: allowance.gauge() for name, allowance in self.allowances.items()}
         self.enforced = True
 
     def stop(self) -> None:
@@ -89,8 +95,9 @@ class Limiter:
         self.enforced = False
 
     def retry_after_secs(self, endpoint: str, cost: tuple[str, int]) -> int | None:
-        """Use up a call's cost; if it is too much, count the call as refused and return the seconds to wait."""
+        """Count and use up a call's cost; if that is too much, count it as refused and return the seconds to wait."""
         name, weight = cost
+        self.used[name] += weight
         if not self.enforced or name not in self._gauges:
             return None
         wait = self._gauges[name].use(weight, self._now_secs() * self._speed) / self._speed

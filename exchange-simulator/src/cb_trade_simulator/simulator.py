@@ -15,7 +15,6 @@ from cb_trade_simulator.errors import (
     SimulatorError,
     UnknownSymbolError,
     UnknownTimeframeError,
-    UnknownVenueError,
 )
 from cb_trade_simulator.faults import Faults, Injection, MarketEvent, parse
 from cb_trade_simulator.limits import Limiter
@@ -25,7 +24,7 @@ from cb_trade_simulator.markets.history import History
 from cb_trade_simulator.markets.tape import Tape
 from cb_trade_simulator.markets.trades import to_float_trades
 from cb_trade_simulator.server import Server
-from cb_trade_simulator.venues import VENUES
+from cb_trade_simulator.venues import find_venue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -45,7 +44,7 @@ class ExchangeSimulator:
     Everything but the truth (`candles`, `funding`, `trades`) belongs to the event loop that serves it.
 
     Args:
-        venue: Whose wire format it speaks; a name in `VENUES`.
+        venue: Whose wire format it speaks; a name in `VENUES`, or of a venue that an installed package offers.
         seed: Which synthetic past it has. The same seed gives the same past, whatever is asked and in what order.
         clock: The time it believes it is; the machine's if not given.
         markets: The pairs it trades; the venue's own choice if not given.
@@ -57,6 +56,7 @@ class ExchangeSimulator:
 
     Raises:
         UnknownVenueError: There is no such venue.
+        BrokenVenueError: A package offers it, and it cannot be used.
     """
 
     def __init__(
@@ -66,9 +66,7 @@ class ExchangeSimulator:
         clock: Clock | None = None,
         markets: Iterable[Market] | None = None,
     ) -> None:
-        if venue not in VENUES:
-            raise UnknownVenueError(venue, VENUES)
-        make_venue = VENUES[venue]
+        make_venue = find_venue(venue)
         self.clock: Clock = clock or RunningClock()
         self.calls = Calls()
         self.limits = Limiter(make_venue.allowances)

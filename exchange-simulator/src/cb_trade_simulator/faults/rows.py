@@ -53,6 +53,18 @@ def unsort(rows: list[Any], _shape: RowShape) -> None:
     rows[:] = rows[::2] + rows[1::2]
 
 
+def shift_off_grid(rows: list[Any], shape: RowShape) -> None:
+    """Tell every row half a minute late."""
+    for row in rows:
+        row[shape.time] = _like(row[shape.time], int(row[shape.time]) + 30_000 // shape.unit_ms)
+
+
+def change_unit(rows: list[Any], shape: RowShape) -> None:
+    """Tell every time in a unit a thousand times finer."""
+    for row in rows:
+        row[shape.time] = _like(row[shape.time], int(row[shape.time]) * 1000)
+
+
 def drop(rows: list[Any], _shape: RowShape) -> None:
     """Tell none, as if there were nothing."""
     rows.clear()

@@ -42,6 +42,8 @@ KINDS: dict[str, Callable[[], Fault]] = {
     "missing": lambda: SpoiltRowsFault(rows.leave_out),
     "null": lambda: SpoiltRowsFault(rows.null_prices),
     "unsorted": lambda: SpoiltRowsFault(rows.unsort),
+    "off-grid": lambda: SpoiltRowsFault(rows.shift_off_grid),
+    "unit": lambda: SpoiltRowsFault(rows.change_unit),
 }
 """The faults that take no value. Beside them: any status from 400 on, `429=SECS`, `418=SECS`, `hang=SECS`."""
 

@@ -61,6 +61,7 @@ NOT_FOUND = Answer(b"<html><body><h2>404 Not found</h2></body></html>", 404, con
 class Binance:
     """The exchange. Who has used up the minute's weight is turned away only if the simulator enforces limits."""
 
+    spot_hosts: ClassVar[frozenset[str]] = SPOT_HOSTS
     markets: ClassVar[tuple[Market, ...]] = MARKETS
     timeframes: ClassVar[Mapping[str, Timeframe]] = TIMEFRAMES
     fills_quiet_minutes: ClassVar[bool] = True
@@ -96,11 +97,11 @@ class Binance:
         self._weights = {name: WeightPerMinute() for name in ("spot", "futures")}
 
     def endpoint(self, question: Question) -> str | None:
-        route = _route(question)
+        route = self._route(question)
         return route.endpoint if route else None
 
     def cost(self, question: Question) -> tuple[str, int]:
-        route = _route(question)
+        route = self._route(question)
         return (route.allowance, _weight(route, question)) if route else ("", 0)
 
     def refuse_too_many(self, question: Question, _now_ms: int, retry_after_secs: int | None) -> Answer:
@@ -110,11 +111,11 @@ class Binance:
         return Answer(too_many_requests(limit).body, 429, headers)
 
     def answer(self, question: Question, now_ms: int) -> Answer:
-        route = _route(question)
+        route = self._route(question)
         if route is None:
             return NOT_FOUND
         parameters = Parameters(question.query)
-        weighed = "spot" if question.host in SPOT_HOSTS else "futures"
+        weighed = "spot" if question.host in self.spot_hosts else "futures"
         allowance, weight = self.cost(question)
         used = str(self._weights[weighed].use(weight if allowance == weighed else 0, now_ms))
         headers = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
@@ -233,6 +234,10 @@ class Binance:
         history = _known(self._perpetuals, wanted.symbol, now_ms)
         return futures_aggregate_trade_rows(wanted.rows(Tape(history)), history.market)
 
+    def _route(self, question: Question) -> Route | None:
+        routes = ROUTES if question.host in self.spot_hosts else ROUTES_OF_OTHER_HOSTS.get(question.host, {})
+        return routes.get(question.path)
+
 
 def _known(histories: Mapping[str, History], symbol: str, now_ms: int) -> History:
     history = histories.get(symbol)
@@ -272,20 +277,12 @@ FUTURES_ROUTES = {
 COIN_FUTURES_ROUTES = {
     "/dapi/v1/exchangeInfo": Route("exchangeInfo", 1, Binance.coin_futures_exchange_info, "futures"),
 }
-ROUTES_OF_HOST = {
-    **dict.fromkeys(SPOT_HOSTS, ROUTES),
-    FUTURES_HOST: FUTURES_ROUTES,
-    COIN_FUTURES_HOST: COIN_FUTURES_ROUTES,
-}
+ROUTES_OF_OTHER_HOSTS = {FUTURES_HOST: FUTURES_ROUTES, COIN_FUTURES_HOST: COIN_FUTURES_ROUTES}
 
 # A book weighs more the deeper it is: up to 100 levels the route's own weight, then these.
 DEPTH_WEIGHTS = ((1000, 250), (500, 50), (100, 25))
 # And a page of futures candles the longer it is: from so many rows on.
 FUTURES_KLINE_WEIGHTS = ((1001, 10), (500, 5), (100, 2), (0, 1))
-
-
-def _route(question: Question) -> Route | None:
-    return ROUTES_OF_HOST.get(question.host, {}).get(question.path)
 
 
 def _weight(route: Route, question: Question) -> int:
