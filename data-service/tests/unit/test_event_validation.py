@@ -247,7 +247,7 @@ def test_a_missing_payment_is_a_gap_with_a_date():
     change = settle_events(checked, [DAYS], Kind.FUNDING_RATE, NOW, [])
 
     assert [(each.range, each.asked_at, each.asks) for each in change.segments if each.state is State.EMPTY] == [
-        (span("2024-01-02T16:00", "2024-01-03"), NOW, 1)
+        (span("2024-01-02T15:59", "2024-01-03"), NOW, 1)
     ]
 
 

@@ -24,7 +24,9 @@ _LOOKED_AT: Final = 3
 
 
 def holes(times_ms: npt.NDArray[np.int64], answered: TimeRange) -> Iterator[TimeRange]:
-    """Yield the ranges in which funding is missing, each from the first missing time to the next row's.
+    """Yield the ranges in which funding is missing, each from before the first missing time to the next row's.
+
+    Before it: the one that is missing may have been booked sooner after its full hour than the row before it was.
 
     An interval is too long where it is longer than those before it and those after it, or than any schedule's: where
     the schedule changes, it is as long as those of one side. Of the first and the last interval, which have one side
@@ -43,9 +45,9 @@ def holes(times_ms: npt.NDArray[np.int64], answered: TimeRange) -> Iterator[Time
         usual = [median(side) for side in sides if side]
         if length > _INTERVAL_MAX_HOURS or (all(sides) and all(length > each for each in usual)):
             interval_hours = min([_INTERVAL_MAX_HOURS, *usual])
-            start_ms = int(times_ms[place]) + int(interval_hours * _HOUR_MS)
-            yield TimeRange(from_ms(start_ms), from_ms(int(times_ms[place + 1])))
+            start = from_ms(int(times_ms[place])) + timedelta(hours=interval_hours) - _LATE_AT_MOST
+            yield TimeRange(start, from_ms(int(times_ms[place + 1])))
     if answered.end - from_ms(int(times_ms[-1])) > INTERVAL_MAX + _LATE_AT_MOST:
         recent = hours[-_LOOKED_AT:]
         interval_hours = min(_INTERVAL_MAX_HOURS, median(recent)) if recent else _INTERVAL_MAX_HOURS
-        yield TimeRange(from_ms(int(times_ms[-1])) + timedelta(hours=interval_hours), answered.end)
+        yield TimeRange(from_ms(int(times_ms[-1])) + timedelta(hours=interval_hours) - _LATE_AT_MOST, answered.end)
