@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-import sys
-import tomllib
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from math import sin
@@ -13,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from installed_packages import install_the_how_tos_example, installing
 from service_harness import SECRET, at, running_service
 
 from cb_trade_data.commands.serve import serve
@@ -22,40 +19,16 @@ from cb_trade_data.exchange_source.discovery import GROUP
 from cb_trade_data.exchange_source.plugins.exchanges import BINANCE, KRAKEN
 from cb_trade_data.main import _exchange_registry, create_app
 
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "add-an-exchange.md"
-BLOCK = re.compile(r"^```(?:toml|python)\n# (\S+?),?(?: continued)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Return what installs a distribution: its modules and its metadata, in a folder of its own on the path."""
-    before = set(sys.modules)
-
-    def install(name: str, modules: dict[str, str], exchanges: dict[str, str]) -> None:
-        folder = tmp_path / "site-packages" / name
-        metadata = folder / f"{name.replace('-', '_')}-1.0.dist-info"
-        metadata.mkdir(parents=True)
-        for file, text in modules.items():
-            (folder / file).write_text(text)
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        lines = [f"{exchange} = {value}" for exchange, value in exchanges.items()]
-        (metadata / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
-        monkeypatch.syspath_prepend(str(folder))
-        importlib.invalidate_caches()
-
-    yield install
-    for module in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
-            del sys.modules[module]
+    with installing(tmp_path, monkeypatch) as install:
+        yield install
 
 
 @pytest.fixture
 def example(install) -> None:
-    files: dict[str, str] = {}
-    for name, text in BLOCK.findall(PAGE.read_text()):
-        files[name] = files.get(name, "") + text
-    project = tomllib.loads(files.pop("pyproject.toml"))["project"]
-    install(project["name"], files, project["entry-points"][GROUP])
+    install_the_how_tos_example(install)
 
 
 def settings(tmp_path: Path, **exchanges: ExchangeSettings) -> Settings:
@@ -95,7 +68,7 @@ def test_a_row_of_facts_is_all_that_an_exchange_of_ccxts_needs(tmp_path):
 
 @pytest.mark.usefixtures("example")
 def test_one_exchange_of_two_packages_stops_the_start_until_the_settings_choose(install, tmp_path):
-    install("other-exchanges", {}, {"sine": "more_exchanges:SINE"})
+    install("other-exchanges", {}, {GROUP: {"sine": "more_exchanges:SINE"}})
 
     with pytest.raises(InvalidSettingsError, match="'sine' is offered by more-exchanges, other-exchanges"):
         create_app(settings(tmp_path))
@@ -103,7 +76,8 @@ def test_one_exchange_of_two_packages_stops_the_start_until_the_settings_choose(
 
 
 def test_every_exchange_that_cannot_be_served_is_told_in_one_error_that_stops_the_start(install, tmp_path):
-    install("broken-exchanges", {"broken.py": "1 / 0"}, {"broken": "broken:BROKEN", "gone": "no_such_module:GONE"})
+    offers = {"broken": "broken:BROKEN", "gone": "no_such_module:GONE"}
+    install("broken-exchanges", {"broken.py": "1 / 0"}, {GROUP: offers})
 
     with pytest.raises(InvalidSettingsError) as caught:
         create_app(settings(tmp_path, coinspot=ExchangeSettings(), mtgox=ExchangeSettings()))
