@@ -5,7 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")" && pwd -P)
 cd "$root"
 
-members=(data-client data-service exchange-simulator)
+members=(data-client data-service exchange-conformance exchange-simulator)
 bench_lock=data-service/benchmarks/requirements.lock
 
 use_environment() { # FOLDER LOCK
@@ -313,7 +313,7 @@ test_everything() {
     setup
     check "ruff check" "$venv/bin/ruff" check .
     check "ruff format" "$venv/bin/ruff" format --check .
-    check "mypy" "$venv/bin/mypy" data-client/src data-service/src exchange-simulator/src
+    check "mypy" "$venv/bin/mypy" "${members[@]/%//src}"
     check "lint-imports" "$venv/bin/lint-imports" --no-logo
     check "bash -n" bash -n platform.sh .ci/run deploy/*.sh deploy/aci/*.sh
     install_from_npm azurite data-service/tests/azurite "the tests on Azure Blob Storage"
@@ -428,7 +428,9 @@ lock() {
 
 make_lock() { # FILE GROUP PINS: lock the members and a group of the workspace, keeping pins where possible
     cp "$3" "$workshop/lock"
+    # Two of the members are needed by another one; they are installed from here.
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+        --no-emit-package cb-trade-data --no-emit-package cb-trade-simulator \
         ${upgrade:+"$upgrade"} --group "pyproject.toml:$2" "${members[@]/%//pyproject.toml}" \
         --output-file "$workshop/lock"
     { leading_comment "$1" && cat "$workshop/lock"; } >"$workshop/with-comment"

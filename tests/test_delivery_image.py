@@ -97,6 +97,11 @@ def test_the_build_sees_what_it_copies_and_nothing_else():
     assert all((ROOT / path).exists() for path in let_in)
 
 
+@pytest.mark.parametrize("tool", ["exchange-conformance", "exchange-simulator"])
+def test_what_only_tries_exchanges_out_is_not_in_it(tool: str):
+    assert tool not in (ROOT / ".dockerignore").read_text() + (ROOT / "Dockerfile").read_text()
+
+
 class Answering(BaseHTTPRequestHandler):
     """Says 200 to /health/live, 503 to all else."""
 

@@ -27,7 +27,8 @@ def wanted_packages() -> list[str]:
     requirements = [entry for entry in (*groups["dev"], *groups["docs"], *groups["examples"]) if isinstance(entry, str)]
     for project in MEMBERS.values():
         requirements += project["dependencies"]
-    return sorted({normal(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in requirements})
+    wanted = {normal(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in requirements}
+    return sorted(wanted - {project["name"] for project in MEMBERS.values()})  # which are installed from here
 
 
 def test_what_the_examples_need_comes_with_what_the_checks_need():

@@ -27,7 +27,7 @@ def copied_root(tmp_path: Path) -> Path:
     """A workspace of empty files around the script: no environment, no service, nothing to disturb."""
     shutil.copy(PLATFORM_SH, tmp_path)
     (tmp_path / "requirements.lock").touch()
-    for folder in [".", "data-client", "data-service", "exchange-simulator"]:
+    for folder in [".", "data-client", "data-service", "exchange-conformance", "exchange-simulator"]:
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "pyproject.toml").touch()
     return tmp_path
