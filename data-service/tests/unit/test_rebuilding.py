@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import quick, span, utc
 
-from cb_trade_data.historical.rebuilding import Difference, compared, rebuilt
+from cb_trade_data.historical.rebuilding import Comparison, Difference, compared, folded, rebuilt, whole_bars
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, TRADES_SCHEMA, timestamps_ms
+from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 
 MINUTE = Timeframe.parse("1m")
@@ -66,23 +69,51 @@ def test_a_trade_belongs_to_the_bar_that_holds_its_time(name, times):
     assert opens == [to_ms(timeframe.floor(from_ms(time))) for time in times]
 
 
-@quick(100)
-@given(st.lists(st.tuples(st.integers(0, 7_199), st.integers(1, 99), st.integers(1, 9)), max_size=60))
-def test_bars_of_an_hour_are_those_made_of_the_bars_of_its_minutes(made):
+TRADES_OF_SOME_HOURS = st.lists(
+    st.tuples(st.integers(0, 4 * 3_600 - 1), st.integers(1, 99), st.integers(1, 9)), max_size=60
+)
+
+
+@quick(200)
+@given(TRADES_OF_SOME_HOURS, st.sampled_from(["1m", "5m", "15m", "30m"]), st.sampled_from(["30m", "1h", "2h", "1d"]))
+def test_bars_folded_of_shorter_ones_are_those_made_of_the_trades(made, shorter, longer):
     made_in_order = trades(*sorted(made, key=lambda each: each[0]))
-    minutes = rebuilt(made_in_order, MINUTE)
 
-    hours = rebuilt(made_in_order, Timeframe.parse("1h")).to_pylist()
+    of_bars = folded(rebuilt(made_in_order, Timeframe.parse(shorter)), Timeframe.parse(longer))
 
-    for bar in hours:
-        opens = timestamps_ms(minutes)
-        inside = (opens >= to_ms(bar["timestamp"])) & (opens < to_ms(bar["timestamp"]) + 3_600_000)
-        of_minutes = minutes.filter(pa.array(inside)).to_pydict()
-        assert bar["open"] == of_minutes["open"][0]
-        assert bar["high"] == max(of_minutes["high"])
-        assert bar["low"] == min(of_minutes["low"])
-        assert bar["close"] == of_minutes["close"][-1]
-        assert bar["volume"] == sum(of_minutes["volume"])
+    assert of_bars.equals(rebuilt(made_in_order, Timeframe.parse(longer)))
+
+
+@quick(200)
+@given(
+    TRADES_OF_SOME_HOURS, st.lists(st.integers(0, 4 * 3_600), max_size=4), st.sampled_from(["1m", "90m", "1w", "1M"])
+)
+def test_bars_of_parts_of_the_trades_fold_to_those_of_all_wherever_they_are_cut(made, cuts, name):
+    made_in_order, timeframe = trades(*sorted(made, key=lambda each: each[0])), Timeframe.parse(name)
+    edges = np.searchsorted(timestamps_ms(made_in_order), [START_MS + cut * 1000 for cut in sorted(cuts)]).tolist()
+    parts = [made_in_order.slice(first, end - first) for first, end in pairwise([0, *edges, made_in_order.num_rows])]
+
+    of_parts = folded(pa.concat_tables([rebuilt(part, timeframe) for part in parts]), timeframe)
+
+    assert of_parts.equals(rebuilt(made_in_order, timeframe))
+
+
+@pytest.mark.parametrize(
+    ("name", "opens"),
+    [
+        ("1w", ["2023-12-25", "2024-01-01", "2024-01-29", "2024-02-26"]),
+        ("1M", ["2023-12-01", "2024-01-01", "2024-02-01", "2024-03-01"]),
+        ("3M", ["2023-10-01", "2024-01-01"]),
+    ],
+)
+def test_days_fold_to_weeks_that_begin_on_mondays_and_to_the_months_of_the_calendar(name, opens):
+    days = [utc(day) for day in ("2023-12-31", "2024-01-01", "2024-02-01", "2024-02-29", "2024-03-01")]
+    told = bars(*(((to_ms(day) - START_MS) / 60_000, 1, 9, 0.5, 2, 1) for day in days))
+
+    made = folded(told, Timeframe.parse(name))
+
+    assert made.column("timestamp").to_pylist() == [utc(day) for day in opens]
+    assert sum(made.column("volume").to_pylist()) == len(days)
 
 
 # --- Comparing -------------------------------------------------------------------------------------------------------
@@ -90,12 +121,16 @@ def test_bars_of_an_hour_are_those_made_of_the_bars_of_its_minutes(made):
 MADE = trades((0, 10, 0.1), (30, 12, 0.2), (120, 11, 1))
 
 
+def compared_with_made(told: pa.Table, known: Iterable[TimeRange] = (HOUR,), differences_max: int = 10) -> Comparison:
+    return compared(rebuilt(MADE, MINUTE), told, whole_bars(known, MINUTE), differences_max=differences_max)
+
+
 def test_bars_that_an_exchange_made_of_the_same_trades_do_not_differ():
     told = bars((0, 10, 12, 10, 12, 0.3), (1, 12, 12, 12, 12, 0), (2, 11, 11, 11, 11, 1))
 
-    comparison = compared(MADE, told, MINUTE, [HOUR])
+    comparison = compared_with_made(told)
 
-    assert comparison.compared == 3
+    assert comparison.bars == 3
     assert comparison.differences == ()
 
 
@@ -110,7 +145,7 @@ def test_bars_that_an_exchange_made_of_the_same_trades_do_not_differ():
     ],
 )
 def test_a_value_that_differs_is_named_with_both(told, columns):
-    [difference] = compared(MADE, bars(told, (2, 11, 11, 11, 11, 1)), MINUTE, [HOUR]).differences
+    [difference] = compared_with_made(bars(told, (2, 11, 11, 11, 11, 1))).differences
 
     assert difference.open_time == utc("2024-01-01")
     assert difference.columns == columns
@@ -123,7 +158,7 @@ def test_a_value_that_differs_is_named_with_both(told, columns):
 def test_a_bar_that_only_one_of_the_two_has_differs():
     told = bars((0, 10, 12, 10, 12, 0.3), (1, 12, 12, 12, 12, 5))
 
-    assert compared(MADE, told, MINUTE, [HOUR]).differences == (
+    assert compared_with_made(told).differences == (
         Difference(utc("2024-01-01T00:01"), (), None, (12, 12, 12, 12, 5)),
         Difference(utc("2024-01-01T00:02"), (), (11, 11, 11, 11, 1), None),
     )
@@ -132,7 +167,20 @@ def test_a_bar_that_only_one_of_the_two_has_differs():
 def test_only_bars_are_compared_of_which_all_is_known():
     known = [span("2024-01-01T00:00:01", "2024-01-01T00:02"), span("2024-01-01T00:02", "2024-01-01T00:02:59")]
 
-    comparison = compared(MADE, bars((0, 1, 1, 1, 1, 1), (1, 12, 12, 12, 12, 0), (2, 1, 1, 1, 1, 1)), MINUTE, known)
+    comparison = compared_with_made(bars((0, 1, 1, 1, 1, 1), (1, 12, 12, 12, 12, 0), (2, 1, 1, 1, 1, 1)), known)
 
-    assert comparison.compared == 1
+    assert comparison.bars == 1
     assert comparison.differences == ()
+
+
+def test_all_differences_are_counted_and_the_first_are_told():
+    told = bars((0, 1, 1, 1, 1, 1), (1, 1, 1, 1, 1, 1), (2, 1, 1, 1, 1, 1))
+
+    comparison = compared_with_made(told, differences_max=2)
+
+    assert (comparison.bars, comparison.differing) == (3, 3)
+    assert [each.open_time for each in comparison.differences] == [utc("2024-01-01"), utc("2024-01-01T00:01")]
+
+
+def test_nothing_can_be_compared_where_nothing_is_known():
+    assert compared_with_made(bars(), known=()) == Comparison(0, 0, ())

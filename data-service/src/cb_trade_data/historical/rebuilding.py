@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from cb_trade_data.models.timeframe import Timeframe
 
 # Of a sum of amounts: an exchange adds decimals, we add binary numbers.
 _VOLUME_TOLERANCE: Final = 1e-9
-_PRICES: Final = ("open", "high", "low", "close")
+_COLUMNS: Final = tuple(OHLCV_SCHEMA.names[1:])
+_VOLUME: Final = _COLUMNS.index("volume")
 
 
 @dataclass(frozen=True)
@@ -43,74 +44,103 @@ class Comparison:
     """What comes of comparing.
 
     Attributes:
-        compared: How many bars there are, by either, in whose whole span both are known.
-        differences: Those of them that differ, oldest first.
+        bars: How many there are, by either of the two.
+        differing: How many of them differ.
+        differences: Those of them, oldest first, or the first of those.
     """
 
-    compared: int
+    bars: int
+    differing: int
     differences: tuple[Difference, ...]
 
 
 def rebuilt(trades: pa.Table, timeframe: Timeframe) -> pa.Table:
-    """Return the bars that *trades*, in order, make: one for each that has any."""
-    if trades.num_rows == 0:
+    """Return the bars that *trades*, in order, make: one for each that has any.
+
+    What the parts of a series of trades make, one after the other, `folded` makes bars of: also of one that two parts
+    share.
+    """
+    times, price, amount = (trades.column(name) for name in ("timestamp", "price", "amount"))
+    return folded(pa.Table.from_arrays([times, *[price] * 4, amount], schema=OHLCV_SCHEMA), timeframe)
+
+
+def folded(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
+    """Return the bars of *timeframe* that shorter ones make: one for each in which any of them opens.
+
+    Prices are exact. A volume is a sum of binary numbers, which may round otherwise if it is taken in other steps.
+
+    Args:
+        bars: In time order, none of which reaches over the end of a bar of *timeframe*. Several may open at one time,
+            then they follow each other.
+    """
+    if bars.num_rows == 0:
         return OHLCV_SCHEMA.empty_table()
-    opens = timeframe.opens_ms(timestamps_ms(trades))
+    opens = timeframe.opens_ms(timestamps_ms(bars))
     firsts = np.flatnonzero(np.diff(opens, prepend=opens[0] - 1))
     lasts = np.append(firsts[1:], len(opens)) - 1
-    price, amount = (trades.column(name).to_numpy() for name in ("price", "amount"))
+    open_, high, low, close, volume = (bars.column(name).to_numpy() for name in _COLUMNS)
     columns = [
-        price[firsts],
-        np.maximum.reduceat(price, firsts),
-        np.minimum.reduceat(price, firsts),
-        price[lasts],
-        np.add.reduceat(amount, firsts),
+        open_[firsts],
+        np.maximum.reduceat(high, firsts),
+        np.minimum.reduceat(low, firsts),
+        close[lasts],
+        np.add.reduceat(volume, firsts),
     ]
     times = pa.array(opens[firsts], pa.int64()).cast(TIMESTAMP)
     return pa.Table.from_arrays([times, *map(pa.array, columns)], schema=OHLCV_SCHEMA)
 
 
-def compared(trades: pa.Table, bars: pa.Table, timeframe: Timeframe, known: Iterable[TimeRange]) -> Comparison:
-    """Compare *bars*, as an exchange told them, with those that *trades* make.
+def whole_bars(known: Iterable[TimeRange], timeframe: Timeframe) -> Iterator[TimeRange]:
+    """Yield the parts of *known* that bars of *timeframe* fill, with edges on the grid, in the same order."""
+    for part in known:
+        start, end = timeframe.ceil(part.start), timeframe.floor(part.end)
+        if start < end:
+            yield TimeRange(start, end)
+
+
+def compared(made: pa.Table, told: pa.Table, spans: Iterable[TimeRange], *, differences_max: int) -> Comparison:
+    """Compare bars as an exchange *told* them with those *made* of trades.
 
     Prices must be the same, volumes but for rounding. A bar of volume 0 says that nothing was traded; so does none.
 
     Args:
-        trades: In order.
-        bars: In order.
-        known: Where both are known, oldest first; only bars that lie wholly in it are compared.
+        made: In order.
+        told: In order.
+        spans: Where both are known, oldest first, with edges on the grid; only bars that open there are compared.
+        differences_max: The most that are told one by one; all are counted.
     """
-    spans = [span for part in known if (span := _whole_bars(part, timeframe)) is not None]
-    made, told = (_only(rows, spans) for rows in (rebuilt(trades, timeframe), bars))
-    quiet = told.column("volume").to_numpy() == 0
+    spans = list(spans)
+    made, told = (_only(bars, spans) for bars in (made, told))
     times = np.union1d(timestamps_ms(made), timestamps_ms(told))
-    silent = np.setdiff1d(timestamps_ms(told)[quiet], timestamps_ms(made))
-    theirs, ours = _by_time(told), _by_time(made)
-    found = (_difference(time, ours.get(time), theirs.get(time)) for time in np.setdiff1d(times, silent).tolist())
-    return Comparison(len(times), tuple(each for each in found if each is not None))
+    (is_made, ours), (is_told, theirs) = (_at(times, bars) for bars in (made, told))
+    is_unlike = ours != theirs
+    volume, volume_told = ours[:, _VOLUME], theirs[:, _VOLUME]
+    is_unlike[:, _VOLUME] = np.abs(volume - volume_told) > _VOLUME_TOLERANCE * np.maximum(volume, volume_told)
+    is_unlike[~(is_made & is_told)] = False
+    is_quiet = ~is_made & (volume_told == 0)
+    places = np.flatnonzero(((is_made != is_told) & ~is_quiet) | is_unlike.any(axis=1))
+    return Comparison(
+        len(times),
+        len(places),
+        tuple(
+            Difference(
+                from_ms(int(times[place])),
+                tuple(name for name, differs in zip(_COLUMNS, is_unlike[place], strict=True) if differs),
+                tuple(ours[place].tolist()) if is_made[place] else None,
+                tuple(theirs[place].tolist()) if is_told[place] else None,
+            )
+            for place in places[:differences_max].tolist()
+        ),
+    )
 
 
-def _whole_bars(part: TimeRange, timeframe: Timeframe) -> TimeRange | None:
-    start, end = timeframe.ceil(part.start), timeframe.floor(part.end)
-    return TimeRange(start, end) if start < end else None
+def _only(bars: pa.Table, spans: list[TimeRange]) -> pa.Table:
+    return pa.concat_tables([bars.slice(0, 0), *(slice_range(bars, span) for span in spans)])
 
 
-def _only(rows: pa.Table, spans: list[TimeRange]) -> pa.Table:
-    return pa.concat_tables([rows.slice(0, 0), *(slice_range(rows, span) for span in spans)])
-
-
-def _by_time(bars: pa.Table) -> dict[int, tuple[float, ...]]:
-    numbers: list[npt.NDArray[np.float64]] = [bars.column(name).to_numpy() for name in OHLCV_SCHEMA.names[1:]]
-    values = zip(*(column.tolist() for column in numbers), strict=True)
-    return dict(zip(timestamps_ms(bars).tolist(), values, strict=True))
-
-
-def _difference(time_ms: int, made: tuple[float, ...] | None, told: tuple[float, ...] | None) -> Difference | None:
-    if made is None or told is None:
-        return Difference(from_ms(time_ms), (), made, told)
-    *_, volume_made = made
-    *_, volume_told = told
-    columns = [name for name, ours, theirs in zip(_PRICES, made, told, strict=False) if ours != theirs]
-    if abs(volume_made - volume_told) > _VOLUME_TOLERANCE * max(volume_made, volume_told):
-        columns.append("volume")
-    return Difference(from_ms(time_ms), tuple(columns), made, told) if columns else None
+def _at(times: npt.NDArray[np.int64], bars: pa.Table) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+    """Tell for each of *times* whether a bar opens then, and return a row of its values, of zeros where none does."""
+    opens = timestamps_ms(bars)
+    values = np.zeros((len(times), len(_COLUMNS)))
+    values[np.searchsorted(times, opens)] = np.column_stack([bars.column(name).to_numpy() for name in _COLUMNS])
+    return np.isin(times, opens), values
