@@ -10,11 +10,18 @@ from cb_trade_data.api.admission import Admission
 from cb_trade_data.api.http import WhoAsks, protected_router
 from cb_trade_data.api.http_stories import HttpStories
 from cb_trade_data.api.incoming import check_range
-from cb_trade_data.api.v1_answers import CoverageAnswer, ExchangeAnswer, ExchangesAnswer, SeriesPageAnswer
+from cb_trade_data.api.v1_answers import (
+    ComparisonAnswer,
+    CoverageAnswer,
+    ExchangeAnswer,
+    ExchangesAnswer,
+    SeriesPageAnswer,
+)
 from cb_trade_data.auth.interfaces import IAuthenticationModule
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
-from cb_trade_data.models.queries import CoverageQuery, NoQuery, SeriesQuery
+from cb_trade_data.models.queries import ComparisonQuery, CoverageQuery, NoQuery, SeriesQuery
+from cb_trade_data.models.series import Kind
 
 V1: Final = "/v1"
 
@@ -62,5 +69,16 @@ def v1_router(
             check_range(query.start_time, query.end_time)
         page = await manager.coverage(wanted, query.start_time, query.end_time, limit=query.limit)
         return CoverageAnswer.of(wanted, page)
+
+    @router.get("/comparison", tags=["what there is"])
+    async def comparison(query: Annotated[ComparisonQuery, Query()], who: WhoAsks) -> ComparisonAnswer:
+        """Tell where stored bars differ from those that the stored trades of the same market make.
+
+        An end after the newest closed bar is clipped.
+        """
+        who.require_exchange(query.exchange)
+        bars = manager.series(query.exchange, query.symbol, Kind.OHLCV, query.timeframe)
+        page = await manager.compare(bars, check_range(query.start_time, query.end_time))
+        return ComparisonAnswer.of(bars, page)
 
     return router

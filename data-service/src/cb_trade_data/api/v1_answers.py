@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -10,11 +11,15 @@ from cb_trade_data.api.condition import ConditionAnswer
 from cb_trade_data.api.outgoing import segments_json
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import ExchangeCondition
+from cb_trade_data.historical.comparing import ComparisonPage
 from cb_trade_data.historical.inventory import InventoryPage, StoredSeries
 from cb_trade_data.historical.ledger import LedgerPage
+from cb_trade_data.historical.rebuilding import Difference
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.storage.coverage import Segment, State
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def _is_none(value: object) -> bool:
@@ -158,6 +163,74 @@ class CoverageAnswer(BaseModel):
             segments=[SegmentAnswer.of(series, segment, facts) for segment, facts in told],
             bars_expected=None if bars is None else page.bars_expected(bars),
             bars_held=None if bars is None else page.bars_held(bars),
+            next_start_time=None if page.is_last else end_ms,
+        )
+
+
+class BarAnswer(BaseModel):
+    """The values of one bar."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+    @classmethod
+    def of(cls, values: tuple[float, ...] | None) -> Self | None:
+        """Return the answer with *values*; None where there are none."""
+        return None if values is None else cls(**dict(zip(cls.model_fields, values, strict=True)))
+
+
+class DifferenceAnswer(BaseModel):
+    """One bar for which trades and exchange disagree."""
+
+    timestamp: int = Field(description="Its open time.")
+    columns: list[str] = Field(description="Those whose values differ; none where only one of the two has the bar.")
+    rebuilt: BarAnswer | None = Field(description="The bar that the trades make; null where there were none.")
+    told: BarAnswer | None = Field(description="The bar of the exchange; null where it has none.")
+
+    @classmethod
+    def of(cls, difference: Difference) -> DifferenceAnswer:
+        """Return the answer about one bar."""
+        return cls(
+            timestamp=to_ms(difference.open_time),
+            columns=list(difference.columns),
+            rebuilt=BarAnswer.of(difference.rebuilt),
+            told=BarAnswer.of(difference.told),
+        )
+
+
+class ComparisonAnswer(BaseModel):
+    """Where bars differ from those of trades, in a range or its first part. The numbers are those of this page."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    start_time: int | None = Field(description="Where the page begins, on the grid; null where no bar has closed.")
+    end_time: int | None = Field(description="Where the page ends, exclusive; at most the newest closed bar's end.")
+    bars_compared: int = Field(description="Bars that there are, by trades or exchange, where both are stored.")
+    bars_that_differ: int = Field(description="How many of them differ.")
+    differences: list[DifferenceAnswer] = Field(description="Those, oldest first; of more than 1,000 the first.")
+    without_trades_ms: int = Field(description="How long the bars last of which not all trades are stored.")
+    without_bars_ms: int = Field(description="How long those last of which only the trades are stored.")
+    next_start_time: int | None = Field(description="The `start_time` of the next page; null if this is the last one.")
+
+    @classmethod
+    def of(cls, bars: Series, page: ComparisonPage) -> ComparisonAnswer:
+        """Return the answer with one page."""
+        end_ms = None if page.range is None else to_ms(page.range.end)
+        return cls(
+            exchange=bars.exchange,
+            symbol=bars.symbol,
+            timeframe=str(bars.timeframe),
+            start_time=None if page.range is None else to_ms(page.range.start),
+            end_time=end_ms,
+            bars_compared=page.bars_compared,
+            bars_that_differ=page.bars_that_differ,
+            differences=list(map(DifferenceAnswer.of, page.differences)),
+            without_trades_ms=page.without_trades // _MILLISECOND,
+            without_bars_ms=page.without_bars // _MILLISECOND,
             next_start_time=None if page.is_last else end_ms,
         )
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from cb_trade_data.historical.choice import Choice, OpenQuestion
+from cb_trade_data.historical.comparing import ComparisonPage
 from cb_trade_data.historical.inventory import InventoryPage
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.planning import HistoryPlan
@@ -108,6 +109,19 @@ class IHistoricalDataManager(ABC):
 
         Raises:
             RangeInFutureError: The range starts in the future.
+        """
+
+    @abstractmethod
+    async def compare(self, bars: Series, wanted: TimeRange) -> ComparisonPage:
+        """Compare stored bars with those that the stored trades of the same market make; calls no exchange.
+
+        Args:
+            wanted: Its end is clipped to the newest closed bar as far as the present is known. A page ends after 31
+                days of trades or 100,000 bars, but has at least one bar.
+
+        Raises:
+            RangeInFutureError: The range starts in the future.
+            UnsupportedKindError: The exchange has no trades of the market that could be had.
         """
 
     @abstractmethod

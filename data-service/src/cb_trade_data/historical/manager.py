@@ -16,6 +16,7 @@ from cb_trade_data.errors import (
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.choice import Choice, ExchangeChooser, OpenQuestion
+from cb_trade_data.historical.comparing import ComparisonPage, StoredSide, compare_stored
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.interfaces import CurrentState, IAnswer, IHistoricalDataManager
@@ -144,6 +145,21 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             return LedgerPage.empty()
         reach = self._reach(series, await self._storage.facts(series))
         return await read_ledger(self._storage, series, partitions, bars, reach, limit=limit)
+
+    async def compare(self, bars: Series, wanted: TimeRange) -> ComparisonPage:
+        """See `IHistoricalDataManager.compare`."""
+        _refuse_future(wanted.start, self._now(bars.exchange))
+        trades = self.series(bars.exchange, bars.symbol, Kind.TRADES, None)
+        closed = self._closed_bars(bars, wanted)
+        if closed is None:
+            return ComparisonPage.empty()
+        return await compare_stored(
+            self._storage,
+            StoredSide(bars, self._reach(bars, await self._storage.facts(bars))),
+            StoredSide(trades, self._reach(trades, await self._storage.facts(trades))),
+            await self._storage.list_partitions(trades),
+            closed,
+        )
 
     async def inventory(
         self,

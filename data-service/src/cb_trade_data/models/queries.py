@@ -8,12 +8,15 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cb_trade_data.models.messages import (
+    DEFAULT_TIMEFRAME,
     EXCHANGE_NAMES,
     SYMBOL_NAMES,
     Asked,
     Exchange,
     ExchangeText,
+    Name,
     SeriesFields,
+    Symbol,
     SymbolText,
     parse_instant,
 )
@@ -65,6 +68,16 @@ class CoverageQuery(SeriesFields):
         Field(description="Exclusive, written like start_time; by default where coverage ends."),
     ] = None
     limit: Annotated[Limit, Field(description="The most segments to list.")] = LIMIT_MAX
+
+
+class ComparisonQuery(Asked):
+    """Which bars to compare with those that their trades make."""
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Name = DEFAULT_TIMEFRAME
+    start_time: Annotated[Instant, Field(description="Inclusive: ISO 8601 with a zone, or epoch milliseconds.")]
+    end_time: Annotated[Instant, Field(description="Exclusive, written like start_time.")]
 
 
 class SeriesQuery(Asked):
