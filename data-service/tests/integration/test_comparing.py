@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 import pytest
 from service_harness import RunningService, at, ms, token
-
 
 MORNING = (at("2024-03-05T00:00"), at("2024-03-05T06:00"))
 
