@@ -20,6 +20,6 @@ class CurrentDataFetcher:
     async def current(self, series: Series) -> CurrentState:
         """See `IHistoricalDataManager.current`."""
         await self._register.facts(series)
-        margin = self._source.facts(series.exchange).settle_margin
+        margin = self._source.facts(series.exchange).settle_margin_of(series)
         closed_until = series.grid.closed_until(await self._source.now(series.exchange), margin)
         return CurrentState(await self._storage.latest_timestamp(series), closed_until)
