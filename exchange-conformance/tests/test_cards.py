@@ -48,10 +48,16 @@ WHY_NAIVE_FAILS = {
 }
 
 
+# A card takes some eleven seconds, ten of them waiting for an answer that never comes; on a machine that has none to
+# spare, more.
+SLOW = pytest.mark.timeout(150)
+
+
 def told(card: Card) -> list[tuple[str, str]]:
     return [(each.trap.name, each.reason) for each in card.verdicts if each.outcome is Outcome.FAILED]
 
 
+@SLOW
 @pytest.mark.parametrize("facts", EXCHANGES, ids=lambda facts: facts.id)
 async def test_a_built_in_exchange_passes_every_trap_as_its_page_says(facts: ExchangeFacts):
     card = await draw_up_card(find_subject(facts.id), TRAPS)
@@ -60,6 +66,7 @@ async def test_a_built_in_exchange_passes_every_trap_as_its_page_says(facts: Exc
     assert outcomes(card) == cards_on(PAGE.read_text())[facts.id], "run: .venv/bin/python tools/exchanges_reference.py"
 
 
+@SLOW
 async def test_a_naive_plugin_falls_into_exactly_the_traps_that_it_should():
     card = await draw_up_card(Subject(naive_plugin(BINANCE), "binance"), TRAPS)
 
@@ -106,6 +113,7 @@ def _example(tmp_path, monkeypatch):
         yield
 
 
+@SLOW
 @pytest.mark.usefixtures("_example")
 async def test_a_plugin_and_a_simulated_exchange_that_a_package_offers_get_a_card():
     card = await draw_up_card(find_subject("binanceus"), [trap for trap in TRAPS if not trap.waits])

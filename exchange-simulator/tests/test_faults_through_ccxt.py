@@ -190,7 +190,7 @@ async def test_times_can_be_other_than_they_should(venue, exchange, simulator, f
     found = opens(await page(exchange))
 
     assert found
-    assert set(found) <= {time_of(time) for time in HONEST}
+    assert set(found) <= {time_of(time) for time in (HONEST[0] - 60_000, *HONEST)}  # one of before may come along
 
 
 async def test_a_fault_can_be_a_matter_of_chance_that_follows_the_seed(venue, clock):

@@ -25,7 +25,8 @@ def conformance(
 ) -> None:
     """Try every known trap of exchanges on a plugin, in front of a simulated exchange, and print its card.
 
-    Exits with 0 if it fell into none, with 1 if it fell into any. Calls no real exchange, and reads no settings.
+    Exits with 0 if it fell into none, with 1 if it fell into any. The plugin is given the address of the simulated
+    exchange and no other; no settings are read.
 
     Example: cb-trade conformance binance
     """
