@@ -87,13 +87,23 @@ def test_a_full_answer_of_the_newest_leaves_its_first_millisecond_open():
 
 
 @pytest.mark.parametrize("paging", [OLDEST_FIRST, NEWEST_FIRST])
-def test_a_full_answer_of_one_millisecond_leaves_at_most_that_open(paging):
+def test_a_full_answer_of_one_millisecond_leaves_that_unsettled_and_goes_on_beyond_it(paging):
+    """Nobody gets the rest of it: asked again, it would be the same."""
     checked = check(*(trade(7, number) for number in range(5)), paging=paging)
 
-    assert checked.answered == (
-        after_start(0, 7) if paging is OLDEST_FIRST else TimeRange(from_ms(START_MS + 8), WINDOW.end)
-    )
-    assert states(checked) == [(checked.answered, State.HELD)]
+    before, after = after_start(0, 7), TimeRange(from_ms(START_MS + 8), WINDOW.end)
+    known = before if paging is OLDEST_FIRST else after
+    assert checked.rows.num_rows == 0
+    assert sorted(states(checked)) == sorted([(known, State.HELD), (after_start(7, 8), State.FAILED)])
+
+
+def test_a_client_that_got_all_of_one_millisecond_says_so():
+    rows = page(*(trade(7, number) for number in range(6))).rows
+
+    checked = check_events(Page(rows, calls=2, is_cut=False), WINDOW, Kind.TRADES, OLDEST_FIRST, NOW)
+
+    assert ids(checked) == ["0", "1", "2", "3", "4", "5"]
+    assert states(checked) == [(WINDOW, State.HELD)]
 
 
 def test_an_answer_without_trades_is_evidence_with_a_date():

@@ -23,10 +23,12 @@ class Page:
     Attributes:
         rows: Columns of the kind's schema, every row that came; a missing number is NaN.
         calls: How many calls to the exchange it took, failed tries included.
+        is_cut: Whether there may be more where it ends; None where the number of rows tells that, as it does of bars.
     """
 
     rows: pa.Table
     calls: int = 1
+    is_cut: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,6 @@ from cb_trade_data.models.timeframe import EVERY_MS
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
 
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _BAD: Final = "is_bad"
 # Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
 _FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
@@ -69,12 +69,13 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     findings.update({finding: count(rows) for finding, count in rules.oddities.items()})
 
     row_times = timestamps_ms(rows)
-    bad_times = np.unique(row_times[is_bad | is_conflict])
+    answered = _Answered.of(page, times[is_time & ~is_future], window, paging)
+    bad_times = np.union1d(row_times[is_bad | is_conflict], answered.crowded_ms)
     good = rows.filter(pa.array(~is_repeat & ~np.isin(row_times, bad_times)))
-    answered = _answered(times[is_time & ~is_future], len(times), window, paging)
+    settled = TimeRange(EVER.start, EVERY_MS.floor(closed_until))
     return CheckedPage(
         good.cast(SCHEMAS[kind]),
-        None if answered is None else answered.intersect(TimeRange(EVER.start, EVERY_MS.floor(closed_until))),
+        None if answered.range is None else answered.range.intersect(settled),
         tuple(EVERY_MS.runs(bad_times)),
         bool(np.all(is_time & ~is_future)),
         None,
@@ -114,28 +115,45 @@ def settle_events(
     return Change(rows, tuple(segments))
 
 
-def _answered(times: npt.NDArray[np.int64], rows: int, window: TimeRange, paging: EventPaging) -> TimeRange | None:
-    """Return the part of *window* that the answer speaks for; None where it speaks for nothing.
+@dataclass(frozen=True)
+class _Answered:
+    """What an answer speaks for.
 
-    Args:
-        times: Of the rows whose time can be one, in any order.
-        rows: How many rows came.
+    Attributes:
+        range: The part of the window; None for nothing.
+        crowded_ms: A time that has more rows than a page holds: not all of them are to be had. None or one.
     """
-    if rows == 0:
-        return window
-    is_coarse = paging.bounds.unit is TimeUnit.SECONDS
-    if paging.bounds.start is not None and not is_coarse:
-        times = times[times >= to_ms(window.start)]
-    if paging.bounds.end is not None and not is_coarse:
-        times = times[times < to_ms(window.end)]
-    if len(times) == 0:
-        return None  # Rows that are all from elsewhere answer another question.
-    if rows < paging.page_limit_rows:
-        return window
-    # Of the millisecond at which it was cut, there may be more than had room.
-    first, last = from_ms(int(times.min())), from_ms(int(times.max()))
-    reached = TimeRange(first + _MILLISECOND, EVER.end) if paging.newest_first else TimeRange(EVER.start, last)
-    return window.intersect(reached)
+
+    range: TimeRange | None
+    crowded_ms: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, page: Page, times: npt.NDArray[np.int64], window: TimeRange, paging: EventPaging) -> _Answered:
+        """Return what *page* speaks for.
+
+        Args:
+            times: Of the rows whose time can be one, in any order.
+        """
+        if page.rows.num_rows == 0:
+            return cls(window)
+        is_coarse = paging.bounds.unit is TimeUnit.SECONDS
+        if paging.bounds.start is not None and not is_coarse:
+            times = times[times >= to_ms(window.start)]
+        if paging.bounds.end is not None and not is_coarse:
+            times = times[times < to_ms(window.end)]
+        if len(times) == 0:
+            return cls(None)  # Rows that are all from elsewhere answer another question.
+        is_cut = page.rows.num_rows >= paging.page_limit_rows if page.is_cut is None else page.is_cut
+        if not is_cut:
+            return cls(window)
+        first_ms, last_ms = int(times.min()), int(times.max())
+        # Of the time at which it was cut, there may be more than had room; where there is no other, there always will.
+        is_crowded = first_ms == last_ms
+        if paging.newest_first:
+            reached = TimeRange(from_ms(first_ms if is_crowded else first_ms + 1), EVER.end)
+        else:
+            reached = TimeRange(EVER.start, from_ms(last_ms + 1 if is_crowded else last_ms))
+        return cls(window.intersect(reached), (first_ms,) if is_crowded else ())
 
 
 def _conflicts(rows: pa.Table, is_repeat: _Flags) -> _Flags:

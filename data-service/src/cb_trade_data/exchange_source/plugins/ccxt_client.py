@@ -104,7 +104,7 @@ class CCXTExchangeClient(IExchangeAPIClient):
             following = {paging.id_parameter: int(rows.column("id")[-1].as_py()) + 1}
             rows = await self._fetch_rows("fetch_trades", series, paging, following)
             pieces.append(rows)
-        return Page(pa.concat_tables(pieces), len(pieces))
+        return Page(pa.concat_tables(pieces), len(pieces), is_cut=rows.num_rows >= paging.page_limit_rows)
 
     async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_funding_rates`."""
