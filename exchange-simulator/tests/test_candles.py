@@ -113,6 +113,22 @@ def test_a_longer_candle_is_the_exact_sum_of_its_minutes(timeframe, histories, n
         assert np.concatenate(inside)["timestamp"].tolist() == every["timestamp"].tolist()
 
 
+@pytest.mark.parametrize("timeframe", ["3m", "1h", "2h", "1d"])
+def test_quiet_minutes_have_no_part_in_a_longer_candle_unless_there_are_no_others(timeframe, histories, now_ms):
+    """It opens with its first trade: what a quiet minute repeats is the close of the candle before."""
+    history = histories["ADA/BTC"]
+    candles = history.candles(TIMEFRAMES[timeframe], at(2024, 3, 4), at(2024, 3, 6), now_ms)
+
+    for candle in candles:
+        parts = minutes(history, *calendar_span(timeframe, candle["timestamp"]), now_ms)
+        traded = parts[parts["trades"] > 0]
+        parts = traded if len(traded) else parts
+        assert candle["open"] == parts["open"][0]
+        assert (candle["high"], candle["low"]) == (parts["high"].max(), parts["low"].min())
+        assert candle["close"] == parts["close"][-1]
+        assert all(candle[name] == parts[name].sum() for name in SUMMED)
+
+
 def test_a_day_looks_the_same_whatever_was_asked_before(histories, now_ms):
     market = MARKETS[0]
     forwards, backwards = History(market, Binance.outages, seed=1), History(market, Binance.outages, seed=1)
