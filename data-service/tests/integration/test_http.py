@@ -14,7 +14,12 @@ from service_harness import RunningService, at, ms, running_service, token
 
 from cb_trade_simulator.faults import StatusFault
 
-ROUTES = ["exchanges", "series", "coverage?exchange=binance&symbol=BTC/USDT&timeframe=1m"]
+ROUTES = [
+    "exchanges",
+    "series",
+    "coverage?exchange=binance&symbol=BTC/USDT&timeframe=1m",
+    "comparison?exchange=binance&symbol=BTC/USDT&start_time=1&end_time=2",
+]
 JANUARY = {"start_time": "2024-01-01T00:00:00Z", "end_time": "2024-02-01T00:00:00Z"}
 BARS = {"exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1m"}
 

@@ -49,7 +49,12 @@ async def ask(service: RunningService, bearer: str, path: str) -> tuple[int, dic
 
 
 @pytest.mark.parametrize(
-    "path", ["series?exchange=binance", f"coverage?exchange=binance&symbol=BTC/USDT&start_time={ms(DAY[0])}"]
+    "path",
+    [
+        "series?exchange=binance",
+        f"coverage?exchange=binance&symbol=BTC/USDT&start_time={ms(DAY[0])}",
+        f"comparison?exchange=binance&symbol=BTC/USDT&start_time={ms(DAY[0])}&end_time={ms(DAY[1])}",
+    ],
 )
 async def test_v1_tells_nothing_about_another_exchange(service, path):
     status, refusal = await ask(service, LIMITED, path)

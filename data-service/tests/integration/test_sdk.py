@@ -45,6 +45,20 @@ async def test_what_a_receipt_calls_a_gap_coverage_tells_with_the_same_facts(sdk
     assert (segment.reason, segment.asked_at) == (gap.reason, gap.asked_at)
 
 
+async def test_bars_are_compared_with_what_their_trades_make_over_all_pages(sdk, client):
+    for start in (at("2024-01-10"), at("2024-02-15")):
+        end = start + timedelta(hours=6)
+        await client.history(start, end, symbol="ADA/BTC", kind="trades", timeframe=None)
+        await client.history(start, end, symbol="ADA/BTC", timeframe="5m")
+
+    report = await sdk.compare("binance", "ADA/BTC", "5m", "2024-01-01T00:00:00Z", "2024-03-01T00:00:00Z")
+
+    assert (report.start, report.end) == (at("2024-01-01"), at("2024-03-01"))
+    assert (report.bars_compared, report.bars_that_differ, report.differences) == (144, 0, ())
+    assert report.without_trades_ms == (60 * 24 - 12) * 3_600_000
+    assert report.without_bars_ms == 0
+
+
 async def test_series_and_exchanges_are_told(sdk, client):
     for timeframe in ("1h", "1d"):
         await client.history(at("2024-01-01"), at("2024-01-03"), timeframe=timeframe)

@@ -108,7 +108,7 @@ def _page(wanted: TimeRange, grid: Timeframe, days: Sequence[Partition]) -> tupl
     if first is None:
         return wanted, None
     start = grid.floor(first.start)
-    end = min(grid.floor(start + _TRADES_AT_MOST), grid.advance(start, _BARS_MAX))
+    end = grid.floor(start + min(_TRADES_AT_MOST, _BARS_MAX * grid.duration))
     end = min(max(end, grid.advance(start, 1)), wanted.end)
     return TimeRange(wanted.start, end), TimeRange(start, end)
 
