@@ -132,6 +132,7 @@ class FakeService:
     exchanges: list[dict[str, Any]] = field(default_factory=list)
     stored_series: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 1000
     breaks_contract: bool = False
     redirect_to: str | None = None
@@ -171,7 +172,12 @@ class FakeService:
         if self.error:
             status = HTTPStatus.SERVICE_UNAVAILABLE if self.error.get("retryable") else HTTPStatus.BAD_REQUEST
             return connection.respond(status, json.dumps(self.error))
-        answers = {"exchanges": self.tell_exchanges, "series": self.tell_series, "coverage": self.tell_coverage}
+        answers = {
+            "exchanges": self.tell_exchanges,
+            "series": self.tell_series,
+            "coverage": self.tell_coverage,
+            "comparison": self.tell_comparison,
+        }
         [edited] = self.edit(answers[parts.path.removeprefix("/v1/")](query))
         return connection.respond(HTTPStatus.OK, edited if isinstance(edited, str) else json.dumps(edited))
 
@@ -204,6 +210,12 @@ class FakeService:
             "bars_held": bars(lambda state: state == "held"),
             "next_start_time": end if len(rest) > len(page) else None,
         }
+
+    def tell_comparison(self, query: dict[str, str]) -> dict[str, Any]:
+        """Tell the page, of those ordered, that begins where it is asked for, or else the first one."""
+        start = datetime.fromisoformat(query["start_time"]).timestamp() * 1000
+        page = next((each for each in self.comparisons if each["start_time"] == start), self.comparisons[0])
+        return {**{name: query[name] for name in ("exchange", "symbol", "timeframe")}, **page}
 
     def handle(self, socket: ServerConnection) -> None:
         self.sockets.append(socket)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         TimeSpan,
     )
     from cb_trade_client.client import DataClient
+    from cb_trade_client.comparison import BarDifference, BarValues, ComparisonReport
     from cb_trade_client.errors import (
         AuthenticationError,
         CbTradeError,
@@ -79,7 +80,10 @@ _HOMES = {
     "AuthenticationUnavailableError": "service_errors",
     "BadJsonError": "service_errors",
     "BadMessageError": "service_errors",
+    "BarDifference": "comparison",
+    "BarValues": "comparison",
     "CbTradeError": "errors",
+    "ComparisonReport": "comparison",
     "ConnectionLostError": "errors",
     "CorruptObjectError": "service_errors",
     "CoverageReport": "inventory",
@@ -138,7 +142,10 @@ __all__ = [
     "AuthenticationUnavailableError",
     "BadJsonError",
     "BadMessageError",
+    "BarDifference",
+    "BarValues",
     "CbTradeError",
+    "ComparisonReport",
     "ConnectionLostError",
     "CorruptObjectError",
     "CoverageReport",

@@ -9,6 +9,7 @@ from typing import Self
 from weakref import WeakSet
 
 from cb_trade_client.answers import CoverageSegment, LatestBar, PlanResult
+from cb_trade_client.comparison import ComparisonReport
 from cb_trade_client.connector import Connector
 from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.fields import read_objects, read_optional_instant, read_optional_text
@@ -23,6 +24,7 @@ from cb_trade_client.requests import (
     Exchanges,
     Query,
     Request,
+    comparison_query,
     coverage_query,
     history_request,
     latest_request,
@@ -292,6 +294,26 @@ class DataClient:
                 if next_start is None:
                     return
                 _check_progress(page.start, next_start)
+                query["start_time"] = to_text(next_start)
+
+    async def compare(
+        self, exchange: str, symbol: str, timeframe: str, start: Instant, end: Instant
+    ) -> ComparisonReport:
+        """Return where stored bars differ from those that the stored trades of the same market make.
+
+        Those are compared that open from *start* (inclusive) to *end* (exclusive) and of which both are stored. The
+        exchange is not called: fetch bars and trades first.
+        """
+        query = comparison_query(exchange, symbol, timeframe, start, end)
+        pages: list[ComparisonReport] = []
+        async with Questions(self._url, await self._new_token()) as questions:
+            while True:
+                answer = await questions.ask("comparison", query)
+                pages.append(ComparisonReport.from_message(answer))
+                next_start = read_optional_instant(answer, "next_start_time")
+                if next_start is None:
+                    return pages[0].followed_by(*pages[1:])
+                _check_progress(pages[-1].start, next_start)
                 query["start_time"] = to_text(next_start)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cb_trade_client.commands.compare import compare
 from cb_trade_client.commands.coverage import coverage
 from cb_trade_client.commands.exchanges import exchanges
 from cb_trade_client.commands.fetch import fetch
@@ -29,6 +30,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "latest": latest,
     "plan": plan,
     "coverage": coverage,
+    "compare": compare,
     "series": series,
     "exchanges": exchanges,
 }

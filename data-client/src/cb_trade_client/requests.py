@@ -108,6 +108,19 @@ def coverage_query(
     }
 
 
+def comparison_query(exchange: str, symbol: str, timeframe: str, start: Instant, end: Instant) -> Query:
+    """Return what `/v1/comparison` is asked: of the bars that open from *start* (inclusive) to *end* (exclusive)."""
+    first, last = to_utc(start, "start"), to_utc(end, "end")
+    _check_order(first, last)
+    return {
+        "exchange": exchange,
+        "symbol": symbol,
+        "timeframe": timeframe,
+        "start_time": to_text(first),
+        "end_time": to_text(last),
+    }
+
+
 def _check_timeframe(kind: str, timeframe: str | None) -> None:
     if kind in kinds.WITHOUT_BARS and timeframe is not None:
         raise InvalidValueError(

@@ -126,6 +126,7 @@ class SyncDataClient:
     exchanges = _waiting(DataClient.exchanges)
     series = _waiting(DataClient.series)
     coverage = _waiting(DataClient.coverage)
+    compare = _waiting(DataClient.compare)
 
     @wraps(DataClient.stream)
     def stream(self, *args: Any, **kwargs: Any) -> "SyncHistoryStream":

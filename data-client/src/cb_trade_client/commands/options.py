@@ -42,6 +42,7 @@ Timeframe = Annotated[
         help=f"Length of a bar: 1m, 5m, 1h, 1d, 1w, 1M, …; or what has no bars: {', '.join(WITHOUT_BARS)}.",
     ),
 ]
+TimeframeOfBars = Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Length of a bar: 1m, 5m, 1h, 1d, 1w, 1M, …")]
 Start = Annotated[
     datetime,
     typer.Option("--start", parser=parse_time, metavar="TIME", help=f"Start, inclusive: {_TIME_FORMS}."),
