@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import quick, span, utc
 
-from cb_trade_data.exchange_source.facts import Bounds, EventPaging
+from cb_trade_data.exchange_source.facts import Bounds, EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.event_validation import check_events, settle_events
 from cb_trade_data.historical.validation import CheckedPage, Finding
@@ -199,14 +199,38 @@ def test_ids_that_are_no_numbers_go_nowhere():
 def test_a_time_of_another_unit_or_of_the_future_makes_silence_mean_nothing(time_ms):
     checked = check(trade(1, 1), trade(time_ms, 2), trade(9, 3))
 
-    assert ids(checked) == ["1", "3"]
-    assert states(checked) == [
-        (after_start(0, 1), State.FAILED),
-        (after_start(1, 2), State.HELD),
-        (after_start(2, 9), State.FAILED),
-        (after_start(9, 10), State.HELD),
-        (TimeRange(from_ms(START_MS + 10), WINDOW.end), State.FAILED),
+    assert states(checked) == [(WINDOW, State.FAILED)]
+    assert settle_events(checked, [WINDOW], Kind.TRADES, NOW, []).rows.num_rows == 0
+
+
+def test_an_id_that_two_trades_of_different_times_have_is_believed_of_neither():
+    checked = check(trade(1, 5), trade(2, 6), trade(3, 5, price=99.0))
+
+    assert ids(checked) == ["6"]
+    assert checked.findings[Finding.CONFLICT] == 2
+    assert [part for part, state in states(checked) if state is State.FAILED] == [after_start(1, 2), after_start(3, 4)]
+
+
+BY_SECONDS = EventPaging(5, Bounds("start", "end", unit=TimeUnit.SECONDS), newest_first=True)
+
+
+def test_a_second_with_more_than_a_page_is_given_up_and_what_came_before_it_is_asked_for():
+    checked = check(*(trade(1000 * 60 + 100 * number, number) for number in range(5)), paging=BY_SECONDS)
+
+    assert sorted(states(checked)) == [
+        (after_start(60_000, 61_000), State.FAILED),
+        (TimeRange(from_ms(START_MS + 61_000), WINDOW.end), State.HELD),
     ]
+    assert checked.answered == TimeRange(from_ms(START_MS + 60_000), WINDOW.end)
+
+
+def test_rows_of_the_second_of_a_border_come_along_and_those_of_others_answer_another_question():
+    window = TimeRange(from_ms(START_MS + 500), from_ms(START_MS + 60_500))
+    beside = page(trade(100, 1), trade(60_700, 2)).rows
+    elsewhere = page(trade(-10, 1), trade(61_000, 2)).rows
+
+    assert check_events(Page(beside), window, Kind.TRADES, BY_SECONDS, NOW).answered == window
+    assert check_events(Page(elsewhere), window, Kind.TRADES, BY_SECONDS, NOW).answered is None
 
 
 @quick(100)
@@ -299,3 +323,45 @@ def test_the_settle_margin_is_the_one_of_the_kind():
 
     assert checked.answered == span("2024-01-01", "2024-01-01T07:00")
     assert checked.rows.num_rows == 1
+
+
+def empty_ranges(checked: CheckedPage, wanted: TimeRange, known_hours: Sequence[float] = ()) -> list[TimeRange]:
+    known = [START_MS + round(hours * 3_600_000) for hours in known_hours]
+    change = settle_events(checked, [wanted], Kind.FUNDING_RATE, NOW, known)
+    return [each.range for each in change.segments if each.state is State.EMPTY]
+
+
+def test_between_two_payments_silence_is_nothing_to_ask_about_again():
+    quiet = span("2024-01-01T09:00", "2024-01-01T15:00")
+    checked = check_events(funding(), quiet, Kind.FUNDING_RATE, RATES, NOW)
+
+    assert empty_ranges(checked, quiet, known_hours=(0, 8, 16, 24)) == []
+    assert empty_ranges(checked, quiet) == [quiet]
+
+
+def test_a_payment_that_is_late_is_asked_for_again():
+    just_now = span("2024-01-01T02:00", "2024-01-01T10:00:05")
+    checked = check_events(funding(), just_now, Kind.FUNDING_RATE, RATES, utc("2024-01-01T10:01:05"))
+
+    assert empty_ranges(checked, just_now, known_hours=(-22, -14, -6, 2)) == [
+        span("2024-01-01T09:59", "2024-01-01T10:00:05")
+    ]
+
+
+def test_a_payment_with_two_rates_is_one_gap():
+    checked = check_rates((0, 0.1), (8, 0.1), (8, 0.2), (16, 0.1), *((hours, 0.1) for hours in range(24, 96, 8)))
+
+    assert empty_ranges(checked, DAYS) == []
+
+
+def test_a_hole_at_the_border_of_two_pages_is_told():
+    """Of four hours, where the first page ends with the row behind the hole."""
+    seven = EventPaging(7, Bounds("start", "end"))
+    first = check_events(
+        funding(*((hours, 0.1) for hours in (0, 4, 8, 12, 16, 20, 28))), DAYS, Kind.FUNDING_RATE, seven, NOW
+    )
+    rest = TimeRange(first.answered.end, DAYS.end)
+    second = check_events(funding(*((hours, 0.1) for hours in (28, 32, 36, 40))), rest, Kind.FUNDING_RATE, seven, NOW)
+
+    assert empty_ranges(first, DAYS) == []
+    assert empty_ranges(second, rest, known_hours=(8, 12, 16, 20))[0] == span("2024-01-01T23:59", "2024-01-02T04:00")

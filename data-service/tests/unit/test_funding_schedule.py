@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import quick, span
 
-from cb_trade_data.historical.kinds.funding_schedule import holes
+from cb_trade_data.historical.kinds.funding_schedule import believed, holes
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.time_range import TimeRange
 
@@ -81,13 +81,32 @@ def test_every_missing_payment_between_those_of_one_schedule_is_in_a_hole(interv
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [
-        (span("2023-12-31T17:00", "2024-01-02T07:00"), []),
-        (span("2023-12-31T15:00", "2024-01-01T16:00"), [span("2023-12-31T15:00", "2024-01-01")]),
+        (span("2023-12-31T23:00:01", "2024-01-02T07:00"), []),
+        (span("2023-12-31T15:00", "2024-01-02T06:30"), [span("2023-12-31T15:00", "2023-12-31T23:01")]),
+        (span("2024-01-01", "2024-01-02T07:00:05"), [span("2024-01-02T06:59", "2024-01-02T07:00:05")]),
         (span("2024-01-01", "2024-01-03"), [span("2024-01-02T06:59", "2024-01-03")]),
     ],
 )
 def test_more_than_an_interval_of_silence_at_either_end_is_a_hole(answered, expected):
-    """Of eight hours; at the end, by the schedule of the last hours there, of one."""
+    """By the schedule of the hours beside it: a payment that is late is not taken for none."""
     times = np.array([0, *range(1, 31)], np.int64) * HOUR_MS + FIRST_MS
 
     assert list(holes(times, answered)) == expected
+
+
+@pytest.mark.parametrize(
+    ("hours", "newest_first", "expected_hours"),
+    [
+        ([0, 4, 8, 12], False, 12),
+        ([0, 4, 8, 16], False, 8),  # and all of the interval that may have a hole is left to the next page
+        ([0, 4], False, 4),
+        ([0, 4, 8, 12], True, 0),
+        ([0, 8, 12, 16], True, 8),
+    ],
+)
+def test_a_page_is_not_believed_beyond_an_interval_that_may_have_a_hole(hours, newest_first, expected_hours):
+    times = np.array(hours, np.int64) * HOUR_MS + FIRST_MS
+
+    found = believed(times, newest_first=newest_first)
+
+    assert round((found - FIRST_MS) / HOUR_MS) == expected_hours

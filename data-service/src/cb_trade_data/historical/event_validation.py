@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
-from cb_trade_data.historical.kinds import EVENT_RULES
+from cb_trade_data.historical.kinds import EVENT_RULES, EventRules
 from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import SCHEMAS, ordered, repeats, same, slice_range, timestamps_ms
@@ -63,20 +63,25 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     rows = ordered(rows.append_column(_BAD, pa.array(~(finite & possible)[candidates])))
     is_bad, rows = rows.column(_BAD).to_numpy(), rows.drop_columns(_BAD)
     is_repeat = repeats(rows)
-    is_conflict = _conflicts(rows, is_repeat)
+    is_conflict = _conflicts(rows, is_repeat) | rules.contradictions(rows)
     findings[Finding.CONFLICT] = int(np.count_nonzero(is_conflict))
     findings[Finding.DUPLICATE] = int(np.count_nonzero(is_repeat & ~is_conflict))
     findings.update({finding: count(rows) for finding, count in rules.oddities.items()})
 
     row_times = timestamps_ms(rows)
-    answered = _Answered.of(page, times[is_time & ~is_future], window, paging)
-    bad_times = np.union1d(row_times[is_bad | is_conflict], answered.crowded_ms)
-    good = rows.filter(pa.array(~is_repeat & ~np.isin(row_times, bad_times)))
+    answered = _Answered.of(page, times[is_time & ~is_future], window, paging, rules)
+    bad_times = np.unique(row_times[is_bad | is_conflict])
+    crowded = [] if answered.crowded is None else [answered.crowded]
+    rejected = [*subtract(EVERY_MS.runs(bad_times), crowded), *crowded]
+    is_crowded = np.zeros(len(row_times), np.bool_)
+    for part in crowded:
+        is_crowded |= (row_times >= to_ms(part.start)) & (row_times < to_ms(part.end))
+    good = rows.filter(pa.array(~is_repeat & ~np.isin(row_times, bad_times) & ~is_crowded))
     settled = TimeRange(EVER.start, EVERY_MS.floor(closed_until))
     return CheckedPage(
         good.cast(SCHEMAS[kind]),
         None if answered.range is None else answered.range.intersect(settled),
-        tuple(EVERY_MS.runs(bad_times)),
+        tuple(sorted(rejected)),
         bool(np.all(is_time & ~is_future)),
         None,
         {finding: count for finding, count in findings.items() if count},
@@ -101,15 +106,15 @@ def settle_events(
     rejected = list(intersect_all(answered, checked.rejected))
     clean = list(subtract(answered, rejected))
     if not checked.silence_counts:
-        present = list(intersect_all(clean, EVERY_MS.runs(np.unique(timestamps_ms(rows)))))
-        rejected += subtract(clean, present)
-        clean = present
+        # A row whose time cannot be may be of any of these times.
+        rows, rejected, clean = rows.slice(0, 0), answered, []
 
     segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in sorted(rejected)]
+    there_ms = [timestamps_ms(checked.rows), [to_ms(part.start) for part in checked.rejected], list(neighbours_ms)]
+    known_ms = np.unique(np.concatenate([np.asarray(each, np.int64) for each in there_ms]))
     silent = clean if checked.is_empty else []
-    known_ms = np.unique(np.concatenate([timestamps_ms(checked.rows), np.fromiter(neighbours_ms, np.int64)]))
-    if len(known_ms) and not checked.is_empty:
-        silent = list(intersect_all(clean, EVENT_RULES[kind].holes(known_ms, checked.answered)))
+    if len(known_ms):
+        silent = list(intersect_all(clean, sorted(EVENT_RULES[kind].holes(known_ms, checked.answered))))
     segments += [Segment(part, State.HELD) for part in subtract(clean, silent)]
     segments += [Segment(part, State.EMPTY, now, asks=1) for part in silent]
     return Change(rows, tuple(segments))
@@ -121,14 +126,16 @@ class _Answered:
 
     Attributes:
         range: The part of the window; None for nothing.
-        crowded_ms: A time that has more rows than a page holds: not all of them are to be had. None or one.
+        crowded: What of it has more rows than a page holds and cannot be divided: not all of them are to be had.
     """
 
     range: TimeRange | None
-    crowded_ms: tuple[int, ...] = ()
+    crowded: TimeRange | None = None
 
     @classmethod
-    def of(cls, page: Page, times: npt.NDArray[np.int64], window: TimeRange, paging: EventPaging) -> _Answered:
+    def of(
+        cls, page: Page, times: npt.NDArray[np.int64], window: TimeRange, paging: EventPaging, rules: EventRules
+    ) -> _Answered:
         """Return what *page* speaks for.
 
         Args:
@@ -136,24 +143,33 @@ class _Answered:
         """
         if page.rows.num_rows == 0:
             return cls(window)
-        is_coarse = paging.bounds.unit is TimeUnit.SECONDS
-        if paging.bounds.start is not None and not is_coarse:
-            times = times[times >= to_ms(window.start)]
-        if paging.bounds.end is not None and not is_coarse:
-            times = times[times < to_ms(window.end)]
+        # What the exchange understands of a window may be more of it.
+        unit_ms = 1_000 if paging.bounds.unit is TimeUnit.SECONDS else 1
+        if paging.bounds.start is not None:
+            times = times[times // unit_ms >= to_ms(window.start) // unit_ms]
+        if paging.bounds.end is not None:
+            times = times[times // unit_ms <= (to_ms(window.end) - 1) // unit_ms]
         if len(times) == 0:
             return cls(None)  # Rows that are all from elsewhere answer another question.
         is_cut = page.rows.num_rows >= paging.page_limit_rows if page.is_cut is None else page.is_cut
         if not is_cut:
             return cls(window)
-        first_ms, last_ms = int(times.min()), int(times.max())
-        # Of the time at which it was cut, there may be more than had room; where there is no other, there always will.
-        is_crowded = first_ms == last_ms
-        if paging.newest_first:
-            reached = TimeRange(from_ms(first_ms if is_crowded else first_ms + 1), EVER.end)
-        else:
-            reached = TimeRange(EVER.start, from_ms(last_ms + 1 if is_crowded else last_ms))
-        return cls(window.intersect(reached), (first_ms,) if is_crowded else ())
+        units = np.unique(times // unit_ms)
+        if len(units) == 1:
+            # Asked again, the answer would be the same.
+            crowded = TimeRange(from_ms(int(units[0]) * unit_ms), from_ms(int(units[0] + 1) * unit_ms))
+            beyond = _from(crowded.start) if paging.newest_first else _up_to(crowded.end)
+            return cls(window.intersect(beyond), window.intersect(crowded))
+        border = from_ms(rules.believed(np.unique(times), newest_first=paging.newest_first))
+        return cls(window.intersect(_from(border) if paging.newest_first else _up_to(border)))
+
+
+def _from(start: datetime) -> TimeRange:
+    return TimeRange(start, EVER.end)
+
+
+def _up_to(end: datetime) -> TimeRange:
+    return TimeRange(EVER.start, end)
 
 
 def _conflicts(rows: pa.Table, is_repeat: _Flags) -> _Flags:

@@ -104,7 +104,11 @@ class CCXTExchangeClient(IExchangeAPIClient):
             following = {paging.id_parameter: int(rows.column("id")[-1].as_py()) + 1}
             rows = await self._fetch_rows("fetch_trades", series, paging, following)
             pieces.append(rows)
-        return Page(pa.concat_tables(pieces), len(pieces), is_cut=rows.num_rows >= paging.page_limit_rows)
+        found = pa.concat_tables(pieces)
+        is_full = rows.num_rows >= paging.page_limit_rows
+        # By id it goes on beyond the window, all of which came then.
+        is_beyond = len(pieces) > 1 and int(timestamps_ms(found).max()) >= to_ms(window.end)
+        return Page(found, len(pieces), is_cut=is_full and not is_beyond)
 
     async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_funding_rates`."""

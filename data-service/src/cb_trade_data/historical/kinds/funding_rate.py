@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from cb_trade_data.historical.kinds.funding_schedule import INTERVAL_MAX, holes
+from cb_trade_data.historical.kinds.funding_schedule import INTERVAL_MAX, believed, holes
 from cb_trade_data.historical.kinds.rules import EventRules, Flags
 from cb_trade_data.historical.validation import Finding
 from cb_trade_data.models.market import timestamps_ms
@@ -39,5 +39,6 @@ FUNDING_RATE_RULES: Final = EventRules(
     assumed_step=_INTERVAL_MIN,
     oddities=MappingProxyType({Finding.OFF_SCHEDULE: _off_schedule}),
     holes=holes,
+    believed=believed,
     least_step=_INTERVAL_MIN,
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,21 @@ def _nothing(times_ms: TimesMs, answered: TimeRange) -> Iterable[TimeRange]:  # 
     return ()
 
 
+def _none(rows: pa.Table) -> Flags:
+    return np.zeros(rows.num_rows, np.bool_)
+
+
+def _border(times_ms: TimesMs, *, newest_first: bool) -> int:
+    # Of the time at which it was cut, there may be more than had room.
+    return int(times_ms[0]) + 1 if newest_first else int(times_ms[-1])
+
+
+class Believed(Protocol):
+    """See `EventRules.believed`."""
+
+    def __call__(self, times_ms: TimesMs, *, newest_first: bool) -> int: ...
+
+
 @dataclass(frozen=True)
 class EventRules:
     """What is known of the rows of a kind.
@@ -32,6 +47,10 @@ class EventRules:
         oddities: Counts, by what it is, what is odd in rows in order, and kept all the same.
         holes: Tells where rows must be missing, given the times at which there are some, ascending and unique, and the
             range of which the exchange has told all that it has.
+        contradictions: Tells for each row, in order, whether another one says something else of the same thing at
+            another time.
+        believed: Tells up to which time a page is believed that was cut behind its last row; of an exchange that sends
+            the newest first, from which time on. The times of its rows are ascending, unique, and two or more.
         usual_silence: For so long there may be no row without anybody wondering whether the market was there yet.
         assumed_step: How far rows are apart, for the order in which requests are served.
         least_step: How close to each other they can be at most; None where several may be of one time.
@@ -42,4 +61,6 @@ class EventRules:
     assumed_step: timedelta
     oddities: Mapping[Finding, Callable[[pa.Table], int]] = field(default_factory=lambda: MappingProxyType({}))
     holes: Callable[[TimesMs, TimeRange], Iterable[TimeRange]] = _nothing
+    contradictions: Callable[[pa.Table], Flags] = _none
+    believed: Believed = _border
     least_step: timedelta | None = None

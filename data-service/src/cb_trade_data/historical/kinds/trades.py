@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from cb_trade_data.historical.kinds.rules import EventRules, Flags
 from cb_trade_data.historical.validation import Finding
+from cb_trade_data.models.market import repeats
 
 # Of a name in storage, which is bounded.
 _ID_MAX_BYTES: Final = 64
@@ -35,9 +36,18 @@ def _backwards(trades: pa.Table) -> int:
     return int(np.count_nonzero(np.diff(ids.cast(pa.int64()).to_numpy()) < 0))
 
 
+def _at_two_times(trades: pa.Table) -> Flags:
+    """Tell for each trade whether its id is that of another one, which happened at another time."""
+    is_other = ~repeats(trades)
+    counts = pc.value_counts(trades.column("id").filter(pa.array(is_other)))
+    shared = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    return np.asarray(pc.is_in(trades.column("id"), shared).to_numpy())
+
+
 TRADES_RULES: Final = EventRules(
     sanity=_sane_trades,
     usual_silence=timedelta(days=1),
     assumed_step=timedelta(milliseconds=100),
+    contradictions=_at_two_times,
     oddities=MappingProxyType({Finding.BACKWARDS: _backwards}),
 )
