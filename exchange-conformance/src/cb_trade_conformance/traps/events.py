@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cb_trade_conformance.stand import Stand, stand
 from cb_trade_conformance.subject import QUIET, Subject
 from cb_trade_conformance.trap import Caught, DoesNotApply
+from cb_trade_data.exchange_source.facts import TimeUnit
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import State
@@ -41,7 +42,8 @@ async def trades(subject: Subject) -> None:
 async def trades_at_once(subject: Subject) -> None:
     """Trades of one millisecond come whole across the border of a page.
 
-    Of more than a page holds they come where the exchange can be asked by id; elsewhere they are told as a failure.
+    Of more than a page holds they come where the exchange can be asked by id; elsewhere they, and no others, are told
+    as a failure.
     """
     if Kind.TRADES not in subject.facts.spot_events:
         raise DoesNotApply("it serves no trades of spot markets")
@@ -58,6 +60,15 @@ async def trades_at_once(subject: Subject) -> None:
                 answer.must_be_the_truth()
             else:
                 answer.must_hide_nothing(State.FAILED)
+                _must_have_lost_no_more_than(answer, paging.bounds.unit)
+
+
+def _must_have_lost_no_more_than(answer: Answer, unit: TimeUnit) -> None:
+    """Raise `Caught` if a gap is longer than what cannot be divided: a second, or a millisecond."""
+    longest = timedelta(seconds=1) if unit is TimeUnit.SECONDS else timedelta(milliseconds=1)
+    for gap in answer.receipt.gaps:
+        if gap.range.duration > longest:
+            raise Caught(f"{gap.range} is told to be {gap.state}, for the sake of {longest} of it")
 
 
 async def trades_twice(subject: Subject) -> None:
