@@ -1,4 +1,4 @@
-"""What the tests of storage store of kinds without bars: trades and funding rates."""
+"""What the tests of storage store of kinds without bars: trades, funding rates and order books."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zlib import crc32
 import pyarrow as pa
 from unit_builders import epoch_ms, utc
 
-from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, SCHEMAS, TIMESTAMP, TRADES_SCHEMA
+from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, ORDER_BOOK_SCHEMA, SCHEMAS, TIMESTAMP, TRADES_SCHEMA
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
@@ -81,6 +81,22 @@ def funding(opens: Iterable[datetime], mark_prices: Iterable[float | None]) -> p
     )
 
 
+def books(*times_ms: int) -> pa.Table:
+    """Return a possible order book for each millisecond of the day; each has one bid more than the one before."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "timestamp": epoch_ms(DAY) + time_ms,
+                "bids": [[99.5 - level, 0.1 + level] for level in range(place)],
+                "asks": [[100.5, 1.0], [101.0, 1e-8 * place]],
+                "nonce": 2**53 + time_ms,
+            }
+            for place, time_ms in enumerate(times_ms)
+        ],
+        schema=ORDER_BOOK_SCHEMA,
+    )
+
+
 def holding(of: Series, rows: pa.Table, *held: TimeRange) -> StoredPartition:
     """Return the partition of the day with these rows, and the knowledge that it holds these ranges."""
     coverage = Coverage(tuple(Segment(each, State.HELD) for each in held))
@@ -97,3 +113,4 @@ STORED_FUNDING = holding(
     ),
     TimeRange(utc("2019-09-10"), at_ms(40_000_000)),
 )
+STORED_BOOKS = holding(ORDER_BOOK, books(0, 1_000, 2_500, 5_000), span_ms(0, 5_001))

@@ -113,6 +113,9 @@ def assert_same_rows(actual: pa.Table, expected: pa.Table) -> None:
         if pa.types.is_string(expected.schema.field(name).type) or expected.column(name).null_count:
             assert actual.column(name).to_pylist() == expected.column(name).to_pylist(), name
             continue
+        if pa.types.is_list(expected.schema.field(name).type):
+            assert repr(actual.column(name).to_pylist()) == repr(expected.column(name).to_pylist()), name
+            continue
         left, right = (
             np.asarray(rows.column(name).cast(pa.int64()) if name == "timestamp" else rows.column(name))
             for rows in (actual, expected)

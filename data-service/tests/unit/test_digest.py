@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
+from event_samples import DAY, ORDER_BOOK, STORED_BOOKS, span_ms
 from hypothesis import given
 from hypothesis import strategies as st
 from unit_builders import bars, epoch_ms, quick, series, table, utc
@@ -117,3 +118,19 @@ def test_rows_in_many_pieces_of_memory_are_the_same_rows():
     pieces = pa.concat_tables([rows.slice(first, 7) for first in range(0, rows.num_rows, 7)])
 
     assert digest_of([(DAYS, pieces)]) == digest_of([(DAYS, rows)])
+
+
+def test_the_digest_of_order_books_is_that_of_the_contract():
+    rows = pa.concat_tables([STORED_BOOKS.rows.slice(0, 1), STORED_BOOKS.rows.slice(1)])
+    digest = AnswerDigest(ORDER_BOOK)
+    digest.add(span_ms(0, 86_400_000), rows)
+
+    times, bids, asks, nonces = (column.to_pylist() for column in rows.columns)
+    packed = b"".join(struct.pack("<q", epoch_ms(time)) for time in times)
+    for levels in (bids, asks):
+        packed += b"".join(struct.pack("<q", len(each)) for each in levels)
+        packed += b"".join(struct.pack("<dd", *level) for each in levels for level in each)
+    packed += b"".join(struct.pack("<d", nonce) for nonce in nonces)
+    unit = hashlib.sha256(packed).digest()
+    assert digest.text() == f"v1:{hashlib.sha256(unit).hexdigest()}"
+    assert unit_digests(rows, ORDER_BOOK) == {epoch_ms(DAY): unit}

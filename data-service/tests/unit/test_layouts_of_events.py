@@ -1,4 +1,4 @@
-"""Trades and funding rates as bytes of every layout: what comes back, and what is refused."""
+"""Trades, funding rates and order books as bytes of every layout: what comes back, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from event_samples import (
     DAY_PARTITION,
     FUNDING,
     ODD_IDS,
+    STORED_BOOKS,
     STORED_FUNDING,
     TRADES,
     at_ms,
@@ -42,6 +43,7 @@ LAYOUTS = {"parquet": ParquetLayout(), "arrow": ArrowLayout(), "json": JsonLayou
 SAMPLES = {
     "trades": holding(TRADES, trades((3, "7"), (3, "10"), (3, "😀/.."), (5, "a.b")), span_ms(0, 9)),
     "funding_rate": STORED_FUNDING,
+    "order_book": STORED_BOOKS,
 }
 
 

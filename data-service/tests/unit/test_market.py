@@ -10,6 +10,7 @@ from unit_builders import assert_same_rows, epoch_ms, minute, minute_bars, minut
 
 from cb_trade_data.models.market import (
     OHLCV_SCHEMA,
+    ORDER_BOOK_SCHEMA,
     TIMESTAMP,
     TRADES_SCHEMA,
     count_shared_times,
@@ -271,3 +272,16 @@ def test_texts_are_their_bytes_wherever_the_column_was_cut():
     assert text_bytes(texts).to_pybytes() == "abcdéf".encode()
     assert text_bytes(texts[1:3]).to_pybytes() == b"bc"
     assert text_bytes(texts[:0]).to_pybytes() == b""
+
+
+def test_order_books_with_another_level_or_another_number_differ():
+    def books(*bids):
+        times = pa.array(range(len(bids)), pa.int64()).cast(TIMESTAMP)
+        return pa.table([times, list(bids), [[[9.0, 1.0]]] * len(bids), [7] * len(bids)], schema=ORDER_BOOK_SCHEMA)
+
+    one, two, zero, minus_zero = [1.0, 2.0], [3.0, 4.0], [5.0, 0.0], [5.0, -0.0]
+    known = books([one], [one], [one, two], [], [two, one], [zero])
+    news = books([one], [one, two], [one, two], [one], [one, two], [minus_zero])
+
+    assert timestamps_ms(differing(news, known)).tolist() == [1, 3, 4, 5]
+    assert differing(known, known).num_rows == 0

@@ -4,7 +4,8 @@ Version 1: SHA-256 over the digests of its units in time order. A unit is a UTC 
 for trades and for order books, else a UTC year; one without rows has no digest. The digest of a unit is the SHA-256 of
 its rows, column by column in the order of the schema: times as milliseconds since the epoch in little-endian int64;
 numbers as little-endian float64, with one NaN for all and 0.0 for -0.0; texts as their lengths in bytes, little-endian
-int64, all of them followed by the UTF-8 of all of them. Part of the wire's contract: clients compute it as well.
+int64, all of them followed by the UTF-8 of all of them; levels of an order book in the same way, as how many each row
+has, then all prices and amounts. Part of the wire's contract: clients compute it as well.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cb_trade_data.models.instants import from_ms, to_ms, to_ms_ceil
-from cb_trade_data.models.market import text_bytes, timestamps_ms
+from cb_trade_data.models.market import level_numbers, text_bytes, timestamps_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 
@@ -136,9 +137,17 @@ def _digest(rows: pa.Table) -> bytes:
             hashed.update(pc.binary_length(texts).to_numpy().astype("<i8").data)
             hashed.update(text_bytes(texts))
             continue
-        numbers = column.to_numpy() + 0.0  # which makes 0.0 of -0.0
-        is_nan = np.isnan(numbers)
-        if is_nan.any():
-            numbers[is_nan] = np.nan
-        hashed.update(numbers.astype("<f8", copy=False).data)
+        if pa.types.is_list(field.type):
+            hashed.update(pc.list_value_length(column).to_numpy().astype("<i8").data)
+            hashed.update(_canonical(level_numbers(column)).data)
+            continue
+        hashed.update(_canonical(column.to_numpy()).data)
     return hashed.digest()
+
+
+def _canonical(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    numbers: npt.NDArray[np.float64] = values.astype(np.float64, copy=False) + 0.0  # which makes 0.0 of -0.0
+    is_nan = np.isnan(numbers)
+    if is_nan.any():
+        numbers[is_nan] = np.nan
+    return numbers.astype("<f8", copy=False)

@@ -17,6 +17,8 @@ from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange
 
 TIMESTAMP: Final = pa.timestamp("ms", tz="UTC")
+_LEVEL: Final = pa.list_(pa.field("item", pa.float64(), nullable=False), 2)  # price, amount
+LEVELS: Final = pa.list_(pa.field("item", _LEVEL, nullable=False))
 
 
 def _numbers(*names: str) -> list[pa.Field]:
@@ -27,9 +29,8 @@ def _texts(*names: str) -> list[pa.Field]:
     return [pa.field(name, pa.string(), nullable=False) for name in names]
 
 
-def _levels(name: str) -> pa.Field:
-    level = pa.list_(pa.field("item", pa.float64(), nullable=False), 2)  # price, amount
-    return pa.field(name, pa.list_(pa.field("item", level, nullable=False)), nullable=False)
+def _levels(*names: str) -> list[pa.Field]:
+    return [pa.field(name, LEVELS, nullable=False) for name in names]
 
 
 _TIME: Final = pa.field("timestamp", TIMESTAMP, nullable=False)
@@ -43,9 +44,7 @@ TRADES_SCHEMA: Final = pa.schema([_TIME, *_texts("id", "side"), *_numbers("price
 #: does not tell it with the rate.
 FUNDING_RATE_SCHEMA: Final = pa.schema([_TIME, *_numbers("rate"), pa.field("mark_price", pa.float64())])
 #: Levels of price and amount, the best one first.
-ORDER_BOOK_SCHEMA: Final = pa.schema(
-    [_TIME, _levels("bids"), _levels("asks"), pa.field("nonce", pa.int64(), nullable=False)]
-)
+ORDER_BOOK_SCHEMA: Final = pa.schema([_TIME, *_levels("bids", "asks"), pa.field("nonce", pa.int64(), nullable=False)])
 
 SCHEMAS: Final[Mapping[Kind, pa.Schema]] = MappingProxyType(
     {
@@ -67,6 +66,11 @@ def text_bytes(texts: pa.StringArray) -> pa.Buffer:
     _, offsets, data = texts.buffers()
     places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     return pa.py_buffer(b"") if len(texts) == 0 else data.slice(int(places[0]), int(places[-1] - places[0]))
+
+
+def level_numbers(levels: pa.ListArray | pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Return the prices and amounts of all *levels* of order books, one after the other."""
+    return np.asarray(pc.list_flatten(pc.list_flatten(levels)).to_numpy())
 
 
 def rows_before(rows: pa.Table, time_ms: int) -> int:
@@ -158,8 +162,20 @@ def same(rows: pa.Table, others: pa.Table) -> npt.NDArray[np.bool_]:
         column, other = rows.column(field.name), others.column(field.name)
         if pa.types.is_string(field.type):
             is_same &= pc.equal(column, other).to_numpy()
+        elif pa.types.is_list(field.type):
+            is_same &= _same_levels(column, other)
         else:
             is_same &= _bits(column) == _bits(other)
+    return is_same
+
+
+def _same_levels(column: pa.ChunkedArray, other: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    counts = pc.list_value_length(column).to_numpy()
+    is_same = np.asarray(counts == pc.list_value_length(other).to_numpy())
+    alike_long = pa.array(is_same)
+    numbers, others = (level_numbers(each.filter(alike_long)).view(np.int64) for each in (column, other))
+    rows = np.repeat(np.flatnonzero(is_same), 2 * counts[is_same])  # of each number: a level has two
+    is_same[rows[numbers != others]] = False
     return is_same
 
 

@@ -73,8 +73,8 @@ class ArrowLayout(RowsInside):
             batches = [pa.ipc.read_record_batch(message, schema) for message in messages]
             for batch in batches:
                 # What the values are, the checksum proves; not that texts lie within the batch, nor how many numbers it
-                # says are missing: for that, all of them are looked at.
-                batch.validate(full=any(field.nullable for field in schema))
+                # says are missing or where lists end: for that, all of them are looked at.
+                batch.validate(full=any(field.nullable or pa.types.is_list(field.type) for field in schema))
         except (pa.ArrowException, OSError, EOFError) as error:
             raise ValueError(str(error)) from error
         rows = pa.Table.from_batches(batches, schema)

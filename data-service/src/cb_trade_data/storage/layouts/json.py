@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from cb_trade_data.models.market import SCHEMAS, TIMESTAMP, timestamps_ms
+from cb_trade_data.models.market import LEVELS, SCHEMAS, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.integrity import Verified
@@ -166,9 +166,14 @@ def _text(value: object) -> str:
     return value
 
 
+def _levels(value: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(float(price), float(amount)) for price, amount in value]
+
+
 _READERS: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
     TIMESTAMP: int,
     pa.int64(): int,
     pa.float64(): float,
     pa.string(): _text,
+    LEVELS: _levels,
 }

@@ -65,6 +65,8 @@ class ParquetLayout(RowsInside):
                 for field in schema
                 if field.type in _ENCODINGS and field.name not in _FEW_VALUES
             },
+            # Levels of order books come back as what they are in the schema, by name, too.
+            use_compliant_nested_type=False,
             # For other engines; ours goes by the groups.
             write_page_index=True,
         ) as writer:
