@@ -143,13 +143,22 @@ class Answer:
 
         Args:
             stored: Read with the first piece of it.
+
+        Raises:
+            StorageUnavailableError: Somebody else has changed it meanwhile, so that it is not what was begun with.
         """
         self.receipt.enter(self._reach.known(stored.coverage, part))
-        version, has_digest = stored.version, self._digest.add_whole(part, stored.digests)
+        has_digest = self._digest.add_whole(part, stored.digests)
         for piece in pieces_of(self._series, part):
             if piece.start > part.start:
-                stored = await self._storage.read(stored.partition, piece)
-                if stored.version != version:
+                before, stored = stored, await self._storage.read(stored.partition, piece)
+                # A day that is not over grows while it is read: rows that come after the part do not matter here.
+                goes_on = (
+                    stored.version == before.version
+                    or (has_digest and stored.digests == before.digests)
+                    or (not has_digest and not self._lacks(piece, stored.coverage))
+                )
+                if not goes_on:
                     raise StorageUnavailableError(str(stored.partition), "it changed while it was read: ask again")
             stretch = stored.stretch(piece)
             self.receipt.rows_from_storage += stretch.rows.num_rows
