@@ -296,6 +296,18 @@ def test_of_several_exchanges_or_any_the_one_that_was_chosen_is_told(cb_trade, r
     assert latest.stdout.splitlines()[0] == "exchange           coinbase"
 
 
+@pytest.mark.parametrize("asked", ["kraken,", ",kraken", "kraken,,coinbase", ",", " "])
+def test_an_exchange_without_a_name_is_told_before_any_call(cb_trade, run_service, asked):
+    service = run_service()
+
+    for question in (("fetch", asked, *SERIES[1:], *JANUARY_FIRST), ("latest", asked, *SERIES[1:])):
+        result = cb_trade(*question, service=service)
+
+        assert result.exit_code == 2
+        assert "an empty name" in " ".join(result.stderr.replace("│", " ").split())
+    assert service.request_paths == []
+
+
 def test_plan_says_that_more_is_missing_than_the_service_lists(cb_trade, run_service):
     def cut(message):
         return [message | {"missing_truncated": True}]

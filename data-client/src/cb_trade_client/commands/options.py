@@ -22,7 +22,10 @@ def parse_time(text: str) -> datetime:
 
 def exchanges_of(text: str) -> str | list[str]:
     """Return *text* as the exchange that it names, or as the several ones with commas between them."""
-    return [name.strip() for name in text.split(",")] if "," in text else text
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise typer.BadParameter(f"{text!r} has an empty name; write binance, or binance,kraken.")
+    return names if "," in text else text
 
 
 Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="CCXT id of the exchange, such as binance.")]
