@@ -165,6 +165,7 @@ def test_latest_and_plan_take_a_kind_without_bars(cb_trade, run_service, made_tr
 
     assert latest.stdout.splitlines()[0] == "newest stored row  2024-01-01T00:00:00Z"
     assert plan.exit_code == 0
+    assert plan.stdout.splitlines()[1] == "exchange calls   at least 2"
     assert [(each["kind"], "timeframe" in each) for each in service.requests] == [("trades", False)] * 2
 
 

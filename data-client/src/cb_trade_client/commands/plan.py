@@ -35,7 +35,9 @@ def plan(
         if exchange != result.exchange:
             typer.echo(f"exchange         {result.exchange}")
         typer.echo(f"rows in storage  {result.rows_in_storage:,}")
-        typer.echo(f"exchange calls   {result.exchange_calls:,}")
+        # Without bars nobody knows how many rows are missing.
+        at_least = "at least " if bars is None and result.exchange_calls else ""
+        typer.echo(f"exchange calls   {at_least}{result.exchange_calls:,}")
         for span in result.missing:
             typer.echo(f"missing          {to_text(span.start)} … {to_text(span.end)}")
         if result.missing_truncated:

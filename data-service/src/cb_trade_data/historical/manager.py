@@ -29,10 +29,11 @@ from cb_trade_data.historical.planning import HistoryPlan, missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
-from cb_trade_data.models.partition import partition_at, partitions_of
+from cb_trade_data.models.partition import Partition, partition_at, partitions_of, pieces_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
@@ -125,11 +126,11 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         now = self._now(series.exchange)
         paging = paging_of(series, self._source.facts(series.exchange))
         for partition, part in partitions_of(series, bars):
-            stored = await self._storage.read(partition)
+            coverage, stored_rows = await self._stored(partition, part)
             open_parts = list(
-                missing(part, stored.coverage, absent=reach.absent, now=now, failures_since=now, refresh=refresh)
+                missing(part, coverage, absent=reach.absent, now=now, failures_since=now, refresh=refresh)
             )
-            rows += stored.rows_in(part).num_rows
+            rows += stored_rows
             calls += sum(1 for _ in paging.windows(open_parts))
             gaps += open_parts
         return HistoryPlan(rows, tuple(gaps), calls)
@@ -201,6 +202,16 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if any(missing(newest, coverage, absent=facts.absent, now=now, failures_since=now)):
             return await self._source.now(series.exchange)
         return now
+
+    async def _stored(self, partition: Partition, part: TimeRange) -> tuple[Coverage, int]:
+        """Return what is known of *partition*, and how many rows are stored of *part*: of trades, read by the hour."""
+        first, *later = pieces_of(partition.series, part)
+        stored = await self._storage.read(partition, first)
+        coverage, rows = stored.coverage, stored.rows_in(first).num_rows
+        if stored.version is not None:
+            for piece in later:
+                rows += (await self._storage.read(partition, piece)).rows_in(piece).num_rows
+        return coverage, rows
 
     def _closed_bars(self, series: Series, wanted: TimeRange) -> TimeRange | None:
         """Return the closed bars that open in *wanted*, as far as the present is known."""

@@ -20,8 +20,8 @@ class HistoryPlan:
     Attributes:
         rows_in_storage: Rows of the range that are stored.
         missing: What would be asked for, oldest first.
-        exchange_calls: Pages that would be fetched. Loading markets, reading the clock and looking for the listing
-            date are counted apart.
+        exchange_calls: Pages that would be fetched; at least so many for kinds without bars, of which nobody knows how
+            many rows there are. Loading markets, reading the clock and looking for the listing date are counted apart.
     """
 
     rows_in_storage: int
