@@ -138,7 +138,7 @@ async def test_a_plan_is_asked_for_and_read_as_recorded(run_service):
         plan = await client.plan(*SERIES, *RANGE)
 
     assert without_id(service.requests[0]) == without_id(asked("plan"))
-    assert plan == PlanResult("binance", 3, (TimeSpan(at("2024-01-01T00:05"), at("2024-01-01T00:10")),), False, 1)
+    assert plan == PlanResult(3, (TimeSpan(at("2024-01-01T00:05"), at("2024-01-01T00:10")),), False, 1, "binance")
 
 
 async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
@@ -148,7 +148,7 @@ async def test_the_newest_bar_is_asked_for_and_read_as_recorded(run_service):
         latest = await client.latest(*SERIES)
 
     assert without_id(service.requests[0]) == without_id(asked("latest"))
-    assert latest == LatestBar("binance", timestamp=at("2024-01-01T00:05"), closed_until=at("2024-01-01T00:15"))
+    assert latest == LatestBar(at("2024-01-01T00:05"), at("2024-01-01T00:15"), "binance")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ async def test_latest_tells_the_newest_stored_bar_and_how_far_bars_have_closed(a
     answer = await client.latest("binance", "BTC/USDT", "1m")
 
     assert answer == LatestBar(
-        "binance", timestamp=start + timedelta(minutes=9), closed_until=start + timedelta(days=1)
+        timestamp=start + timedelta(minutes=9), closed_until=start + timedelta(days=1), exchange="binance"
     )
     request = service.requests[0]
     del request["request_id"]
@@ -82,6 +82,26 @@ async def test_latest_has_no_timestamp_when_nothing_is_stored(ask):
     _, client = ask(series=[])
 
     assert (await client.latest("binance", "BTC/USDT", "1m")).timestamp is None
+
+
+def untold(message):
+    return [{name: value for name, value in message.items() if name != "exchange"}]
+
+
+@pytest.mark.parametrize("question", ["latest", "plan", "wait_until"])
+async def test_an_exchange_that_was_asked_for_by_its_name_need_not_be_told(ask, question, start, end):
+    _, client = ask(edit=untold)
+
+    assert (await QUESTIONS[question](client, start, end)).exchange == "binance"
+
+
+@pytest.mark.parametrize("asked", ["any", ["binance", "kraken"]])
+async def test_an_exchange_that_was_chosen_must_be_told(ask, asked, start, end):
+    _, client = ask(edit=untold)
+
+    for question in (client.latest(asked, "BTC/USDT", "1m"), client.plan(asked, "BTC/USDT", "1m", start, end)):
+        with pytest.raises(ProtocolError):
+            await question
 
 
 async def test_plan_tells_what_would_be_read_and_fetched(ask, start, end):

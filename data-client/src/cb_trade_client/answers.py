@@ -15,6 +15,7 @@ from cb_trade_client.fields import (
     read_optional_text,
     read_text,
 )
+from cb_trade_client.requests import ANY, Exchanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,23 +184,24 @@ class LatestBar:
     """How far a series reaches.
 
     Attributes:
-        exchange: Whose series it is.
         timestamp: Open time of the newest stored bar, or the time of the newest stored row of a kind without bars; None
             when nothing is stored.
         closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock; for kinds without bars,
             of what does not change any more.
+        exchange: Whose series it is.
     """
 
-    exchange: str
     timestamp: datetime | None
     closed_until: datetime
+    exchange: str
 
     @classmethod
-    def from_message(cls, message: Message) -> Self:
+    def from_message(cls, message: Message, asked: Exchanges) -> Self:
+        """Read an answer to a question about the exchange, or exchanges, *asked*."""
         return cls(
-            exchange=read_text(message, "exchange"),
             timestamp=read_optional_instant(message, "timestamp"),
             closed_until=read_instant(message, "closed_until"),
+            exchange=_exchange_of(message, asked),
         )
 
 
@@ -208,25 +210,35 @@ class PlanResult:
     """What a request would read and fetch.
 
     Attributes:
-        exchange: Of which exchange.
         rows_in_storage: Rows that need no exchange.
         missing: The spans that would be fetched, oldest first.
         missing_truncated: Whether `missing` was cut because it had too many spans; `exchange_calls` counts them all.
-        exchange_calls: How many calls that would take.
+        exchange_calls: How many calls that would take; at least so many for kinds without bars, of which nobody knows
+            how many rows are missing.
+        exchange: Of which exchange.
     """
 
-    exchange: str
     rows_in_storage: int
     missing: tuple[TimeSpan, ...]
     missing_truncated: bool
     exchange_calls: int
+    exchange: str
 
     @classmethod
-    def from_message(cls, message: Message) -> Self:
+    def from_message(cls, message: Message, asked: Exchanges) -> Self:
+        """Read an answer to a question about the exchange, or exchanges, *asked*."""
         return cls(
-            exchange=read_text(message, "exchange"),
             rows_in_storage=read_count(message, "rows_in_storage"),
             missing=tuple(map(TimeSpan.from_message, read_objects(message, "missing"))),
             missing_truncated=message.get("missing_truncated") is True,
             exchange_calls=read_count(message, "exchange_calls"),
+            exchange=_exchange_of(message, asked),
         )
+
+
+def _exchange_of(message: Message, asked: Exchanges) -> str:
+    """Return the exchange that answers: one that was asked for by its name need not be told."""
+    names = [asked] if isinstance(asked, str) else asked
+    if message.get("exchange") is None and len(names) == 1 and names[0] != ANY:
+        return names[0]
+    return read_text(message, "exchange")

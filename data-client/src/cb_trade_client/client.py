@@ -233,7 +233,8 @@ class DataClient:
         symbol may take a call.
         """
         request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
-        return PlanResult.from_message(await self._shared.ask(request, PLAN, self._retries, self._connector.is_lost))
+        answer = await self._shared.ask(request, PLAN, self._retries, self._connector.is_lost)
+        return PlanResult.from_message(answer, request["exchange"])
 
     async def exchanges(self) -> tuple[ExchangeInfo, ...]:
         """Return the exchanges that can be asked for, with the state each was last seen in."""
@@ -317,7 +318,8 @@ class DataClient:
                 query["start_time"] = to_text(next_start)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:
-        return LatestBar.from_message(await self._shared.ask(request, LATEST, retries, is_loss))
+        answer = await self._shared.ask(request, LATEST, retries, is_loss)
+        return LatestBar.from_message(answer, request["exchange"])
 
     async def _coverage_of(self, request: Request, start: datetime, end: datetime) -> tuple[CoverageSegment, ...]:
         named = (request["exchange"], request["symbol"], request.get("timeframe"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from cb_trade_client import kinds
@@ -21,6 +21,8 @@ Query = dict[str, Any]
 
 Exchanges = str | Sequence[str]
 """The id of an exchange; several ids, of which the service chooses one; or `any`."""
+
+ANY: Final = "any"
 
 
 def history_request(
