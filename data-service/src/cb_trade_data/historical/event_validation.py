@@ -63,7 +63,7 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     rows = ordered(rows.append_column(_BAD, pa.array(~(finite & possible)[candidates])))
     is_bad, rows = rows.column(_BAD).to_numpy(), rows.drop_columns(_BAD)
     is_repeat = repeats(rows)
-    is_conflict = _conflicts(rows, is_repeat) | rules.contradictions(rows)
+    is_conflict = _conflicts(rows, is_repeat) | rules.contradictions(rows, is_repeat)
     findings[Finding.CONFLICT] = int(np.count_nonzero(is_conflict))
     findings[Finding.DUPLICATE] = int(np.count_nonzero(is_repeat & ~is_conflict))
     findings.update({finding: count(rows) for finding, count in rules.oddities.items()})

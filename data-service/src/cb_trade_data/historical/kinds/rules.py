@@ -23,7 +23,7 @@ def _nothing(times_ms: TimesMs, answered: TimeRange) -> Iterable[TimeRange]:  # 
     return ()
 
 
-def _none(rows: pa.Table) -> Flags:
+def _none(rows: pa.Table, is_repeat: Flags) -> Flags:  # noqa: ARG001
     return np.zeros(rows.num_rows, np.bool_)
 
 
@@ -47,8 +47,8 @@ class EventRules:
         oddities: Counts, by what it is, what is odd in rows in order, and kept all the same.
         holes: Tells where rows must be missing, given the times at which there are some, ascending and unique, and the
             range of which the exchange has told all that it has.
-        contradictions: Tells for each row, in order, whether another one says something else of the same thing at
-            another time.
+        contradictions: Tells for each row whether another one says something else of the same thing at another time,
+            given rows in order, and which of them are repeats.
         believed: Tells up to which time a page is believed that was cut behind its last row; of an exchange that sends
             the newest first, from which time on. The times of its rows are ascending, unique, and two or more.
         usual_silence: For so long there may be no row without anybody wondering whether the market was there yet.
@@ -61,6 +61,6 @@ class EventRules:
     assumed_step: timedelta
     oddities: Mapping[Finding, Callable[[pa.Table], int]] = field(default_factory=lambda: MappingProxyType({}))
     holes: Callable[[TimesMs, TimeRange], Iterable[TimeRange]] = _nothing
-    contradictions: Callable[[pa.Table], Flags] = _none
+    contradictions: Callable[[pa.Table, Flags], Flags] = _none
     believed: Believed = _border
     least_step: timedelta | None = None

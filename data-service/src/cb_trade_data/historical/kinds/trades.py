@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from cb_trade_data.historical.kinds.rules import EventRules, Flags
 from cb_trade_data.historical.validation import Finding
-from cb_trade_data.models.market import repeats
 
 # Of a name in storage, which is bounded.
 _ID_MAX_BYTES: Final = 64
@@ -36,12 +35,14 @@ def _backwards(trades: pa.Table) -> int:
     return int(np.count_nonzero(np.diff(ids.cast(pa.int64()).to_numpy()) < 0))
 
 
-def _at_two_times(trades: pa.Table) -> Flags:
+def _at_two_times(trades: pa.Table, is_repeat: Flags) -> Flags:
     """Tell for each trade whether its id is that of another one, which happened at another time."""
-    is_other = ~repeats(trades)
-    counts = pc.value_counts(trades.column("id").filter(pa.array(is_other)))
+    ids = trades.column("id")
+    if pc.count_distinct(ids).as_py() == len(ids) - np.count_nonzero(is_repeat):
+        return np.zeros(len(ids), np.bool_)  # as it nearly always is
+    counts = pc.value_counts(ids.filter(pa.array(~is_repeat)))
     shared = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    return np.asarray(pc.is_in(trades.column("id"), shared).to_numpy())
+    return np.asarray(pc.is_in(ids, shared).to_numpy())
 
 
 TRADES_RULES: Final = EventRules(
