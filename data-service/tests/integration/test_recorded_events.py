@@ -40,10 +40,6 @@ def paid(exchange: str) -> list[tuple[int, float]]:
         ]
 
 
-def rows_of(reply: Reply) -> list[dict[str, Any]]:
-    return [row for chunk in reply.chunks for row in chunk["data"]]
-
-
 async def funding(client: Client, exchange: str, start: datetime, end: datetime) -> Reply:
     return await client.history(start, end, exchange=exchange, symbol=SYMBOL, kind="funding_rate", timeframe=None)
 
@@ -60,7 +56,7 @@ async def test_the_complete_funding_of_binance_comes_as_it_was_paid_and_without_
         async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
             reply = await funding(client, "binance", start, end)
 
-    assert [(row["timestamp"], row["rate"]) for row in rows_of(reply)] == recorded
+    assert [(row["timestamp"], row["rate"]) for row in reply.events] == recorded
     assert len(recorded) == 1914
     assert reply.last["gaps"] == []
     assert reply.last["exchange_calls"] == 2
@@ -88,12 +84,12 @@ async def test_what_okx_told_twice_is_not_told_twice_and_what_it_left_out_is_a_g
             clock.advance(timedelta(days=60))
 
     assert (len(recorded), len(disputed), len(absent)) == (1563, 210, 132)
-    assert [(row["timestamp"], row["rate"]) for row in rows_of(reply)] == [
+    assert [(row["timestamp"], row["rate"]) for row in reply.events] == [
         (time_ms, *tales[time_ms]) for time_ms in sorted(set(tales) - disputed)
     ]
     gaps = [(gap["start_time"], gap["end_time"]) for gap in reply.last["gaps"]]
     assert all(any(start <= time_ms < end for start, end in gaps) for time_ms in absent | disputed)
-    told = {row["timestamp"] for row in rows_of(reply)}
+    told = {row["timestamp"] for row in reply.events}
     assert not any(start <= time_ms < end for start, end in gaps for time_ms in told)
 
 
@@ -140,7 +136,7 @@ async def test_recorded_trades_are_delivered_as_they_are(symbol: str, recorded: 
                 after(first_ms), after(last_ms + 1), symbol=symbol, kind="trades", timeframe=None
             )
 
-    assert [(row["timestamp"], row["id"], row["side"], row["price"], row["amount"]) for row in rows_of(reply)] == [
+    assert [(row["timestamp"], row["id"], row["side"], row["price"], row["amount"]) for row in reply.events] == [
         (each["T"], str(each["a"]), "sell" if each["m"] else "buy", float(each["p"]), float(each["q"]))
         for each in sorted(recorded, key=lambda each: (each["T"], each["a"]))
     ]

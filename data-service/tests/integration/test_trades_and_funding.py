@@ -6,30 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from service_harness import Reply, at, ms, running_service
+from service_harness import Reply, at, fewest_calls, ms, running_service
 
 PAGE_ROWS = 1_000
 PERPETUAL = "BTC/USDT:USDT"
 START, END = at("2024-03-05T22:30"), at("2024-03-06T00:40")  # over midnight, where one partition ends
-
-
-def rows_of(reply: Reply) -> list[dict[str, Any]]:
-    """Return the rows of all chunks, whatever their format, with times in epoch milliseconds."""
-    if any("binary" in chunk for chunk in reply.chunks):
-        table = pa.ipc.open_stream(b"".join(chunk["binary"] for chunk in reply.chunks)).read_all()
-        times = table.column("timestamp").cast(pa.int64())
-        return table.set_column(0, "timestamp", times).to_pylist()
-    rows: list[dict[str, Any]] = []
-    for chunk in reply.chunks:
-        data = chunk["data"]
-        rows += (
-            data
-            if isinstance(data, list)
-            else [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
-        )
-    return rows
 
 
 def true_trades(simulator, start=START, end=END, symbol="BTC/USDT") -> list[dict[str, Any]]:
@@ -52,15 +34,6 @@ def true_funding(simulator, start, end, symbol=PERPETUAL) -> list[dict[str, Any]
     ]
 
 
-def fewest_calls(times: np.ndarray) -> int:
-    """Return how often an exchange must be asked that sends the oldest thousand from a time on, none left out."""
-    cursor, calls = 0, 1
-    while cursor + PAGE_ROWS <= len(times):
-        cursor = int(np.searchsorted(times, times[cursor + PAGE_ROWS - 1]))
-        calls += 1
-    return calls
-
-
 async def trades(client, start=START, end=END, **fields: Any) -> Reply:
     return await client.history(start, end, **{"kind": "trades", "timeframe": None, **fields})
 
@@ -78,15 +51,19 @@ async def test_trades_are_those_of_the_exchange_with_the_fewest_calls_and_are_ne
 
     first = await trades(client)
 
-    assert rows_of(first) == true_trades(simulator)
+    assert first.events == true_trades(simulator)
     assert first.last["gaps"] == []
     assert {segment["state"] for segment in first.last["coverage"]} == {"held"}
-    assert first.last["exchange_calls"] == sum(map(fewest_calls, days)) == simulator.calls.by_endpoint["aggTrades"]
+    assert (
+        first.last["exchange_calls"]
+        == sum(fewest_calls(each, PAGE_ROWS) for each in days)
+        == simulator.calls.by_endpoint["aggTrades"]
+    )
     assert np.count_nonzero(np.diff(times) == 0) > 0  # several happened at once
 
     simulator.calls.reset()
     second = await trades(client, format="arrow")
-    assert rows_of(second) == rows_of(first)
+    assert second.events == first.events
     assert second.last["digest"] == first.last["digest"]
     assert simulator.calls.total == 0
 
@@ -102,7 +79,7 @@ async def test_a_client_that_resumes_at_the_end_of_any_chunk_misses_no_trade_and
     rest = await client.history(START, END, kind="trades", timeframe=None, start_time=ends[middle], format=wire_format)
 
     had = sum(chunk["rows"] for chunk in reply.chunks[: middle + 1])
-    assert rows_of(reply)[had:] == rows_of(rest)
+    assert reply.events[had:] == rest.events
     assert all(chunk["rows"] <= 600 for chunk in reply.chunks)
 
 
@@ -112,7 +89,7 @@ async def test_only_what_is_missing_of_trades_is_asked_for(client, simulator):
 
     reply = await trades(client, at("2024-03-05T22:30"), at("2024-03-05T23:10"))
 
-    assert rows_of(reply) == true_trades(simulator, at("2024-03-05T22:30"), at("2024-03-05T23:10"))
+    assert reply.events == true_trades(simulator, at("2024-03-05T22:30"), at("2024-03-05T23:10"))
     had = len(true_trades(simulator, at("2024-03-05T22:45"), at("2024-03-05T23:00")))
     assert reply.last["rows_from_storage"] == had
     assert reply.last["rows_from_exchange"] == reply.last["rows"] - had
@@ -125,7 +102,7 @@ async def test_trades_of_perpetuals_are_asked_for_by_the_hour_and_for_a_year_bac
     reply = await trades(client, start, end, symbol=PERPETUAL)
     early = await trades(client, symbol=PERPETUAL)
 
-    assert rows_of(reply) == true_trades(simulator, start, end, PERPETUAL)
+    assert reply.events == true_trades(simulator, start, end, PERPETUAL)
     assert reply.last["gaps"] == []
     assert [(gap["state"], gap["reason"]) for gap in early.last["gaps"]] == [
         ("unavailable", "binance serves trades of the last 365 days only")
@@ -136,7 +113,7 @@ async def test_trades_of_perpetuals_are_asked_for_by_the_hour_and_for_a_year_bac
 async def test_before_the_listing_there_are_no_trades_and_the_answer_says_so(client, simulator):
     reply = await trades(client, at("2020-08-10"), at("2020-08-11T07:00"), symbol="SOL/USDT")
 
-    assert rows_of(reply) == true_trades(simulator, at("2020-08-10"), at("2020-08-11T07:00"), "SOL/USDT")
+    assert reply.events == true_trades(simulator, at("2020-08-10"), at("2020-08-11T07:00"), "SOL/USDT")
     assert reply.last["coverage"][0] == {
         "start_time": ms(at("2020-08-10")),
         "end_time": ms(at("2020-08-11T06:00")),
@@ -151,7 +128,7 @@ async def test_funding_rates_of_years_are_those_of_the_exchange_with_the_fewest_
 
     first = await funding(client, start, end)
 
-    assert rows_of(first) == expected
+    assert first.events == expected
     assert first.last["gaps"] == []
     assert (
         first.last["exchange_calls"]
@@ -160,7 +137,7 @@ async def test_funding_rates_of_years_are_those_of_the_exchange_with_the_fewest_
     )
     simulator.calls.reset()
     second = await funding(client, start, end, format="arrow")
-    assert rows_of(second) == expected
+    assert second.events == expected
     assert second.last["digest"] == first.last["digest"]
     assert simulator.calls.total == 0
 
@@ -174,7 +151,7 @@ async def test_a_restarted_service_has_trades_and_funding_in_storage(simulator, 
     async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
         second = [await trades(client), await funding(client, start, end)]
 
-    assert list(map(rows_of, second)) == list(map(rows_of, first))
+    assert [each.events for each in second] == [each.events for each in first]
     assert [each.last["digest"] for each in second] == [each.last["digest"] for each in first]
     assert simulator.calls.total == 0
 
@@ -186,7 +163,7 @@ async def test_what_may_still_come_is_left_out(client, simulator):
 
     assert reply.last["type"] == "historical_data_complete"
     assert reply.start["end_time"] <= ms(simulator.clock.now() - timedelta(seconds=10))
-    assert rows_of(reply) == true_trades(simulator, now - timedelta(minutes=3), at_ms(reply.start["end_time"]))
+    assert reply.events == true_trades(simulator, now - timedelta(minutes=3), at_ms(reply.start["end_time"]))
 
 
 def at_ms(time_ms: int):

@@ -92,6 +92,38 @@ class Reply:
         )
         return np.array([row for chunk in cells for row in chunk], dtype)
 
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The rows of all chunks, of whatever kind and format, with times in epoch milliseconds."""
+        if any("binary" in chunk for chunk in self.chunks):
+            table = pa.ipc.open_stream(b"".join(chunk["binary"] for chunk in self.chunks)).read_all()
+            return table.set_column(0, "timestamp", table.column("timestamp").cast(pa.int64())).to_pylist()
+        rows: list[dict[str, Any]] = []
+        for chunk in self.chunks:
+            data = chunk["data"]
+            columns = (
+                (dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True))
+                if isinstance(data, dict)
+                else data
+            )
+            rows += columns
+        return rows
+
+
+def fewest_calls(times: np.ndarray, page_rows: int) -> int:
+    """Return how often to ask for rows without a grid where a page holds so many from one end on.
+
+    Nothing of the time at which a page was cut is lost: the next one begins with it.
+
+    Args:
+        times: Ascending; of an exchange that sends the newest first, negated and the other way round.
+    """
+    calls = 1
+    while len(times) >= page_rows:
+        times = times[int(np.searchsorted(times, times[page_rows - 1])) :]
+        calls += 1
+    return calls
+
 
 class Client:
     """Speaks the wire contract with nothing in between, so that what is tested is the service.

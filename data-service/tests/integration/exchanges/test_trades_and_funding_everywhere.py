@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from service_harness import Client, Reply, running_service
+from service_harness import Client, Reply, fewest_calls, running_service
 
 from cb_trade_simulator import ExchangeSimulator
 
@@ -34,20 +32,6 @@ async def asked(client: Client, exchange: str, symbol: str, kind: str, start: da
     return await client.history(start, end, exchange=exchange, symbol=symbol, kind=kind, timeframe=None)
 
 
-def rows_of(reply: Reply) -> list[dict[str, Any]]:
-    return [row for chunk in reply.chunks for row in chunk["data"]]
-
-
-def fewest_calls(times: np.ndarray, page_rows: int) -> int:
-    """Return how often to ask where a page holds so many rows from one end on, and loses none of its last time."""
-    calls = 1
-    while len(times) >= page_rows:
-        border = times[page_rows - 1]
-        times = times[int(np.searchsorted(times, border)) :]
-        calls += 1
-    return calls
-
-
 @pytest.mark.parametrize("exchange", TRADES)
 async def test_all_trades_of_a_range_come_with_the_fewest_calls_and_never_again(exchange: str, tmp_path: Path):
     page_rows, newest_first = TRADES[exchange]
@@ -65,14 +49,14 @@ async def test_all_trades_of_a_range_come_with_the_fewest_calls_and_never_again(
     expected = [
         (int(each["timestamp"]), str(each["id"]), float(each["price"]), float(each["amount"])) for each in truth
     ]
-    assert [(row["timestamp"], row["id"], row["price"], row["amount"]) for row in rows_of(cold)] == expected
-    assert [row["side"] for row in rows_of(cold)] == ["sell" if each["buyer_is_maker"] else "buy" for each in truth]
+    assert [(row["timestamp"], row["id"], row["price"], row["amount"]) for row in cold.events] == expected
+    assert [row["side"] for row in cold.events] == ["sell" if each["buyer_is_maker"] else "buy" for each in truth]
     assert cold.last["gaps"] == []
     assert len(expected) > page_rows
     times = truth["timestamp"]
     ordered = -times[::-1] if newest_first else times
     assert calls == fewest_calls(ordered, page_rows)
-    assert rows_of(warm) == rows_of(cold)
+    assert warm.events == cold.events
     assert warm.last["digest"] == cold.last["digest"]
     assert again == 0
 
@@ -90,12 +74,12 @@ async def test_all_funding_rates_of_a_range_come_with_the_fewest_calls_and_never
             warm = await asked(client, exchange, symbol, "funding_rate", start, end)
             again = simulator.calls.total
 
-    assert [(row["timestamp"], row["rate"]) for row in rows_of(cold)] == [
+    assert [(row["timestamp"], row["rate"]) for row in cold.events] == [
         (int(each["timestamp"]), float(each["rate"])) for each in truth
     ]
     assert cold.last["gaps"] == []
     assert cold.last["exchange_calls"] == 1 + (len(truth) - 1) // (page_rows - 1)
-    assert rows_of(warm) == rows_of(cold)
+    assert warm.events == cold.events
     assert again == 0
 
 
@@ -126,5 +110,5 @@ async def test_what_is_kept_for_three_months_is_unavailable_before(tmp_path: Pat
 
     truth = simulator.funding("BTC/USDT:USDT", EPOCH + reply.last["gaps"][-1]["end_time"] * MS, end)
     assert {gap["state"] for gap in reply.last["gaps"]} == {"unavailable"}
-    assert [row["timestamp"] for row in rows_of(reply)] == truth["timestamp"].tolist()
+    assert [row["timestamp"] for row in reply.events] == truth["timestamp"].tolist()
     assert len(truth) > 50
