@@ -25,7 +25,7 @@ from cb_trade_data.exchange_source.facts import Bounds, EventPaging
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.event_validation import check_events, settle_events
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import TIMESTAMP, TRADES_SCHEMA, slice_range, sliced
+from cb_trade_data.models.market import TIMESTAMP, TRADES_SCHEMA, rows_before, slice_range
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
@@ -45,7 +45,7 @@ _SERIES: Final = Series("binance", "BTC/USDT", Kind.TRADES, None)
 _PARTITION: Final = partition_at(_SERIES, from_ms(1_709_164_800_000))
 _DAY: Final = _PARTITION.range
 _HOUR: Final = TimeRange(_DAY.start + timedelta(hours=10), _DAY.start + timedelta(hours=11))
-_PAGING: Final = EventPaging(page_limit_rows=_ROWS, bounds=Bounds("startTime", "endTime"))
+_PAGING: Final = EventPaging(page_limit_rows=_PAGE_ROWS, bounds=Bounds("startTime", "endTime"))
 
 
 def _trades() -> pa.Table:
@@ -63,10 +63,14 @@ def _trades() -> pa.Table:
 
 
 def _pages(rows: pa.Table) -> Iterator[tuple[TimeRange, pa.Table]]:
-    """Yield the rows in pages, each with the part of the day that it has all of."""
-    parts = list(sliced(rows, _PAGE_ROWS))
-    starts = [_DAY.start, *(from_ms(part.column("timestamp")[0].value) for part in parts[1:]), _DAY.end]
-    return ((TimeRange(start, end), part) for (start, end), part in zip(pairwise(starts), parts, strict=True))
+    """Yield windows and what the exchange answers: as many rows as it sends at once, cut where they happen to end."""
+    first, start = 0, _DAY.start
+    while (count := min(_PAGE_ROWS, rows.num_rows - first)) == _PAGE_ROWS:
+        yield TimeRange(start, _DAY.end), rows.slice(first, count)
+        # Of the millisecond at which it was cut there may be more.
+        last_ms = rows.column("timestamp")[first + count - 1].value
+        first, start = rows_before(rows, last_ms), from_ms(last_ms)
+    yield TimeRange(start, _DAY.end), rows.slice(first, count)
 
 
 def _checked(pages: list[tuple[TimeRange, pa.Table]]) -> list[Change]:

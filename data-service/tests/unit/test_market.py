@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from cb_trade_data.models.market import (
     TRADES_SCHEMA,
     count_shared_times,
     differing,
+    distinct,
+    increases,
     ordered,
     repeats,
     rows_before,
@@ -209,6 +212,43 @@ def test_a_trade_is_a_repeat_where_it_has_the_time_and_the_id_of_the_one_before(
 
     assert repeats(rows).tolist() == [False, False, False, True, False]
     assert repeats(minute_bars([0, 1])).tolist() == [False, False]
+
+
+few_ids = st.sampled_from(["7", "07", "8", "10", "abc", "x"])
+
+
+@quick(300)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), few_ids), max_size=4).flatmap(
+        lambda rows: st.sampled_from([rows, sorted(rows)])
+    )
+)
+def test_trades_increase_where_they_are_in_order_and_each_id_is_greater_than_all_before_it(numbered):
+    keys = [(len(trade_id), trade_id) for _, trade_id in numbered]
+    times = [number for number, _ in numbered]
+    expected = times == sorted(times) and all(one < other for one, other in pairwise(keys))
+
+    rows = trades(*numbered)
+
+    assert increases(rows) == expected
+    if expected:
+        assert ordered(rows) is rows
+        assert not repeats(rows).any()
+
+
+def test_bars_increase_where_each_is_later_than_the_one_before():
+    rows = minute_bars([0, 1, 2])
+
+    assert increases(rows)
+    assert increases(rows.slice(0, 0))
+    assert not increases(pa.concat_tables([rows, rows.slice(2)]))
+    assert not increases(pa.concat_tables([rows, rows.slice(1)]))
+
+
+@quick(100)
+@given(st.lists(st.integers(0, 9)))
+def test_each_time_is_told_once(times):
+    assert distinct(np.array(sorted(times), np.int64)).tolist() == sorted(set(times))
 
 
 @quick(200)

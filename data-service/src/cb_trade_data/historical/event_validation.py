@@ -17,7 +17,16 @@ from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.kinds import EVENT_RULES, EventRules
 from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import SCHEMAS, ordered, repeats, same, slice_range, timestamps_ms
+from cb_trade_data.models.market import (
+    SCHEMAS,
+    distinct,
+    increases,
+    ordered,
+    repeats,
+    same,
+    slice_range,
+    timestamps_ms,
+)
 from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
@@ -41,9 +50,11 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
         now: The exchange's present when it answered.
     """
     findings: Counter[Finding] = Counter()
+    rules = EVENT_RULES[kind]
     times = timestamps_ms(page.rows)
-    is_in_order = bool(np.all(np.diff(times) >= 0) or np.all(np.diff(times) <= 0))  # some answer newest first
-    findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(np.diff(times) < 0))
+    steps = np.diff(times)
+    is_in_order = bool(np.all(steps >= 0) or np.all(steps <= 0))  # some answer newest first
+    findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(steps < 0))
     closed_until = now - paging.settle_margin
     is_future = times > to_ms(now + CLOCK_AHEAD_MAX)
     is_time = (times >= _FIRST_BLOCK_MS) & (times < to_ms(EVER.end))  # any other is in another unit
@@ -55,31 +66,36 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     findings[Finding.OPEN] = int(np.count_nonzero(in_window & is_open & ~is_future))
 
     candidates = in_window & ~is_open & ~is_future
-    rules = EVENT_RULES[kind]
     finite, possible = rules.sanity(page.rows)
     findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
     findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
-    rows = page.rows if candidates.all() else page.rows.filter(pa.array(candidates))
-    rows = ordered(rows.append_column(_BAD, pa.array(~(finite & possible)[candidates])))
-    is_bad, rows = rows.column(_BAD).to_numpy(), rows.drop_columns(_BAD)
-    is_repeat = repeats(rows)
-    is_conflict = _conflicts(rows, is_repeat) | rules.contradictions(rows, is_repeat)
-    findings[Finding.CONFLICT] = int(np.count_nonzero(is_conflict))
-    findings[Finding.DUPLICATE] = int(np.count_nonzero(is_repeat & ~is_conflict))
+    rows, is_bad = _chosen(page.rows, candidates), ~(finite & possible)[candidates]
+    if increases(rows):  # as they nearly always do
+        is_repeat = is_conflict = np.zeros(rows.num_rows, np.bool_)
+    else:
+        rows = ordered(rows.append_column(_BAD, pa.array(is_bad)))
+        is_bad, rows = rows.column(_BAD).to_numpy(), rows.drop_columns(_BAD)
+        is_repeat = repeats(rows)
+        is_conflict = _conflicts(rows, is_repeat) | rules.contradictions(rows, is_repeat)
+        findings[Finding.CONFLICT] = int(np.count_nonzero(is_conflict))
+        findings[Finding.DUPLICATE] = int(np.count_nonzero(is_repeat & ~is_conflict))
+        findings[Finding.BACKWARDS] = rules.backwards(rows)
     findings.update({finding: count(rows) for finding, count in rules.oddities.items()})
 
     row_times = timestamps_ms(rows)
     answered = _Answered.of(page, times[is_time & ~is_future], window, paging, rules)
-    bad_times = np.unique(row_times[is_bad | is_conflict])
+    bad_times = distinct(row_times[is_bad | is_conflict])
     crowded = [] if answered.crowded is None else [answered.crowded]
     rejected = [*subtract(EVERY_MS.runs(bad_times), crowded), *crowded]
-    is_crowded = np.zeros(len(row_times), np.bool_)
+    is_good = ~is_repeat
+    if len(bad_times):
+        is_good &= ~np.isin(row_times, bad_times)
     for part in crowded:
-        is_crowded |= (row_times >= to_ms(part.start)) & (row_times < to_ms(part.end))
-    good = rows.filter(pa.array(~is_repeat & ~np.isin(row_times, bad_times) & ~is_crowded))
+        is_good &= (row_times < to_ms(part.start)) | (row_times >= to_ms(part.end))
+    good = _chosen(rows, is_good)
     settled = TimeRange(EVER.start, EVERY_MS.floor(closed_until))
     return CheckedPage(
-        good.cast(SCHEMAS[kind]),
+        good if good.schema.equals(SCHEMAS[kind]) else good.cast(SCHEMAS[kind]),
         None if answered.range is None else answered.range.intersect(settled),
         tuple(sorted(rejected)),
         bool(np.all(is_time & ~is_future)),
@@ -111,10 +127,10 @@ def settle_events(
 
     segments = [Segment(part, State.FAILED, now, reason="the exchange sent unusable rows") for part in sorted(rejected)]
     there_ms = [timestamps_ms(checked.rows), [to_ms(part.start) for part in checked.rejected], list(neighbours_ms)]
-    known_ms = np.unique(np.concatenate([np.asarray(each, np.int64) for each in there_ms]))
+    known_ms = np.sort(np.concatenate([np.asarray(each, np.int64) for each in there_ms]))
     silent = clean if checked.is_empty else []
     if len(known_ms):
-        silent = list(intersect_all(clean, sorted(EVENT_RULES[kind].holes(known_ms, checked.answered))))
+        silent = list(intersect_all(clean, sorted(EVENT_RULES[kind].holes(distinct(known_ms), checked.answered))))
     segments += [Segment(part, State.HELD) for part in subtract(clean, silent)]
     segments += [Segment(part, State.EMPTY, now, asks=1) for part in silent]
     return Change(rows, tuple(segments))
@@ -154,13 +170,14 @@ class _Answered:
         is_cut = page.rows.num_rows >= paging.page_limit_rows if page.is_cut is None else page.is_cut
         if not is_cut:
             return cls(window)
-        units = np.unique(times // unit_ms)
-        if len(units) == 1:
+        times = distinct(np.sort(times))
+        unit = int(times[0]) // unit_ms
+        if unit == times[-1] // unit_ms:
             # Asked again, the answer would be the same.
-            crowded = TimeRange(from_ms(int(units[0]) * unit_ms), from_ms(int(units[0] + 1) * unit_ms))
+            crowded = TimeRange(from_ms(unit * unit_ms), from_ms((unit + 1) * unit_ms))
             beyond = _from(crowded.start) if paging.newest_first else _up_to(crowded.end)
             return cls(window.intersect(beyond), window.intersect(crowded))
-        border = from_ms(rules.believed(np.unique(times), newest_first=paging.newest_first))
+        border = from_ms(rules.believed(times, newest_first=paging.newest_first))
         return cls(window.intersect(_from(border) if paging.newest_first else _up_to(border)))
 
 
@@ -170,6 +187,10 @@ def _from(start: datetime) -> TimeRange:
 
 def _up_to(end: datetime) -> TimeRange:
     return TimeRange(EVER.start, end)
+
+
+def _chosen(rows: pa.Table, is_chosen: _Flags) -> pa.Table:
+    return rows if is_chosen.all() else rows.filter(pa.array(is_chosen))
 
 
 def _conflicts(rows: pa.Table, is_repeat: _Flags) -> _Flags:

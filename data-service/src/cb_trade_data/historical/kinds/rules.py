@@ -27,6 +27,10 @@ def _none(rows: pa.Table, is_repeat: Flags) -> Flags:  # noqa: ARG001
     return np.zeros(rows.num_rows, np.bool_)
 
 
+def _never(rows: pa.Table) -> int:  # noqa: ARG001
+    return 0
+
+
 def _border(times_ms: TimesMs, *, newest_first: bool) -> int:
     # Of the time at which it was cut, there may be more than had room.
     return int(times_ms[0]) + 1 if newest_first else int(times_ms[-1])
@@ -48,7 +52,9 @@ class EventRules:
         holes: Tells where rows must be missing, given the times at which there are some, ascending and unique, and the
             range of which the exchange has told all that it has.
         contradictions: Tells for each row whether another one says something else of the same thing at another time,
-            given rows in order, and which of them are repeats.
+            given rows in order, and which of them are repeats; of rows that increase, see `increases`, it is not asked.
+        backwards: Counts the rows that a later one comes before, by the exchange's own count, given rows in order; of
+            rows that increase it is not asked.
         believed: Tells up to which time a page is believed that was cut behind its last row; of an exchange that sends
             the newest first, from which time on. The times of its rows are ascending, unique, and two or more.
         usual_silence: For so long there may be no row without anybody wondering whether the market was there yet.
@@ -62,5 +68,6 @@ class EventRules:
     oddities: Mapping[Finding, Callable[[pa.Table], int]] = field(default_factory=lambda: MappingProxyType({}))
     holes: Callable[[TimesMs, TimeRange], Iterable[TimeRange]] = _nothing
     contradictions: Callable[[pa.Table, Flags], Flags] = _none
+    backwards: Callable[[pa.Table], int] = _never
     believed: Believed = _border
     least_step: timedelta | None = None

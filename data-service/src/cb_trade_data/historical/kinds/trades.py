@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -11,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cb_trade_data.historical.kinds.rules import EventRules, Flags
-from cb_trade_data.historical.validation import Finding
 
+_SIDES: Final = pa.array(["buy", "sell"])
 # Of a name in storage, which is bounded.
 _ID_MAX_BYTES: Final = 64
 
@@ -22,7 +21,7 @@ def _sane_trades(rows: pa.Table) -> tuple[Flags, Flags]:
     price, amount = (rows.column(name).to_numpy() for name in ("price", "amount"))
     finite = np.isfinite(price) & np.isfinite(amount)
     id_bytes = pc.binary_length(rows.column("id")).to_numpy()
-    has_side = pc.is_in(rows.column("side"), pa.array(["buy", "sell"])).to_numpy()
+    has_side = pc.is_in(rows.column("side"), _SIDES).to_numpy()
     possible = (price > 0) & (amount > 0) & (id_bytes > 0) & (id_bytes <= _ID_MAX_BYTES) & has_side
     return finite, np.asarray(possible)
 
@@ -30,7 +29,7 @@ def _sane_trades(rows: pa.Table) -> tuple[Flags, Flags]:
 def _backwards(trades: pa.Table) -> int:
     """Return how many trades, in order of time, have a smaller id than the one before; 0 where ids are no numbers."""
     ids = trades.column("id")
-    if len(ids) == 0 or not pc.all(pc.and_(pc.utf8_is_digit(ids), pc.less(pc.binary_length(ids), 19))).as_py():
+    if not pc.all(pc.and_(pc.utf8_is_digit(ids), pc.less(pc.binary_length(ids), 19))).as_py():
         return 0
     return int(np.count_nonzero(np.diff(ids.cast(pa.int64()).to_numpy()) < 0))
 
@@ -50,5 +49,5 @@ TRADES_RULES: Final = EventRules(
     usual_silence=timedelta(days=1),
     assumed_step=timedelta(milliseconds=100),
     contradictions=_at_two_times,
-    oddities=MappingProxyType({Finding.BACKWARDS: _backwards}),
+    backwards=_backwards,
 )
