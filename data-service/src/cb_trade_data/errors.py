@@ -386,6 +386,13 @@ class StorageUnavailableError(TemporaryError):
         super().__init__(f"storage failed at {path or 'its root'}: {reason}", path=path, reason=reason)
 
 
+class PartitionChangedError(StorageUnavailableError):
+    """Somebody else changed what is being read piece by piece, so that the pieces do not fit together."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "it changed while it was read: ask again")
+
+
 class VersionConflictError(TemporaryError):
     """Somebody else wrote the object since it was read: read again, merge, write again."""
 
