@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from unit_builders import bars, epoch_ms, series, span, utc
 
-from cb_trade_data.errors import PartitionChangedError
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical.comparing import ComparisonPage, StoredSide, compare_stored
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.market import TIMESTAMP, TRADES_SCHEMA
@@ -222,6 +222,17 @@ async def test_bars_longer_than_what_there_is_time_for_are_made_of_all_their_tra
     assert [page.range.duration for page in pages["4h"]] == [timedelta(hours=4)] * 18
     assert [page.range.duration for page in pages["1d"]] == [timedelta(days=1)] * 3
     assert [each.rebuilt[-1] for page in pages["1d"] for each in page.differences] == [48.0] * 3
+
+
+async def test_a_bar_whose_trades_take_too_long_to_read_is_refused_and_told(storage):
+    month = span("2024-02-01", "2024-03-01")
+    await hold(storage, TRADES, month, trades(utc("2024-02-10T12:00")))
+    await hold(storage, series(timeframe="1M"), month, bars([month.start]))
+
+    with pytest.raises(BarTooLongError, match=r"one bar of 1M, from 2024-02-01.* compare shorter bars"):
+        await compared(storage, month, "1M", reading_secs=0, bar_secs=0)
+
+    assert len(storage.hours_read) == 1
 
 
 async def test_what_is_not_stored_is_counted_in_the_page_in_which_it_lies(storage):

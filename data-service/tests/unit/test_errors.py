@@ -11,6 +11,7 @@ from cb_trade_data import errors
 from cb_trade_data.errors import (
     AuthenticationError,
     AuthenticationUnavailableError,
+    BarTooLongError,
     CbTradeError,
     EmptyRangeError,
     ErrorCode,
@@ -71,6 +72,7 @@ EXAMPLES = [
     EmptyRangeError(utc("2024-01-02"), utc("2024-01-01")),
     RangeInFutureError(utc("2124-01-01"), utc("2024-01-01T00:00:00.5")),
     RangeTooLargeError(50_000_001, 50_000_000),
+    BarTooLongError("1M", utc("2024-01-01"), 90.0),
     UnknownPathError("/v1/candles"),
     MethodNotAllowedError("POST", "/v1/series"),
     TokenMissingError(),

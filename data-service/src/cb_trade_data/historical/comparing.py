@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from cb_trade_data.errors import PartitionChangedError
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical.pieces import read_by_pieces
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.rebuilding import Difference, compared, folded, rebuilt, whole_bars
@@ -28,8 +28,10 @@ from cb_trade_data.storage.stored_partition import StoredPartition
 _TRADES_AT_MOST: Final = timedelta(days=31)
 _BARS_MAX: Final = 100_000
 _DIFFERENCES_MAX: Final = 1_000
-# After that no more trades are read for a page: clients wait two minutes for an answer.
+# After that no more trades are read for a page, and for its first bar at most so long: clients wait two minutes for an
+# answer.
 _READING_SECS: Final = 20.0
+_BAR_SECS: Final = 90.0
 
 # How often a day is read that changes meanwhile, so that its hours do not fit together.
 _READS_MAX: Final = 3
@@ -83,6 +85,7 @@ async def compare_stored(
     wanted: TimeRange,
     *,
     reading_secs: float = _READING_SECS,
+    bar_secs: float = _BAR_SECS,
 ) -> ComparisonPage:
     """Compare what is stored of *wanted*, or of its first part.
 
@@ -90,18 +93,22 @@ async def compare_stored(
         days: The partitions of *trades* that are stored, oldest first.
         wanted: With edges on the grid of *bars*.
         reading_secs: How long trades are read for one page, unless its first bar takes longer.
+        bar_secs: How long they are read for that.
 
     Raises:
+        BarTooLongError: The trades of the first bar take longer to read.
         PartitionChangedError: A day of trades changed again and again while it was read.
         StorageUnavailableError: Storage cannot be read.
     """
-    deadline_secs = asyncio.get_running_loop().time() + reading_secs
+    begun_secs = asyncio.get_running_loop().time()
     grid = bars.series.grid
     page, stretch = _page(wanted, grid, days)
     told, told_in = await _told(storage, bars, stretch)
     made, made_in = OHLCV_SCHEMA.empty_table(), list[TimeRange]()
     if stretch is not None:
-        made, made_in, until = await _Making(storage, trades, stretch, grid, told_in, deadline_secs).made()
+        made, made_in, until = await _Making(
+            storage, trades, stretch, grid, told_in, begun_secs, reading_secs, bar_secs
+        ).made()
         page = TimeRange(page.start, until)
     spans = list(intersect_all(made_in, told_in))
     comparison = await asyncio.to_thread(compared, made, told, spans, differences_max=_DIFFERENCES_MAX)
@@ -157,15 +164,19 @@ class _Making:
         stretch: TimeRange,
         grid: Timeframe,
         told_in: Sequence[TimeRange],
-        deadline_secs: float,
+        begun_secs: float,
+        reading_secs: float,
+        bar_secs: float,
     ) -> None:
-        """*deadline_secs*: by the loop's time."""
+        """*begun_secs*: by the loop's time; the others see `compare_stored`."""
         self._storage = storage
         self._trades = trades
         self._stretch = stretch
         self._grid = grid
         self._told_in = told_in
-        self._deadline_secs = deadline_secs
+        self._begun_secs = begun_secs
+        self._reading_secs = reading_secs
+        self._bar_secs = bar_secs
 
     async def made(self) -> tuple[pa.Table, list[TimeRange], datetime]:
         """Return the bars, where all trades of a bar are known, and until when the trades were read."""
@@ -212,10 +223,17 @@ class _Making:
         return bars, known, part.end
 
     def _is_enough(self, until: datetime) -> bool:
-        """Tell whether the time is up, and the trades *until* then make a bar at least."""
-        return (
-            asyncio.get_running_loop().time() >= self._deadline_secs and self._grid.floor(until) > self._stretch.start
-        )
+        """Tell whether the time is up, and the trades *until* then make a bar at least.
+
+        Raises:
+            BarTooLongError: They make none, and that takes too long.
+        """
+        taken_secs = asyncio.get_running_loop().time() - self._begun_secs
+        if self._grid.floor(until) > self._stretch.start:
+            return taken_secs >= self._reading_secs
+        if taken_secs >= self._bar_secs:
+            raise BarTooLongError(str(self._grid), self._stretch.start, self._bar_secs)
+        return False
 
 
 def _partitions(series: Series, stretch: TimeRange | None) -> Iterator[tuple[Partition, TimeRange]]:
