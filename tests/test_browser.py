@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from aiohttp import WSMsgType, web
@@ -252,18 +253,41 @@ async def test_a_gap_is_told_with_its_reason(opened: Place):
     assert "503" in absence
 
 
-async def test_the_code_of_the_how_to_page_works(place: Place):
+def how_to_page(number: int, place: Place, **meant: str) -> str:
+    """Return a program of the page, as it works for our service and with texts that mean something else."""
     page = (ROOT / "docs" / "how-to" / "use-from-a-browser.md").read_text()
-    [code] = re.findall(r"^```js\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    for written, meant in {
+    code: str = re.findall(r"^```js\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[number]
+    for written, instead in {
         'import { requestHistory } from "./history.js";': 'const { requestHistory } = await import("./history.js");',
         "ws://127.0.0.1:8700/ws/data": place.service.socket_url,
-        "2024-02-01": "2024-01-02",
+        **meant,
     }.items():
         assert written in code
-        code = code.replace(written, meant)
+        code = code.replace(written, instead)
+    return code
+
+
+async def test_the_code_of_the_how_to_page_works(place: Place):
+    code = how_to_page(0, place, **{"2024-02-01": "2024-01-02"})
 
     assert await place.page.evaluate(f"{code} return history.receipt.rows;", token=token()) == 1440
+
+
+async def test_its_code_for_trades_and_funding_rates_adds_up_what_the_exchange_tells(place: Place):
+    code = how_to_page(1, place, **{"T01:00Z": "T00:02Z"})
+
+    told = await place.page.evaluate(
+        f"{code} return {{ trades: trades.rows, volume, funding: funding.rows, rates }};", token=token()
+    )
+
+    start = at("2024-01-01")
+    trades = place.simulator.trades("BTC/USDT", start, start + timedelta(minutes=2))
+    funding = place.simulator.funding("BTC/USDT:USDT", start, at("2024-02-01"))
+    assert (told["trades"], told["funding"]) == (len(trades), len(funding))
+    assert told["volume"] == pytest.approx(
+        np.where(trades["buyer_is_maker"], -trades["amount"], trades["amount"]).sum()
+    )
+    assert told["rates"] == pytest.approx(funding["rate"].sum())
 
 
 async def test_an_answer_without_rows_is_an_answer(place: Place):

@@ -1,9 +1,12 @@
 """`compare`, of the SDK and of the command, against the fake service."""
 
+import io
 import json
 from datetime import UTC, datetime
 
 import pytest
+import rich.console
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cb_trade_client import BarDifference, BarValues, DataClient, EmptyRangeError, ProtocolError, SyncDataClient
@@ -64,6 +67,16 @@ async def test_pages_are_one_report(run_service):
         BarDifference(datetime(2024, 2, 3, 0, 1, tzinfo=UTC), (), None, BarValues(1, 1, 1, 1, 5)),
     )
     assert [asked["start_time"] for asked in service.requests] == ["2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"]
+
+
+async def test_pages_come_one_by_one(run_service):
+    service = run_service(comparisons=PAGES)
+    pages = DataClient(service.url, token=TOKEN).compare_pages(*SERIES, *SPAN)
+
+    first = await anext(pages)
+
+    assert (first.end, first.bars_that_differ, len(service.requests)) == (datetime(2024, 2, 1, tzinfo=UTC), 1, 1)
+    assert [page.bars_that_differ async for page in pages] == [1]
 
 
 def test_it_can_be_waited_for(run_service):
@@ -127,6 +140,16 @@ def test_differences_are_a_table_a_sentence_and_an_exit_code(cb_trade):
         "not compared, for lack of trades: 1 h",
         "not compared, for lack of bars: 2 h",
     ]
+
+
+def test_on_a_terminal_it_is_told_meanwhile_how_far_it_has_come(cb_trade, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, width=120, force_terminal=True, no_color=True)
+    monkeypatch.setattr(rich.console, "Console", lambda **_: console)
+
+    cb_trade(*PAGES, options=["--json"])
+
+    assert "binance BTC/USDT 1m: compared until 2024-03-01T00:00:00Z" in screen.getvalue()
 
 
 def test_where_nothing_differs_a_sentence_says_so(cb_trade):

@@ -27,28 +27,31 @@ export class HistoryError extends Error {
 }
 
 /**
- * Ask for bars; the promise is kept as soon as the service has said what the answer will be.
+ * Ask for bars, trades or funding rates; the promise is kept as soon as the service has said what the answer will be.
  *
  * @param {object} wanted
  * @param {string} wanted.url where the service is, such as ws://127.0.0.1:8700/ws/data
  * @param {string} wanted.token a JWT
  * @param {string} wanted.exchange such as binance
  * @param {string} wanted.symbol such as BTC/USDT
- * @param {string} wanted.timeframe such as 1m
+ * @param {string} [wanted.timeframe] of bars, such as 1m
+ * @param {string} [wanted.kind] `ohlcv` for bars, `trades` or `funding_rate`
  * @param {Date} wanted.start inclusive
  * @param {Date} wanted.end exclusive
  * @param {AbortSignal} [wanted.signal] ends the connection, and with it the request; its reason is thrown
  * @returns {Promise<History>}
  * @throws {HistoryError} if the service does not answer, or refuses the token or the request
  */
-export async function requestHistory({ url, token, exchange, symbol, timeframe, start, end, signal }) {
+export async function requestHistory(wanted) {
+  const { url, token, exchange, symbol, timeframe, kind = "ohlcv", start, end, signal } = wanted;
   signal?.throwIfAborted();
   const socket = connect(url, token);
   const inbox = new Inbox(socket, signal);
   try {
     await inbox.opened;
     const span = { start_time: start.getTime(), end_time: end.getTime() };
-    const request = { type: "request_historical", exchange, symbol, kind: "ohlcv", timeframe, ...span, format: "arrow" };
+    // A timeframe that is undefined is left out.
+    const request = { type: "request_historical", exchange, symbol, kind, timeframe, ...span, format: "arrow" };
     socket.send(JSON.stringify(request));
     return new History(await inbox.nextMessage("historical_data_start"), inbox);
   } catch (error) {
@@ -58,8 +61,9 @@ export async function requestHistory({ url, token, exchange, symbol, timeframe, 
 }
 
 /**
- * An answer under way. Iterate over it, once, for its batches, in time order:
- * `timestamp` (milliseconds in UTC), `open`, `high`, `low`, `close`, `volume`.
+ * An answer under way. Iterate over it, once, for its batches, in time order. Each has a `timestamp` (milliseconds in
+ * UTC); bars have `open`, `high`, `low`, `close`, `volume`, trades `id`, `side`, `price`, `amount`, funding rates `rate`,
+ * `mark_price`.
  *
  * The iteration throws a HistoryError where the answer breaks off; the batches before that are good. It ends only when
  * as many rows and chunks came as the receipt tells. Leaving the loop early ends the request.

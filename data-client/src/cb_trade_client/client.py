@@ -305,16 +305,24 @@ class DataClient:
         Those are compared that open from *start* (inclusive) to *end* (exclusive) and of which both are stored. The
         exchange is not called: fetch bars and trades first.
         """
+        pages = self.compare_pages(exchange, symbol, timeframe, start, end)
+        first, *rest = [page async for page in pages]
+        return first.followed_by(*rest)
+
+    async def compare_pages(
+        self, exchange: str, symbol: str, timeframe: str, start: Instant, end: Instant
+    ) -> AsyncGenerator[ComparisonReport, None]:
+        """Yield what `compare` returns in pieces that follow each other, as they come. To be closed if left early."""
         query = comparison_query(exchange, symbol, timeframe, start, end)
-        pages: list[ComparisonReport] = []
         async with Questions(self._url, await self._new_token()) as questions:
             while True:
                 answer = await questions.ask("comparison", query)
-                pages.append(ComparisonReport.from_message(answer))
+                page = ComparisonReport.from_message(answer)
+                yield page
                 next_start = read_optional_instant(answer, "next_start_time")
                 if next_start is None:
-                    return pages[0].followed_by(*pages[1:])
-                _check_progress(pages[-1].start, next_start)
+                    return
+                _check_progress(page.start, next_start)
                 query["start_time"] = to_text(next_start)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:

@@ -73,7 +73,7 @@ class ComparisonReport:
         end: Exclusive; at most the end of the newest closed bar.
         bars_compared: Bars that there are, by trades or exchange, where both are stored.
         bars_that_differ: How many of them differ.
-        differences: Those, oldest first; of each month with more than 1,000 only the first.
+        differences: Those, oldest first; of each page with more than 1,000 only the first.
         without_trades_ms: How long the bars last of which not all trades are stored; they were not compared.
         without_bars_ms: How long those last of which only the trades are stored; nor were they.
     """

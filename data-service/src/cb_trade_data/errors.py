@@ -182,6 +182,21 @@ class RangeTooLargeError(RequestError):
         super().__init__(text, rows=rows, limit=limit)
 
 
+class BarTooLongError(RequestError):
+    """One bar lasts so long that its trades cannot be read in time."""
+
+    code = ErrorCode.RANGE_TOO_LARGE
+
+    def __init__(self, timeframe: str, open_time: datetime, limit_secs: float) -> None:
+        super().__init__(
+            f"the trades of one bar of {timeframe}, from {open_time.isoformat()}, take longer than {limit_secs:g} s to "
+            "read: compare shorter bars",
+            timeframe=timeframe,
+            open_time=open_time.isoformat(),
+            limit_secs=limit_secs,
+        )
+
+
 class UnknownPathError(RequestError):
     """Nothing is answered at that address."""
 
@@ -384,6 +399,13 @@ class StorageUnavailableError(TemporaryError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"storage failed at {path or 'its root'}: {reason}", path=path, reason=reason)
+
+
+class PartitionChangedError(StorageUnavailableError):
+    """Somebody else changed what is being read piece by piece, so that the pieces do not fit together."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "it changed while it was read: ask again")
 
 
 class VersionConflictError(TemporaryError):

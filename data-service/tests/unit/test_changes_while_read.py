@@ -38,7 +38,7 @@ WHOLE_DAY = TimeRange(DAY, DAY + timedelta(days=1))
 
 
 class ChangingStorage(StorageManagerImpl):
-    """The real storage manager; after the first read of an answer a change is made, or all is lost (None)."""
+    """The real storage manager; after the first read of an answer changes are made in turn, or all is lost (None)."""
 
     def __init__(self, root) -> None:
         super().__init__(LocalFileStorage(root, ParquetLayout()))
@@ -47,11 +47,13 @@ class ChangingStorage(StorageManagerImpl):
 
     async def read(self, partition, wanted=None, *, known=None):
         stored = await super().read(partition, wanted, known=known)
-        if self.changes:
-            if (change := self.changes.pop()) is None:
+        base = stored
+        while self.changes:
+            if (change := self.changes.pop(0)) is None:
                 shutil.rmtree(self.root)
+                base = StoredPartition.empty(partition)
             else:
-                await self.commit(stored, [change])
+                await self.commit(base, [change])
         return stored
 
 
@@ -65,11 +67,11 @@ def storage(tmp_path) -> ChangingStorage:
 
 
 async def answered(
-    storage: ChangingStorage, held: TimeRange, wanted: TimeRange, then: Change | None
+    storage: ChangingStorage, held: TimeRange, wanted: TimeRange, *then: Change | None
 ) -> tuple[pa.Table, str]:
     """Return the rows and the digest of an answer about what was *held*, while *then* happens to it."""
     await storage.commit(StoredPartition.empty(partition_at(TRADES, DAY)), [change(ROWS, held)])
-    storage.changes = [then]
+    storage.changes = [*then]
     end = WHOLE_DAY.end
     fetcher = Mock(HistoricalFetcher)
     reach = Reach(SeriesFacts(""))
@@ -101,6 +103,13 @@ async def test_a_day_that_grows_while_its_first_hours_are_read_is_read_on(storag
 async def test_where_the_next_hour_is_not_stored_any_more_the_answer_ends_with_an_error(storage, held):
     with pytest.raises(StorageUnavailableError, match="ask again"):
         await answered(storage, held, held, None)
+
+
+async def test_where_only_the_next_hour_was_stored_anew_the_answer_ends_with_an_error_at_the_one_after_it(storage):
+    next_hour = TimeRange(at_ms(HOUR_MS), at_ms(2 * HOUR_MS))
+
+    with pytest.raises(StorageUnavailableError, match="ask again"):
+        await answered(storage, HELD, HELD, None, change(ROWS.slice(1, 1), next_hour))
 
 
 async def test_a_whole_day_is_read_on_where_the_rows_are_still_the_same(storage):

@@ -136,6 +136,18 @@ class House:
         names = None if exchanges is None else exchanges.split()
         return await self.manager.choose(OpenQuestion(names, wanted=wanted, **asked), may_ask=may_ask)
 
+    def hasty(self) -> ExchangeChooser:
+        """Return one that chooses in the same way, with next to no patience."""
+        return ExchangeChooser(
+            self.storage,
+            self.source,
+            (),
+            name_series=self.manager.series,
+            closed_bars=self.manager._closed_bars,
+            present=self.manager._now,
+            patience_secs=0.01,
+        )
+
     async def store(self, exchange: str, wanted: TimeRange = DAY) -> None:
         """Have *wanted* in storage, and nobody remember what it took."""
         answer = await self.manager.open(self.manager.series(exchange, SYMBOL, "ohlcv", "1m"), wanted, refresh=False)
@@ -267,16 +279,7 @@ async def test_one_that_is_known_and_down_is_passed_over_until_a_probe_is_due(ho
 async def test_one_that_does_not_tell_its_markets_in_time_is_passed_over_and_goes_on_telling_them(house):
     both = house(Venue("alpha"), Venue("beta"))
     both.venues["alpha"].tells_markets.clear()
-    manager = both.manager
-    hasty = ExchangeChooser(
-        both.storage,
-        both.source,
-        (),
-        name_series=manager.series,
-        closed_bars=manager._closed_bars,
-        present=manager._now,
-        patience_secs=0,
-    )
+    hasty, manager = both.hasty(), both.manager
     question = OpenQuestion(["alpha", "beta"], SYMBOL, "ohlcv", "1m", lambda name: True, DAY)
     await both.source.market(manager.series("beta", SYMBOL, "ohlcv", "1m"))
 
@@ -288,6 +291,40 @@ async def test_one_that_does_not_tell_its_markets_in_time_is_passed_over_and_goe
     assert (first.series.exchange, first.passed_over) == ("beta", {"alpha": "exchange_unavailable"})
     assert later.series.exchange == "alpha"
     assert both.venues["alpha"].calls == ["markets"]
+
+
+async def test_the_error_names_all_that_did_not_tell_their_markets_in_time(house):
+    three = house(Venue("alpha"), Venue("beta", []), Venue("gamma"))
+    for name in ("alpha", "gamma"):
+        three.venues[name].tells_markets.clear()
+    with pytest.raises(NoExchangeError):
+        await three.choose("beta")
+
+    with pytest.raises(NoExchangeNowError) as caught:
+        await three.hasty().choose(
+            OpenQuestion(["alpha", "beta", "gamma"], SYMBOL, "ohlcv", "1m", lambda name: True, DAY), may_ask=True
+        )
+
+    assert {problem["exchange"]: problem["code"] for problem in caught.value.details["problems"]} == {
+        "alpha": "exchange_unavailable",
+        "beta": "unknown_symbol",
+        "gamma": "exchange_unavailable",
+    }
+    assert str(caught.value).count("has not told its markets within") == 2
+
+
+async def test_the_clock_of_an_exchange_is_not_waited_for_longer_than_its_markets(house):
+    both = house(Venue("alpha", keeps_bars=720), Venue("beta", []))
+    await both.store("alpha", HOURS)
+    clock = asyncio.Event()
+    both.venues["alpha"].fetch_time = clock.wait
+
+    choice = await both.hasty().choose(
+        OpenQuestion(["alpha", "beta"], SYMBOL, "ohlcv", "1m", lambda name: True, DAY), may_ask=True
+    )
+    await both.source.close()
+
+    assert choice.series.exchange == "alpha"
 
 
 # --- What storage settles ---------------------------------------------------------------------------------------------

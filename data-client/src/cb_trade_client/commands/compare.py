@@ -13,7 +13,7 @@ from cb_trade_client.durations import duration_text
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import TRADES
 from cb_trade_client.service_url import DEFAULT_URL
-from cb_trade_client.terminal import say
+from cb_trade_client.terminal import say, status_line
 
 if TYPE_CHECKING:
     from cb_trade_client.comparison import BarDifference, BarValues, ComparisonReport
@@ -40,8 +40,16 @@ def compare(
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
+        name = f"{exchange} {symbol} {timeframe}"
+        pages: list[ComparisonReport] = []
         async with DataClient(url, token=token) as client:
-            report = await client.compare(exchange, symbol, timeframe, start, end or datetime.now(UTC))
+            arriving = client.compare_pages(exchange, symbol, timeframe, start, end or datetime.now(UTC))
+            with status_line(f"{name}: comparing") as show:
+                async for page in arriving:
+                    pages.append(page)
+                    if page.end is not None:
+                        show(f"{name}: compared until {to_text(page.end)}")
+        report = pages[0].followed_by(*pages[1:])
         if as_json:
             outcome.show_json(report)
         else:

@@ -8,12 +8,13 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cb_trade_data.errors import CbTradeError, StorageUnavailableError
+from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.flight import Flight
 from cb_trade_data.historical.page_order import Want
 from cb_trade_data.historical.paging import paging_of
+from cb_trade_data.historical.pieces import read_by_pieces
 from cb_trade_data.historical.planning import estimated_rows, missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.read_ahead import ReadAhead
@@ -145,29 +146,25 @@ class Answer:
             stored: Read with the first piece of it.
 
         Raises:
-            StorageUnavailableError: Somebody else has changed it meanwhile, so that it is not what was begun with.
+            PartitionChangedError: It is not what was begun with any more.
         """
         self.receipt.enter(self._reach.known(stored.coverage, part))
         has_digest = self._digest.add_whole(part, stored.digests)
-        for piece in pieces_of(self._series, part):
-            if piece.start > part.start:
-                before, stored = stored, await self._storage.read(stored.partition, piece)
-                # A day that is not over grows while it is read: rows that come after the part do not matter here.
-                goes_on = (
-                    stored.version == before.version
-                    or (has_digest and stored.digests == before.digests)
-                    or (not has_digest and not self._lacks(piece, stored.coverage))
-                )
-                if not goes_on:
-                    raise StorageUnavailableError(str(stored.partition), "it changed while it was read: ask again")
-            stretch = stored.stretch(piece)
-            self.receipt.rows_from_storage += stretch.rows.num_rows
-            if not has_digest:
-                self._digest.add(piece, stretch.rows, stored.digests)
-            if stretch.rows.num_rows:
-                if rest is not None:
-                    self._reading.begin(rest, self._reach.facts)
-                yield stretch
+
+        def still_tells(piece: TimeRange, changed: StoredPartition) -> bool:
+            return changed.digests == stored.digests if has_digest else not self._lacks(piece, changed.coverage)
+
+        pieces = list(pieces_of(self._series, part))
+        async with aclosing(read_by_pieces(self._storage, stored, pieces[0], pieces, still_tells)) as readings:
+            async for piece, read in readings:
+                stretch = read.stretch(piece)
+                self.receipt.rows_from_storage += stretch.rows.num_rows
+                if not has_digest:
+                    self._digest.add(piece, stretch.rows, read.digests)
+                if stretch.rows.num_rows:
+                    if rest is not None:
+                        self._reading.begin(rest, self._reach.facts)
+                    yield stretch
 
     def _begin_fetching(self, rest: TimeRange | None, before: TimeRange) -> None:
         """Begin with the first partition of *rest* beside what is sent, which it never holds up."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,6 +21,7 @@ from cb_trade_data.errors import (
     UnsupportedKindError,
 )
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.historical.inquiry import Inquiry
 from cb_trade_data.historical.planning import missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.messages import EXCHANGES_MAX
@@ -32,7 +32,7 @@ from cb_trade_data.storage.coverage import Coverage, State
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
-# How long others are kept waiting for an exchange to tell its markets; it goes on telling them.
+# How long a choice waits for exchanges to tell their markets, for all of them together; they go on telling them.
 _PATIENCE_SECS: Final = 15.0
 # What is in the way, from what came closest to an answer.
 _CLOSEST_FIRST: Final = (ErrorCode.UNKNOWN_SYMBOL, ErrorCode.UNKNOWN_TIMEFRAME, ErrorCode.UNSUPPORTED_KIND)
@@ -58,12 +58,30 @@ class OpenQuestion:
     refresh: bool = False
 
 
+class _FactsReadOnce:
+    """The stored facts of each series that a choice looks at."""
+
+    def __init__(self, storage: IStorageManager) -> None:
+        self._storage = storage
+        self._read: dict[Series, SeriesFacts | None] = {}
+
+    async def of(self, series: Series) -> SeriesFacts | None:
+        """Return them, read when they are first asked for; None where there are none, or they cannot be read."""
+        if series not in self._read:
+            self._read[series] = await self._storage.facts_if_possible(series)
+        return self._read[series]
+
+
 @dataclass(frozen=True)
 class Choice:
     """The series that answers, and why others that were looked at do not: an error code, or a state of coverage."""
 
     series: Series
     passed_over: Mapping[str, str]
+
+
+class _MarketsNotToldError(ExchangeUnavailableError):
+    """Whether it has the symbol is not known, and it is not asked, or not waited for any longer."""
 
 
 def in_order(exchanges: Iterable[str], preference: Sequence[str]) -> list[str]:
@@ -92,7 +110,7 @@ class ExchangeChooser:
             name_series: See `IHistoricalDataManager.series`.
             closed_bars: Tells the bars of a range that have closed, as far as the present is known without asking.
             present: Tells the present of an exchange, as far as that is known.
-            patience_secs: How long the next one waits for an exchange that is asked for its markets.
+            patience_secs: How long a choice waits for all the exchanges that are asked for their markets.
         """
         self._storage = storage
         self._source = source
@@ -123,25 +141,31 @@ class ExchangeChooser:
         passed_over: dict[str, str] = {}
         second_best: Series | None = None
         has_looked_ahead = False
-        for place, series in enumerate(candidates):
-            facts = await self._storage.facts_if_possible(series)
-            if facts is None and not has_looked_ahead:
-                # Before anything that depends on what this process was told.
-                has_looked_ahead = True
-                if (held := await self._first_held(question, candidates[place + 1 :])) is not None:
-                    return Choice(held, passed_over)
-            try:
-                if facts is None and not await self._finds_market(series, may_ask=may_ask):
+        facts = _FactsReadOnce(self._storage)
+        inquiry = Inquiry(
+            candidates,
+            lambda series: self._shortcoming(question, series, facts, may_ask=True),
+            patience_secs=self._patience_secs,
+        )
+        with closing(inquiry):
+            for place, series in enumerate(candidates):
+                if not has_looked_ahead and await facts.of(series) is None:
+                    # Before anything that depends on what this process was told.
+                    has_looked_ahead = True
+                    if (held := await self._first_held(question, candidates[place + 1 :], facts)) is not None:
+                        return Choice(held, passed_over)
+                try:
+                    shortcoming = await self._answer(question, series, facts, inquiry if may_ask else None)
+                except (UnknownSymbolError, ExchangeUnavailableError) as error:
+                    if isinstance(error, _MarketsNotToldError) and not may_ask:
+                        return Choice(series, passed_over)
+                    problems[series.exchange] = error
+                    passed_over[series.exchange] = error.code.value
+                    continue
+                if shortcoming is None:
                     return Choice(series, passed_over)
-            except (UnknownSymbolError, ExchangeUnavailableError) as error:
-                problems[series.exchange] = error
-                passed_over[series.exchange] = error.code.value
-                continue
-            shortcoming = await self._shortcoming(question, series, facts, may_ask=may_ask)
-            if shortcoming is None:
-                return Choice(series, passed_over)
-            passed_over[series.exchange] = shortcoming
-            second_best = second_best or series
+                passed_over[series.exchange] = shortcoming
+                second_best = second_best or series
         if second_best is None:
             raise _none_can_answer(problems, not_looked_at)
         del passed_over[second_best.exchange]
@@ -165,40 +189,27 @@ class ExchangeChooser:
                 problems[name] = error
         return found[:EXCHANGES_MAX], len(found[EXCHANGES_MAX:])
 
-    async def _finds_market(self, series: Series, *, may_ask: bool) -> bool:
-        """Tell whether the exchange is known to have the symbol; it is asked if it has to be and may be.
-
-        Raises:
-            UnknownSymbolError: It has not.
-            ExchangeUnavailableError: It cannot be asked.
-        """
-        if await self._source.known_market(series) is not None:
-            return True
-        if self._source.leaves_alone(series):
-            raise ExchangeUnavailableError(series.exchange, "it is left alone for now, after calls that failed")
-        if not may_ask:
-            return False
-        try:
-            async with asyncio.timeout(self._patience_secs):
-                await self._source.market(series)
-        except TimeoutError as error:
-            reason = f"it has not told its markets within {self._patience_secs:g} s"
-            raise ExchangeUnavailableError(series.exchange, reason) from error
-        return True
-
-    async def _first_held(self, question: OpenQuestion, candidates: Sequence[Series]) -> Series | None:
-        """Return the first of *candidates* of which every bar of the range is stored."""
-        if question.wanted is None or question.refresh:
-            return None
-        for series in candidates:
-            if await self._storage.facts_if_possible(series) is not None and await self._holds(series, question.wanted):
-                return series
-        return None
+    async def _answer(
+        self, question: OpenQuestion, series: Series, facts: _FactsReadOnce, inquiry: Inquiry[Series] | None
+    ) -> str | None:
+        """Return the shortcoming of *series*; by what is known where there is no *inquiry*, or no patience left."""
+        if inquiry is not None:
+            with suppress(TimeoutError):
+                return await inquiry.answer(series)
+        return await self._shortcoming(question, series, facts, may_ask=False)
 
     async def _shortcoming(
-        self, question: OpenQuestion, series: Series, facts: SeriesFacts | None, *, may_ask: bool
+        self, question: OpenQuestion, series: Series, read: _FactsReadOnce, *, may_ask: bool
     ) -> str | None:
-        """Return why another exchange should rather answer; None where none need."""
+        """Return why another exchange should rather answer; None where none need.
+
+        Raises:
+            UnknownSymbolError: It does not have the symbol.
+            ExchangeUnavailableError: Whether it does is not known, and it cannot be asked.
+        """
+        facts = await read.of(series)
+        if facts is None:
+            await self._find_market(series, may_ask=may_ask)
         wanted = question.wanted
         if self._source.leaves_alone(series):
             must_be_called = wanted is None or question.refresh or not await self._settles(series, facts, wanted)
@@ -210,6 +221,28 @@ class ExchangeChooser:
                 return State.UNAVAILABLE.value
             if await self._lacks_start(series, facts, wanted, await self._source.now(series.exchange)):
                 return State.UNAVAILABLE.value
+        return None
+
+    async def _find_market(self, series: Series, *, may_ask: bool) -> None:
+        """Find out that the exchange has the symbol; it is asked if it has to be and may be; raises as above."""
+        if await self._source.known_market(series) is not None:
+            return
+        if self._source.leaves_alone(series):
+            raise ExchangeUnavailableError(series.exchange, "it is left alone for now, after calls that failed")
+        if not may_ask:
+            reason = f"it has not told its markets within {self._patience_secs:g} s"
+            raise _MarketsNotToldError(series.exchange, reason)
+        await self._source.market(series)
+
+    async def _first_held(
+        self, question: OpenQuestion, candidates: Sequence[Series], facts: _FactsReadOnce
+    ) -> Series | None:
+        """Return the first of *candidates* of which every bar of the range is stored."""
+        if question.wanted is None or question.refresh:
+            return None
+        for series in candidates:
+            if await facts.of(series) is not None and await self._holds(series, question.wanted):
+                return series
         return None
 
     async def _lacks_start(self, series: Series, facts: SeriesFacts | None, wanted: TimeRange, now: datetime) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
 
-from cb_trade_data.errors import StorageUnavailableError
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
+from cb_trade_data.historical.pieces import read_by_pieces
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.rebuilding import Difference, compared, folded, rebuilt, whole_bars
 from cb_trade_data.models.market import OHLCV_SCHEMA
@@ -26,6 +28,13 @@ from cb_trade_data.storage.stored_partition import StoredPartition
 _TRADES_AT_MOST: Final = timedelta(days=31)
 _BARS_MAX: Final = 100_000
 _DIFFERENCES_MAX: Final = 1_000
+# After that no more trades are read for a page, and for its first bar at most so long: clients wait two minutes for an
+# answer.
+_READING_SECS: Final = 20.0
+_BAR_SECS: Final = 90.0
+
+# How often a day is read that changes meanwhile, so that its hours do not fit together.
+_READS_MAX: Final = 3
 
 
 @dataclass(frozen=True)
@@ -69,21 +78,38 @@ class StoredSide:
 
 
 async def compare_stored(
-    storage: IStorageManager, bars: StoredSide, trades: StoredSide, days: Sequence[Partition], wanted: TimeRange
+    storage: IStorageManager,
+    bars: StoredSide,
+    trades: StoredSide,
+    days: Sequence[Partition],
+    wanted: TimeRange,
+    *,
+    reading_secs: float = _READING_SECS,
+    bar_secs: float = _BAR_SECS,
 ) -> ComparisonPage:
     """Compare what is stored of *wanted*, or of its first part.
 
     Args:
         days: The partitions of *trades* that are stored, oldest first.
         wanted: With edges on the grid of *bars*.
+        reading_secs: How long trades are read for one page, unless its first bar takes longer.
+        bar_secs: How long they are read for that.
 
     Raises:
-        StorageUnavailableError: Storage cannot be read, or a day of trades changed meanwhile.
+        BarTooLongError: The trades of the first bar take longer to read.
+        PartitionChangedError: A day of trades changed again and again while it was read.
+        StorageUnavailableError: Storage cannot be read.
     """
+    begun_secs = asyncio.get_running_loop().time()
     grid = bars.series.grid
     page, stretch = _page(wanted, grid, days)
     told, told_in = await _told(storage, bars, stretch)
-    made, made_in = await _made(storage, trades, stretch, grid, told_in)
+    made, made_in = OHLCV_SCHEMA.empty_table(), list[TimeRange]()
+    if stretch is not None:
+        made, made_in, until = await _Making(
+            storage, trades, stretch, grid, told_in, begun_secs, reading_secs, bar_secs
+        ).made()
+        page = TimeRange(page.start, until)
     spans = list(intersect_all(made_in, told_in))
     comparison = await asyncio.to_thread(compared, made, told, spans, differences_max=_DIFFERENCES_MAX)
     listed = list(subtract([page], [*bars.reach.facts.absent, *trades.reach.facts.absent]))
@@ -125,29 +151,89 @@ async def _told(
     return pa.concat_tables(rows), list(join(held))
 
 
-async def _made(
-    storage: IStorageManager, trades: StoredSide, stretch: TimeRange | None, grid: Timeframe, told_in: list[TimeRange]
-) -> tuple[pa.Table, list[TimeRange]]:
-    """Return the bars that the stored trades of *stretch* make, and where all trades of a bar are known.
+class _Making:
+    """Makes bars of the stored trades of a stretch, or of its first part where that takes long.
 
-    Trades are read only where bars are *told*. Where the market is not listed it is known that there are none.
+    Trades are read only where bars are told. Where the market is not listed it is known that there are none.
     """
-    made, known = [OHLCV_SCHEMA.empty_table()], list[TimeRange]()
-    for partition, part in _partitions(trades.series, stretch):
-        stored = await storage.read(partition, next(pieces_of(trades.series, part)))
-        version = stored.version
-        known += trades.known(stored, part, State.HELD, State.UNLISTED, State.DELISTED)
-        held = list(trades.known(stored, part, State.HELD))
-        for piece in pieces_of(trades.series, part):
-            if not any(intersect_all(intersect_all([piece], held), told_in)):
-                continue
-            if piece.start > part.start:
-                stored = await storage.read(partition, piece)
-                if stored.version != version:
-                    raise StorageUnavailableError(str(partition), "it changed while it was read: ask again")
-            made.append(await asyncio.to_thread(rebuilt, stored.rows_in(piece), grid))
-    # The last bar of an hour may go on in the next one.
-    return await asyncio.to_thread(folded, pa.concat_tables(made), grid), list(whole_bars(join(known), grid))
+
+    def __init__(
+        self,
+        storage: IStorageManager,
+        trades: StoredSide,
+        stretch: TimeRange,
+        grid: Timeframe,
+        told_in: Sequence[TimeRange],
+        begun_secs: float,
+        reading_secs: float,
+        bar_secs: float,
+    ) -> None:
+        """*begun_secs*: by the loop's time; the others see `compare_stored`."""
+        self._storage = storage
+        self._trades = trades
+        self._stretch = stretch
+        self._grid = grid
+        self._told_in = told_in
+        self._begun_secs = begun_secs
+        self._reading_secs = reading_secs
+        self._bar_secs = bar_secs
+
+    async def made(self) -> tuple[pa.Table, list[TimeRange], datetime]:
+        """Return the bars, where all trades of a bar are known, and until when the trades were read."""
+        bars, known, until = [OHLCV_SCHEMA.empty_table()], list[TimeRange](), self._stretch.start
+        for partition, part in partitions_of(self._trades.series, self._stretch):
+            of_day, known_of_day, until = await self._made_of_day(partition, part)
+            bars += of_day
+            known += known_of_day
+            if self._is_enough(until):
+                break
+        until = self._grid.floor(until)
+        read = [TimeRange(self._stretch.start, until)]
+        whole = intersect_all(whole_bars(join(known), self._grid), read)
+        # The last bar of an hour may go on in the next one.
+        return await asyncio.to_thread(folded, pa.concat_tables(bars), self._grid), list(whole), until
+
+    async def _made_of_day(
+        self, partition: Partition, part: TimeRange
+    ) -> tuple[list[pa.Table], list[TimeRange], datetime]:
+        """Return what the *part* of a day makes, what is known of it, and where it ends: before, if that is enough."""
+        for _ in range(_READS_MAX - 1):
+            with suppress(PartitionChangedError):
+                return await self._read_day(partition, part)
+        return await self._read_day(partition, part)
+
+    async def _read_day(
+        self, partition: Partition, part: TimeRange
+    ) -> tuple[list[pa.Table], list[TimeRange], datetime]:
+        first = next(pieces_of(self._trades.series, part))
+        stored = await self._storage.read(partition, first)
+        known = list(self._trades.known(stored, part, State.HELD, State.UNLISTED, State.DELISTED))
+        needed = list(intersect_all(self._trades.known(stored, part, State.HELD), self._told_in))
+        pieces = [piece for piece in pieces_of(self._trades.series, part) if any(intersect_all([piece], needed))]
+
+        def still_tells(piece: TimeRange, changed: StoredPartition) -> bool:
+            return not any(subtract(intersect_all([piece], needed), self._trades.known(changed, piece, State.HELD)))
+
+        bars: list[pa.Table] = []
+        async with aclosing(read_by_pieces(self._storage, stored, first, pieces, still_tells)) as readings:
+            async for piece, read in readings:
+                bars.append(await asyncio.to_thread(rebuilt, read.rows_in(piece), self._grid))
+                if self._is_enough(piece.end):
+                    return bars, known, piece.end
+        return bars, known, part.end
+
+    def _is_enough(self, until: datetime) -> bool:
+        """Tell whether the time is up, and the trades *until* then make a bar at least.
+
+        Raises:
+            BarTooLongError: They make none, and that takes too long.
+        """
+        taken_secs = asyncio.get_running_loop().time() - self._begun_secs
+        if self._grid.floor(until) > self._stretch.start:
+            return taken_secs >= self._reading_secs
+        if taken_secs >= self._bar_secs:
+            raise BarTooLongError(str(self._grid), self._stretch.start, self._bar_secs)
+        return False
 
 
 def _partitions(series: Series, stretch: TimeRange | None) -> Iterator[tuple[Partition, TimeRange]]:

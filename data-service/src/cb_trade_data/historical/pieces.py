@@ -1,0 +1,41 @@
+"""A partition that is read piece by piece, while others may change it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+
+from cb_trade_data.errors import PartitionChangedError
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.storage.interfaces import IStorageManager
+from cb_trade_data.storage.stored_partition import StoredPartition
+
+
+async def read_by_pieces(
+    storage: IStorageManager,
+    begun_with: StoredPartition,
+    first: TimeRange,
+    pieces: Iterable[TimeRange],
+    still_tells: Callable[[TimeRange, StoredPartition], bool],
+) -> AsyncGenerator[tuple[TimeRange, StoredPartition], None]:
+    """Yield each of *pieces* with what is stored of it, oldest first, one at a time. To be closed if left early.
+
+    A day that is not over grows while it is read, so that another version is no reason to end: only if it does not tell
+    any more of a piece what the first one did.
+
+    Args:
+        begun_with: Read with *first*, which may be one of the pieces.
+        pieces: See `pieces_of`.
+        still_tells: Whether another version does, of a piece.
+
+    Raises:
+        PartitionChangedError: It does not.
+        StorageUnavailableError: It cannot be read.
+    """
+    for piece in pieces:
+        stored = begun_with
+        if piece != first:
+            stored = await storage.read(begun_with.partition, piece)
+            # By the first version, not by the one before: that may have been good enough for its own piece only.
+            if stored.version != begun_with.version and not still_tells(piece, stored):
+                raise PartitionChangedError(str(stored.partition))
+        yield piece, stored
