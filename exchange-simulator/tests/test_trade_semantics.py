@@ -211,7 +211,10 @@ async def test_coinbases_bounds_are_whole_seconds_the_start_inclusive_and_the_en
     assert told(venue, await ask(start=start + 3, end=start + 9, limit=2)) == inside["id"].tolist()[:-3:-1]
     assert told(venue, await ask(start=start + 3, end=start + 3)) == []
     row = reply.json["trades"][-1]
-    assert (row["product_id"], row["side"]) == ("BTC-USDT", "SELL" if inside["buyer_is_maker"][0] else "BUY")
+    assert (row["product_id"], row["side"]) == (
+        "BTC-USDT",
+        "BUY" if inside["buyer_is_maker"][0] else "SELL",
+    )  # the maker's
     assert to_milliseconds(datetime.fromisoformat(row["time"])) == inside["timestamp"][0]
 
 

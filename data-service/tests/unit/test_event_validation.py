@@ -214,13 +214,14 @@ def test_an_id_that_two_trades_of_different_times_have_is_believed_of_neither():
 BY_SECONDS = EventPaging(5, Bounds("start", "end", unit=TimeUnit.SECONDS), newest_first=True)
 
 
-def test_a_second_with_more_than_a_page_is_given_up_and_what_came_before_it_is_asked_for():
-    checked = check(*(trade(1000 * 60 + 100 * number, number) for number in range(5)), paging=BY_SECONDS)
+def test_of_a_second_with_more_than_a_page_what_was_left_out_is_given_up_and_what_came_before_it_is_asked_for():
+    checked = check(*(trade(1000 * 60 + 100 * number, number) for number in range(2, 7)), paging=BY_SECONDS)
 
     assert sorted(states(checked)) == [
-        (after_start(60_000, 61_000), State.FAILED),
-        (TimeRange(from_ms(START_MS + 61_000), WINDOW.end), State.HELD),
+        (after_start(60_000, 60_201), State.FAILED),
+        (TimeRange(from_ms(START_MS + 60_201), WINDOW.end), State.HELD),
     ]
+    assert ids(checked) == ["3", "4", "5", "6"]
     assert checked.answered == TimeRange(from_ms(START_MS + 60_000), WINDOW.end)
 
 

@@ -113,6 +113,7 @@ class EventPaging:
         page_cost: What a page costs, in pages of a spot market's bars.
         id_parameter: The parameter by which it goes on from a trade of an id, which is a number; None where it cannot.
         settle_margin: After how long a row that it has not sent will not come any more.
+        tells_maker_side: Whether the side that it tells of a trade is that of the order which was there first.
     """
 
     page_limit_rows: int
@@ -124,6 +125,7 @@ class EventPaging:
     page_cost: float = 1.0
     id_parameter: str | None = None
     settle_margin: timedelta = timedelta(seconds=10)
+    tells_maker_side: bool = False
 
     def question(self, window: TimeRange) -> dict[str, int | str]:
         """Return the parameters that ask for *window*."""
@@ -187,8 +189,13 @@ class ExchangeFacts:
         return frozenset({Kind.OHLCV, Kind.ORDER_BOOK, *self.spot_events, *self.perpetual_events})
 
     def event_paging(self, series: Series) -> EventPaging | None:
-        """Return how it is asked for *series*; None for bars, and for what it does not serve."""
-        return (self.perpetual_events if series.is_perpetual else self.spot_events).get(series.kind)
+        """Return how it is asked for *series*; None for bars, and for what it does not serve.
+
+        Of contracts that expire nothing is known.
+        """
+        if series.is_perpetual:
+            return self.perpetual_events.get(series.kind)
+        return self.spot_events.get(series.kind) if series.is_spot else None
 
     def settle_margin_of(self, series: Series) -> timedelta:
         """Return how long after its time a row of *series* may still come or change."""

@@ -24,11 +24,14 @@ class Page:
         rows: Columns of the kind's schema, every row that came; a missing number is NaN.
         calls: How many calls to the exchange it took, failed tries included.
         is_cut: Whether there may be more where it ends; None where the number of rows tells that, as it does of bars.
+        goes_on_at: Of trades that are all of one millisecond, as many as a page holds, the id from which on to ask for
+            the rest, which no window can divide; None where that cannot be asked for, and for all other answers.
     """
 
     rows: pa.Table
     calls: int = 1
     is_cut: bool | None = None
+    goes_on_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,15 @@ class IExchangeAPIClient(ABC):
     async def fetch_ohlcv(self, series: Series, window: TimeRange) -> Page:
         """Fetch the bars that open in *window*, which holds at most `facts.page_limit_bars` bars, with one call."""
 
-    async def fetch_trades(self, series: Series, window: TimeRange) -> Page:
+    async def fetch_trades(self, series: Series, window: TimeRange, from_id: str | None = None) -> Page:
         """Fetch the trades of *window*, or a page of them, with one call; see `EventPaging`.
 
-        All trades of a millisecond that an answer begins or ends with may not be in it. Where one millisecond has more
-        than a page holds, the client makes as many calls as it takes for all of it.
+        All trades of a millisecond that an answer begins or ends with may not be in it.
 
-        Only called where `facts.events` has the kind.
+        Only called where `facts.event_paging` knows how.
+
+        Args:
+            from_id: Where to go on, whatever the window: `Page.goes_on_at` of the answer before; None at first.
         """
         raise NotImplementedError(f"{self.facts.id} has no trades")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+import pyarrow as pa
 import structlog
 
-from cb_trade_data.errors import ExchangeUnavailableError, UnknownExchangeError
+from cb_trade_data.errors import ExchangeNonsenseError, ExchangeUnavailableError, UnknownExchangeError
 from cb_trade_data.exchange_source.clock import ExchangeClock
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import (
@@ -24,7 +26,8 @@ from cb_trade_data.exchange_source.lifetime import first_open, last_open
 from cb_trade_data.exchange_source.once import Once
 from cb_trade_data.exchange_source.patient_caller import PatientCaller
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
-from cb_trade_data.models.instants import utc_now
+from cb_trade_data.models.instants import to_ms, utc_now
+from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -33,6 +36,8 @@ _log = structlog.get_logger(__name__)
 
 _MINUTE: Final = timedelta(minutes=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+# Rows of one time travel in one message, which stays under 1 MiB.
+_ROWS_PER_TIME_MAX: Final = 5_000
 
 _FETCHES: Final[Mapping[Kind, Callable[[IExchangeAPIClient, Series, TimeRange], Awaitable[Page]]]] = MappingProxyType(
     {
@@ -160,13 +165,21 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         """See `IDataSourceConnector.fetch_page`."""
         running = await self._with_markets(series.exchange, series.symbol)
 
+        window: TimeRange | None = None
+
         def fetch() -> Awaitable[Page] | None:
+            nonlocal window
             window = next_window()
             return None if window is None else _FETCHES[series.kind](running.client, series, window)
 
-        cost = running.client.facts.page_cost(series)
-        page, calls = await running.caller.call(fetch, urgency, about=series.symbol, cost=cost)
-        return None if page is None else replace(page, calls=calls)
+        call = partial(
+            running.caller.call, urgency=urgency, about=series.symbol, cost=running.client.facts.page_cost(series)
+        )
+        page, calls = await call(fetch)
+        if page is None or window is None:
+            return None
+        page = replace(page, calls=calls)
+        return page if page.goes_on_at is None else await _with_rest(page, running.client, series, window, call)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         """See `IDataSourceConnector.fetch_first_open`."""
@@ -250,6 +263,34 @@ class DataSourceConnectorImpl(IDataSourceConnector):
             running = _Running(client, caller, ExchangeClock(exchange, fetch_time, self._local_now))
             self._running[exchange] = running
         return running
+
+
+async def _with_rest(
+    page: Page,
+    client: IExchangeAPIClient,
+    series: Series,
+    window: TimeRange,
+    call: Callable[[Callable[[], Awaitable[Page]]], Awaitable[tuple[Page | None, int]]],
+) -> Page:
+    """Return *page* with the rest of the millisecond that it is full of, for each answer of which a turn is taken."""
+    pieces, calls, rows = [page], page.calls, page.rows.num_rows
+    while (from_id := pieces[-1].goes_on_at) is not None:
+        if rows >= _ROWS_PER_TIME_MAX:
+            error = ExchangeNonsenseError(series.exchange, f"{_ROWS_PER_TIME_MAX} trades or more in a millisecond")
+            error.tries = calls
+            raise error
+        try:
+            piece, more_calls = await call(partial(client.fetch_trades, series, window, from_id))
+        except ExchangeUnavailableError as error:
+            error.tries += calls
+            raise
+        assert piece is not None  # noqa: S101 - there was something to ask
+        pieces.append(piece)
+        calls, rows = calls + more_calls, rows + piece.rows.num_rows
+    found = pa.concat_tables([each.rows for each in pieces])
+    # By id it goes on beyond the window, all of which came then.
+    is_beyond = int(timestamps_ms(found).max()) >= to_ms(window.end)
+    return Page(found, calls, is_cut=pieces[-1].is_cut and not is_beyond)
 
 
 def _bars_of(series: Series, facts: ExchangeFacts) -> Series:

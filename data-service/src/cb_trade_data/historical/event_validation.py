@@ -173,9 +173,12 @@ class _Answered:
         times = distinct(np.sort(times))
         unit = int(times[0]) // unit_ms
         if unit == times[-1] // unit_ms:
-            # Asked again, the answer would be the same.
-            crowded = TimeRange(from_ms(unit * unit_ms), from_ms((unit + 1) * unit_ms))
-            beyond = _from(crowded.start) if paging.newest_first else _up_to(crowded.end)
+            # Asked again, the answer would be the same: what it was cut before, or behind, is not to be had.
+            unit_start, unit_end = from_ms(unit * unit_ms), from_ms((unit + 1) * unit_ms)
+            if paging.newest_first:
+                crowded, beyond = TimeRange(unit_start, from_ms(int(times[0]) + 1)), _from(unit_start)
+            else:
+                crowded, beyond = TimeRange(from_ms(int(times[-1])), unit_end), _up_to(unit_end)
             return cls(window.intersect(beyond), window.intersect(crowded))
         border = from_ms(rules.believed(times, newest_first=paging.newest_first))
         return cls(window.intersect(_from(border) if paging.newest_first else _up_to(border)))

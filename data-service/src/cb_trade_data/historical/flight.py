@@ -375,7 +375,7 @@ class Flight:
         """Add what a page tells of *window*, which is all of its own or a part of it."""
         answered = [] if checked.answered is None else list(intersect_all([checked.answered], [window]))
         wanted = self._order.wanted_in(window)
-        change = self._paging.settle(checked, wanted, now, self._known.state.rows)
+        change = self._paging.settle(checked, wanted, now, self._known.state)
         is_word = any(intersect_all(wanted, answered))  # on something that was asked
         unusable = [each.range for each in change.segments if each.state is State.FAILED] if is_word else wanted
         if unusable and self._may_ask_again(unusable[0].start):

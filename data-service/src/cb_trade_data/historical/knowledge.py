@@ -210,7 +210,10 @@ class Knowledge:
         if change.segments:
             self._changes.append(change)
             self.state = self.state.with_changes([change])
+        failed = [each for each in change.segments if each.state is State.FAILED]
         for want in self._order.wants:
+            # Where rows are held, a failed refresh leaves no trace in the coverage; its asker is told all the same.
+            want.failures += [segment for segment in failed if want.refresh and want.open_in(segment.range)]
             want.rows_fetched += sum(slice_range(change.rows, part).num_rows for part in want.open or ())
         self._order.settle(answered)
 
@@ -218,9 +221,6 @@ class Knowledge:
         """Add that what is wanted of *window* could not be had, unless the exchange does not serve it any more."""
         self.move_horizon(now)
         failed = [Segment(part, State.FAILED, now, reason=reason) for part in self._order.wanted_in(window)]
-        for want in self._order.wants:
-            # Where rows are held, a failed refresh leaves no trace in the coverage; its asker is told all the same.
-            want.failures += [segment for segment in failed if want.refresh and want.open_in(segment.range)]
         self._add_without_rows(failed, [window])
 
     def _take_over(self, facts: SeriesFacts) -> None:

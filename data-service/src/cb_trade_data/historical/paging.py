@@ -7,22 +7,20 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
-
 from cb_trade_data.exchange_source.facts import EventPaging, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.event_validation import check_events, settle_events
 from cb_trade_data.historical.kinds import EVENT_RULES
 from cb_trade_data.historical.planning import pages
 from cb_trade_data.historical.validation import CheckedPage, check_page, settle
-from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.stored_partition import Change
+from cb_trade_data.storage.coverage import State
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
+_NEIGHBOURS: Final = 4
 # Of a kind that nobody is asked for.
 _NEVER: Final = timedelta(days=365)
 
@@ -43,8 +41,8 @@ class Paging(ABC):
         """Return what of an answer can be stored, and what it proves."""
 
     @abstractmethod
-    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:
-        """Return what to store of a checked page; *known* are all rows that are known of the partition."""
+    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: StoredPartition) -> Change:
+        """Return what to store of a checked page; *known* is all that is known of the partition."""
 
     @abstractmethod
     def is_cut_short(self, answered: list[TimeRange], window: TimeRange) -> bool:
@@ -72,7 +70,7 @@ class _BarPaging(Paging):
     def check(self, page: Page, window: TimeRange, now: datetime) -> CheckedPage:
         return check_page(page, window, self._grid, self._exchange, now)
 
-    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:  # noqa: ARG002
+    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: StoredPartition) -> Change:  # noqa: ARG002
         return settle(checked, wanted, self._grid, now)
 
     def is_cut_short(self, answered: list[TimeRange], window: TimeRange) -> bool:
@@ -124,7 +122,7 @@ class _EventPaging(Paging):
     def check(self, page: Page, window: TimeRange, now: datetime) -> CheckedPage:
         return check_events(page, window, self._kind, self._paging, now)
 
-    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: pa.Table) -> Change:
+    def settle(self, checked: CheckedPage, wanted: list[TimeRange], now: datetime, known: StoredPartition) -> Change:
         around = [] if EVENT_RULES[self._kind].least_step is None else _around(known, wanted)
         return settle_events(checked, wanted, self._kind, now, around)
 
@@ -132,10 +130,18 @@ class _EventPaging(Paging):
         return not answered
 
 
-def _around(known: pa.Table, wanted: list[TimeRange]) -> list[int]:
-    """Return the times of a few rows before and after *wanted*: enough to see on which schedule they lie."""
+def _around(known: StoredPartition, wanted: list[TimeRange]) -> list[int]:
+    """Return the times of a few rows before and after *wanted*: enough to see on which schedule they lie.
+
+    Only of what is held right beside it: between those and rows from elsewhere there may be any number of others.
+    """
     if not wanted:
         return []
-    times = timestamps_ms(known)
-    first, last = np.searchsorted(times, [to_ms(wanted[0].start), to_ms(wanted[-1].end)]).tolist()
-    return [*times[max(0, first - 4) : first].tolist(), *times[last : last + 4].tolist()]
+    start, end = wanted[0].start, wanted[-1].end
+    times: list[int] = []
+    for held in known.coverage.ranges(State.HELD):
+        if held.start < start <= held.end:
+            times += timestamps_ms(known.rows_in(TimeRange(held.start, start)))[-_NEIGHBOURS:].tolist()
+        if held.start <= end < held.end:
+            times += timestamps_ms(known.rows_in(TimeRange(end, held.end)))[:_NEIGHBOURS].tolist()
+    return times

@@ -82,6 +82,11 @@ class Series:
         _, _, settlement = self.symbol.partition(":")
         return settlement != "" and "-" not in settlement
 
+    @cached_property
+    def is_spot(self) -> bool:
+        """Whether its market is one of things themselves, not of contracts about them."""
+        return ":" not in self.symbol
+
     @property
     def grid(self) -> Timeframe:
         """The times that its rows can have: the open times of its bars; every millisecond for kinds without bars."""

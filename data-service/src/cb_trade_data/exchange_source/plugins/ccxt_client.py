@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from cb_trade_data.errors import CbTradeError, ExchangeNonsenseError, UnknownSymbolError
+from cb_trade_data.errors import CbTradeError, UnknownSymbolError
 from cb_trade_data.exchange_source.facts import EventPaging, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.once import Once
@@ -23,8 +24,6 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
 _TIMEOUT: Final = timedelta(seconds=10)
-# 50,000 trades in a millisecond are not to be believed.
-_PAGES_PER_TIME_MAX: Final = 50
 # Before any exchange there is, and not so early that one of them chokes on it.
 _BEFORE_ALL: Final = datetime(2010, 1, 1, tzinfo=UTC)
 
@@ -92,23 +91,17 @@ class CCXTExchangeClient(IExchangeAPIClient):
         written = {} if bounds is None else bounds.parameters(window, bars)
         return Page(await self._fetch_candles(series, window.start, bars, written))
 
-    async def fetch_trades(self, series: Series, window: TimeRange) -> Page:
+    async def fetch_trades(self, series: Series, window: TimeRange, from_id: str | None = None) -> Page:
         """See `IExchangeAPIClient.fetch_trades`."""
         paging = self._event_paging(series)
-        rows = await self._fetch_rows("fetch_trades", series, paging, paging.question(window))
-        pieces = [rows]
-        # More trades than a page holds in one millisecond, which no window can divide.
-        while paging.id_parameter and rows.num_rows >= paging.page_limit_rows and _is_one_time(rows):
-            if len(pieces) == _PAGES_PER_TIME_MAX:
-                raise ExchangeNonsenseError(self.facts.id, f"{len(pieces)} pages of trades all of one millisecond")
-            following = {paging.id_parameter: int(rows.column("id")[-1].as_py()) + 1}
-            rows = await self._fetch_rows("fetch_trades", series, paging, following)
-            pieces.append(rows)
-        found = pa.concat_tables(pieces)
+        by_id = None if paging.id_parameter is None or from_id is None else {paging.id_parameter: int(from_id)}
+        rows = await self._fetch_rows("fetch_trades", series, paging, by_id or paging.question(window))
+        if paging.tells_maker_side:
+            rows = _with_taker_side(rows)
         is_full = rows.num_rows >= paging.page_limit_rows
-        # By id it goes on beyond the window, all of which came then.
-        is_beyond = len(pieces) > 1 and int(timestamps_ms(found).max()) >= to_ms(window.end)
-        return Page(found, len(pieces), is_cut=is_full and not is_beyond)
+        can_go_on = is_full and paging.id_parameter is not None and _is_one_time(rows)
+        last_id = rows.column("id")[-1].as_py() if can_go_on else ""
+        return Page(rows, is_cut=is_full, goes_on_at=str(int(last_id) + 1) if last_id.isdecimal() else None)
 
     async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
         """See `IExchangeAPIClient.fetch_funding_rates`."""
@@ -217,6 +210,13 @@ class CCXTExchangeClient(IExchangeAPIClient):
 def _is_one_time(rows: pa.Table) -> bool:
     times = timestamps_ms(rows)
     return len(times) > 0 and bool(times[0] == times[-1])
+
+
+def _with_taker_side(trades: pa.Table) -> pa.Table:
+    """Return *trades*, of which `side` is the maker's, with the taker's: the other one."""
+    side = trades.column("side")
+    taker = pc.if_else(pc.equal(side, "buy"), "sell", pc.if_else(pc.equal(side, "sell"), "buy", side))
+    return trades.set_column(trades.schema.get_field_index("side"), trades.schema.field("side"), taker)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -141,6 +141,9 @@ COINBASE: Final = ExchangeFacts(
                 1000,
                 Bounds("start", "end", unit=TimeUnit.SECONDS, end_step=_SECOND + _ONE_MS_BEFORE),
                 newest_first=True,
+                # Its page does not say whose side it is. Those of Coinbase Exchange say the maker's of the same
+                # trades: https://docs.cdp.coinbase.com/exchange/websocket-feed/channels#match
+                tells_maker_side=True,
             )
         }
     ),

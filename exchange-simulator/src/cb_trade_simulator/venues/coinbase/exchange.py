@@ -152,7 +152,7 @@ def _rows(rows: Rows, market: Market) -> bytes:
 
 
 def _trade_rows(trades: Rows, market: Market, name: str) -> bytes:
-    """Return `[{"trade_id":"…","product_id":"…","price":"…","size":"…","time":"…","side":"BUY",…}, …]`."""
+    """Return `[{"trade_id":"…","product_id":"…","price":"…","size":"…","time":"…","side":"BUY",…}, …]`: the maker's."""
     return json_rows(
         [
             '{"trade_id":"',
@@ -164,7 +164,7 @@ def _trade_rows(trades: Rows, market: Market, name: str) -> bytes:
             '","time":"',
             iso_time(trades),
             'Z","side":"',
-            taker_side(trades, b"BUY", b"SELL"),
+            taker_side(trades, buy=b"SELL", sell=b"BUY"),
             '","bid":"","ask":"","exchange":"coinbase"}',
         ]
     )
