@@ -1,4 +1,4 @@
-"""The data that benchmarks work on: minutes of a simulated market, the same for everybody at every run."""
+"""The data that benchmarks work on: minutes and trades of a simulated market, the same for everybody at every run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, TRADES_SCHEMA
+from cb_trade_data.models.partition import Partition, partition_at
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -22,6 +23,11 @@ SERIES: Final = Series("binance", "BTC/USDT", Kind.OHLCV, Timeframe.parse("1m"))
 START: Final = datetime(2023, 1, 16, tzinfo=UTC)
 DAY_ROWS: Final = 1_440
 MINUTE_MS: Final = 60_000
+
+TRADES_SERIES: Final = Series("binance", "BTC/USDT", Kind.TRADES, None)
+#: A busy day, and how many trades there are in it.
+TRADES_PARTITION: Final[Partition] = partition_at(TRADES_SERIES, datetime(2024, 2, 29, tzinfo=UTC))
+TRADES_ROWS: Final = 2_000_000
 
 #: Recorded candles, where they are at hand; no part of the project.
 _RECORDED: Final = Path(__file__).parents[3] / "shared" / "data" / "freqtrade_ADA_BTC-5m.feather"
@@ -38,6 +44,20 @@ def minutes(days: int, seed: int = 1) -> pa.Table:
     volume = np.round(rng.exponential(5, count), 5)
     times = pa.array(to_ms(START) + np.arange(count) * MINUTE_MS).cast(OHLCV_SCHEMA.field("timestamp").type)
     return pa.table([times, opened, high, low, close, volume], schema=OHLCV_SCHEMA)
+
+
+def trades() -> pa.Table:
+    """Return a busy day of trades: several happen in one millisecond, prices wander by ticks, ids count on."""
+    random, day = np.random.default_rng(7), TRADES_PARTITION.range
+    moments = random.integers(to_ms(day.start), to_ms(day.end), TRADES_ROWS // 3)
+    columns = [
+        pa.array(np.sort(random.choice(moments, TRADES_ROWS))).cast(TIMESTAMP),
+        pa.array(np.arange(3_000_000_000, 3_000_000_000 + TRADES_ROWS).astype(str)),
+        pa.array(random.choice(["buy", "sell"], TRADES_ROWS)),
+        pa.array(np.round(60_000 + np.cumsum(random.normal(0, 0.05, TRADES_ROWS)), 2)),
+        pa.array(np.round(random.exponential(0.02, TRADES_ROWS) + 1e-5, 5)),
+    ]
+    return pa.table(columns, schema=TRADES_SCHEMA)
 
 
 def recorded() -> pa.Table | None:

@@ -35,6 +35,11 @@ _LAST: Final = b'{"type":"historical_data_complete"'
 _ERROR: Final = b'{"type":"error_response"'
 
 
+def _series(task: dict[str, Any]) -> dict[str, Any]:
+    kind = task.get("kind", "ohlcv")
+    return {"kind": kind, "timeframe": "1m" if kind == "ohlcv" else None}
+
+
 def question(task: dict[str, Any], start_ms: int, end_ms: int) -> bytes:
     return orjson.dumps(
         {
@@ -42,7 +47,7 @@ def question(task: dict[str, Any], start_ms: int, end_ms: int) -> bytes:
             "request_id": "r",
             "exchange": "binance",
             "symbol": "BTC/USDT",
-            "timeframe": "1m",
+            **_series(task),
             "start_time": start_ms,
             "end_time": end_ms,
             "format": task.get("format", "arrow"),
@@ -91,7 +96,7 @@ async def sdk(task: dict[str, Any]) -> Callable[[], Awaitable[int]]:
     start, end = (np.datetime64(task[name], "ms").item().isoformat() + "Z" for name in ("start", "end"))
 
     async def transfer() -> int:
-        history = await client.history("binance", "BTC/USDT", "1m", start, end)
+        history = await client.history("binance", "BTC/USDT", start=start, end=end, **_series(task))
         rows: int = history.to_arrow().num_rows
         return rows
 
@@ -302,6 +307,21 @@ async def silent(task: dict[str, Any]) -> dict[str, Any]:
         os._exit(0)
 
 
+async def slow(task: dict[str, Any]) -> dict[str, Any]:
+    """Take the rows of a range as they come, one message at a time with a pause after each."""
+    headers = {"Authorization": f"Bearer {task['token']}"}
+    messages = 0
+    async with websockets.connect(task["url"], additional_headers=headers, compression=None) as connection:
+        await connection.send(question(task, task["start"], task["end"]).decode())
+        while not (message := await connection.recv(decode=False)).startswith(_LAST):
+            if message.startswith(_ERROR):
+                sys.exit(message.decode())
+            if not message.startswith(b"{"):
+                messages += 1
+                await asyncio.sleep(task["pause_secs"])
+    return {"messages": messages}
+
+
 JOBS: Final = {
     "bulk": bulk,
     "stream": stream,
@@ -309,6 +329,7 @@ JOBS: Final = {
     "flight_days": days_of_flight,
     "first_chunk": first_chunk,
     "silent": silent,
+    "slow": slow,
 }
 
 

@@ -1,6 +1,7 @@
-"""The peers that streaming is measured beside, each a process of its own: `_stream_peers.py KIND FOLDER`.
+"""The peers that streaming is measured beside, each a process of its own: `_stream_peers.py WHO FOLDER`.
 
-Prints its port once it serves. FOLDER holds the same rows as files: `year=…/month=…/part.arrow` or `.parquet`.
+Prints its port once it serves. FOLDER holds the same rows as files, `.arrow` or `.parquet`, all of one series: those of
+a month as `year=…/month=…/part`, or those of a day as `year=…/month=…/part-DD`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ _RAW_BATCH_ROWS: Final = 16_384
 
 
 def _files(folder: Path, start_ms: int, end_ms: int) -> list[Path]:
-    """Return the files of the months that the range touches, oldest first."""
-    first, last = np.array([start_ms, end_ms - 1], "datetime64[ms]").astype("datetime64[M]")
+    """Return the files of the months or days that the range touches, oldest first."""
+    first, last = np.array([start_ms, end_ms - 1], "datetime64[ms]")
     found = []
-    for path in folder.glob("ohlcv/**/part.*"):
+    for path in folder.rglob("part*"):
         keys = dict(part.split("=", 1) for part in path.parts if "=" in part)
-        month = np.datetime64(f"{keys['year']}-{keys['month']}")
-        if first <= month <= last:
-            found.append((month, path))
+        _, *day = path.stem.split("-")
+        span = np.datetime64("-".join([keys["year"], keys["month"], *day]))
+        if span.astype("datetime64[ms]") <= last and first < (span + 1).astype("datetime64[ms]"):
+            found.append((span, path))
     return [path for _, path in sorted(found)]
 
 
@@ -122,10 +124,10 @@ def _serve_naive(folder: Path) -> None:
 
 
 def main() -> None:
-    kind, folder = sys.argv[1], Path(sys.argv[2])
-    if kind == "raw":
+    who, folder = sys.argv[1], Path(sys.argv[2])
+    if who == "raw":
         _serve_raw(folder)
-    elif kind == "naive":
+    elif who == "naive":
         _serve_naive(folder)
     else:
         server = _Flight(folder)

@@ -1,6 +1,6 @@
 """What a busy day of trades costs on one core: checked page by page, stored, and read again by the hour.
 
-The trades are simulated: several happen in one millisecond, prices wander by ticks, ids count on.
+The trades are simulated.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
+from _market import TRADES_PARTITION, TRADES_ROWS, trades
 from _report import machine, parser, table, write
 
 from cb_trade_data.exchange_source.facts import Bounds, EventPaging
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.event_validation import check_events, settle_events
-from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import TIMESTAMP, TRADES_SCHEMA, rows_before, slice_range
-from cb_trade_data.models.partition import partition_at
-from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.instants import from_ms
+from cb_trade_data.models.market import rows_before, slice_range
+from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts import Layout
@@ -36,30 +35,13 @@ from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
-_ROWS: Final = 2_000_000
 _PAGE_ROWS: Final = 1_000
 _ROUNDS: Final = 3
 _LAYOUTS: Final[dict[str, type[Layout]]] = {"arrow": ArrowLayout, "parquet": ParquetLayout}
 
-_SERIES: Final = Series("binance", "BTC/USDT", Kind.TRADES, None)
-_PARTITION: Final = partition_at(_SERIES, from_ms(1_709_164_800_000))
-_DAY: Final = _PARTITION.range
+_DAY: Final = TRADES_PARTITION.range
 _HOUR: Final = TimeRange(_DAY.start + timedelta(hours=10), _DAY.start + timedelta(hours=11))
 _PAGING: Final = EventPaging(page_limit_rows=_PAGE_ROWS, bounds=Bounds("startTime", "endTime"))
-
-
-def _trades() -> pa.Table:
-    random = np.random.default_rng(7)
-    moments = random.integers(to_ms(_DAY.start), to_ms(_DAY.end), _ROWS // 3)
-    times = np.sort(random.choice(moments, _ROWS))
-    columns = [
-        pa.array(times).cast(TIMESTAMP),
-        pa.array(np.arange(3_000_000_000, 3_000_000_000 + _ROWS).astype(str)),
-        pa.array(random.choice(["buy", "sell"], _ROWS)),
-        pa.array(np.round(60_000 + np.cumsum(random.normal(0, 0.05, _ROWS)), 2)),
-        pa.array(np.round(random.exponential(0.02, _ROWS) + 1e-5, 5)),
-    ]
-    return pa.table(columns, schema=TRADES_SCHEMA)
 
 
 def _pages(rows: pa.Table) -> Iterator[tuple[TimeRange, pa.Table]]:
@@ -89,16 +71,16 @@ async def _round(layout: type[Layout], rows: pa.Table) -> list[float]:
         marks = [time.perf_counter()]
         changes = _checked(pages)
         marks.append(time.perf_counter())
-        state = StoredPartition.empty(_PARTITION)
+        state = StoredPartition.empty(TRADES_PARTITION)
         for change in changes:
             state = state.with_changes([change])
             state.rows_in(change.segments[0].range)  # as who waits for it does
         marks.append(time.perf_counter())
-        await StorageManagerImpl(storage).commit(StoredPartition.empty(_PARTITION), changes)
+        await StorageManagerImpl(storage).commit(StoredPartition.empty(TRADES_PARTITION), changes)
         marks.append(time.perf_counter())
         for wanted in (_HOUR, None):
             # As another process reads it: every checksum is compared.
-            found = await LocalFileStorage(Path(folder), layout()).read_partition(_PARTITION, wanted)
+            found = await LocalFileStorage(Path(folder), layout()).read_partition(TRADES_PARTITION, wanted)
             marks.append(time.perf_counter())
             expected = rows if wanted is None else slice_range(rows, wanted)
             if not found.rows_in(wanted or _DAY).equals(expected):
@@ -118,18 +100,18 @@ def main() -> None:
     asked = parser("trades", __doc__).parse_args()
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    rows = _trades()
+    rows = trades()
     figures, goals = [], []
     for name, layout in _LAYOUTS.items():
         rounds = [asyncio.run(_round(layout, rows)) for _ in range(_ROUNDS)]
         check, add, store, hour, day, size_bytes = (statistics.median(each) for each in zip(*rounds, strict=True))
-        speeds = [_ROWS / secs / 1e6 for secs in (check, add, store)]
+        speeds = [TRADES_ROWS / secs / 1e6 for secs in (check, add, store)]
         texts = [f"{each:.2f}" for each in speeds] + [f"{secs * 1e3:.1f}" for secs in (hour, day)]
         figures.append([name, *texts, f"{size_bytes:.1f}"])
         for what, secs in (("added up and stored", add + store), ("checked, too", check + add + store)):
-            speed = _ROWS / secs / 1e6
+            speed = TRADES_ROWS / secs / 1e6
             goals.append([f"`{name}`: {what}", f"{speed:.2f}", "≥ 1", "yes" if speed >= 1 else "no"])
-    about = f"{_ROWS:,} simulated trades of one day in pages of {_PAGE_ROWS:,}, on one core and a local disk."
+    about = f"{TRADES_ROWS:,} simulated trades of one day in pages of {_PAGE_ROWS:,}, on one core and a local disk."
     text = "\n\n".join(
         [
             f"{about}\nMedians of {_ROUNDS} rounds. {machine('pyarrow', 'numpy')}.",
