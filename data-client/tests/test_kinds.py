@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cb_trade_client import DataClient, ProtocolError, RequestError
+from cb_trade_client.decoders.arrow_stream import ArrowStreamDecoder
 from cb_trade_client.digest import AnswerDigest
 from cb_trade_client.requests import FORMATS
 from cb_trade_client.schemas import FUNDING_RATE, ORDER_BOOK, TRADES, schema_of
@@ -151,6 +152,27 @@ async def test_texts_that_are_no_utf_8_break_the_contract(run_service, made_trad
 
     with pytest.raises(ProtocolError):
         await DataClient(service.url, token=TOKEN).history(*named, **what)
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], ["é", "ß"], ["", ""], ["1", "é" * 50]])
+def test_texts_arrive_as_they_are_whatever_their_letters(texts):
+    assert decoded(pa.array(texts)).column("id").to_pylist() == texts
+
+
+@pytest.mark.parametrize("places", [[0, 9, 2], [0, -1, 2], [1, 0, 2]])
+def test_texts_that_do_not_lie_one_behind_the_other_break_the_contract(places):
+    texts = pa.StringArray.from_buffers(2, pa.array(places, pa.int32()).buffers()[1], pa.py_buffer(b"ab"))
+
+    with pytest.raises(ProtocolError):
+        decoded(texts)
+
+
+def decoded(ids):
+    """Return what the decoder makes of two trades with these *ids*."""
+    others = [pa.array([1, 2]).cast(TRADES.field("timestamp").type), ids, pa.array(["buy", "sell"])]
+    batch = pa.RecordBatch.from_arrays([*others, pa.array([1.0, 2.0]), pa.array([1.0, 2.0])], schema=TRADES)
+    binary = TRADES.serialize().to_pybytes() + batch.serialize().to_pybytes()
+    return ArrowStreamDecoder(TRADES).decode({"sequence": 0}, memoryview(binary))
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 10_000])

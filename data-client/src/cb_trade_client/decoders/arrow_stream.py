@@ -1,9 +1,12 @@
 """Format `arrow`: the binary messages of an answer, one after the other, are one Arrow IPC stream."""
 
+import numpy as np
 import pyarrow as pa
 
 from cb_trade_client.errors import ProtocolError
 from cb_trade_client.fields import Message
+
+_ASCII_END = 128
 
 
 class ArrowStreamDecoder:
@@ -32,8 +35,10 @@ class ArrowStreamDecoder:
         batches = []
         while reader.tell() < size_bytes:
             batch = pa.ipc.read_record_batch(pa.ipc.read_message(reader), self.schema)
-            # Of texts it matters, and is quick, that each one lies within the bytes of all and is UTF-8.
-            batch.validate(full=self._has_lengths)
+            batch.validate()
+            if self._has_lengths:
+                for column in batch.columns:
+                    _check(column)
             batches.append(batch)
         return batches[0] if len(batches) == 1 else pa.concat_batches(batches) if batches else self._nothing()
 
@@ -47,3 +52,20 @@ class ArrowStreamDecoder:
 
     def _nothing(self) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([], schema=self.schema)
+
+
+def _check(column: pa.Array) -> None:
+    """Raise unless each text lies within the bytes of all and is UTF-8, and each list within the values of all."""
+    if not (pa.types.is_string(column.type) and _is_plain(column)):
+        column.validate(full=True)
+
+
+def _is_plain(texts: pa.StringArray) -> bool:
+    """Tell whether all *texts* are ASCII and one behind the other: as usual, and found out several times as fast."""
+    _, offsets, data = texts.buffers()
+    if offsets is None or data is None:
+        return False
+    places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    values = np.frombuffer(data, np.uint8)
+    is_within = bool(places[0] >= 0 and places[-1] <= len(values) and np.all(places[1:] >= places[:-1]))
+    return is_within and bool(values[places[0] : places[-1]].max(initial=0) < _ASCII_END)
