@@ -63,7 +63,7 @@ def _check(column: pa.Array) -> None:
 def _is_plain(texts: pa.StringArray) -> bool:
     """Tell whether all *texts* are ASCII and one behind the other: as usual, and found out several times as fast."""
     _, offsets, data = texts.buffers()
-    if offsets is None or data is None:
+    if offsets is None or data is None or len(texts) == 0:
         return False
     places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     values = np.frombuffer(data, np.uint8)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
@@ -22,12 +24,23 @@ from cb_trade_data.storage.stored_partition import StoredPartition
 _MAGIC_BYTES: Final = 8  # with their padding
 
 
+@dataclass(frozen=True)
+class _Inside:
+    """What a file says about itself, and the messages of its record batches as they lie in it."""
+
+    metadata: ObjectMetadata
+    messages: list[pa.Buffer]
+
+
 class ArrowLayout(RowsInside):
     """Uncompressed and aligned: read by mapping the file, without decoding or copying a byte."""
 
     suffix = "arrow"
     paths = HivePaths(suffix)
     is_zero_copy = True
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[StoredObject, _Inside] = WeakKeyDictionary()
 
     def encode(self, stored: StoredPartition, entry_paths: Sequence[str] = ()) -> pa.Buffer:  # noqa: ARG002
         """See `Layout.encode`."""
@@ -60,16 +73,9 @@ class ArrowLayout(RowsInside):
         """See `Layout.decode`."""
         schema = SCHEMAS[partition.series.kind]
         try:
-            file = pa.ipc.open_file(stored.data)
-            metadata = ObjectMetadata.from_key_values(file.schema.metadata, stored.path)
-            if not file.schema.equals(schema, check_metadata=False):
-                raise ValueError(f"columns {file.schema.names} are not those of {partition.series.kind}")
-            if file.num_record_batches != len(metadata.batches):
-                raise ValueError("the record batches are not those that the metadata lists")
-            numbers = metadata.overlapping(wanted)
-            # The checksums are compared with what these bytes say, and these bytes are what is sent: not what the
-            # file's own index makes of them.
-            messages = list(_messages(stored.data, numbers))
+            found = self._look_into(partition, stored)
+            metadata, numbers = found.metadata, found.metadata.overlapping(wanted)
+            messages = found.messages[numbers.start : numbers.stop]
             batches = [pa.ipc.read_record_batch(message, schema) for message in messages]
             for batch in batches:
                 # What the values are, the checksum proves; not that texts lie within the batch, nor how many numbers it
@@ -86,14 +92,28 @@ class ArrowLayout(RowsInside):
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
         return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests, frames)
 
+    def _look_into(self, partition: Partition, stored: StoredObject) -> _Inside:
+        """Return what there is in the file: looked into once while the place keeps the object."""
+        if (known := self._known.get(stored)) is not None:
+            return known
+        file = pa.ipc.open_file(stored.data)
+        metadata = ObjectMetadata.from_key_values(file.schema.metadata, stored.path)
+        if not file.schema.equals(SCHEMAS[partition.series.kind], check_metadata=False):
+            raise ValueError(f"columns {file.schema.names} are not those of {partition.series.kind}")
+        if file.num_record_batches != len(metadata.batches):
+            raise ValueError("the record batches are not those that the metadata lists")
+        # The checksums are compared with what these bytes say, and these bytes are what is sent: not what the file's
+        # own index makes of them.
+        found = self._known[stored] = _Inside(metadata, list(_messages(stored.data, file.num_record_batches)))
+        return found
 
-def _messages(data: pa.Buffer, numbers: range) -> Iterator[pa.Buffer]:
-    """Yield the messages of those record batches of a file, as they lie in it."""
+
+def _messages(data: pa.Buffer, count: int) -> Iterator[pa.Buffer]:
+    """Yield the messages of the record batches of a file, as they lie in it."""
     reader = pa.BufferReader(data)
     reader.seek(_MAGIC_BYTES)
-    for _ in range(1 + numbers.start):  # the schema comes first
-        pa.ipc.read_message(reader)
-    for _ in numbers:
+    pa.ipc.read_message(reader)  # the schema comes first
+    for _ in range(count):
         start = reader.tell()
         pa.ipc.read_message(reader)
         yield data.slice(start, reader.tell() - start)
