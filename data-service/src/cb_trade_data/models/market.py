@@ -147,15 +147,15 @@ def increases(rows: pa.Table) -> bool:
     Of trades, that no id comes twice, and none after a greater one, see `ordered`. It costs little of what finding out
     where it is not so does.
     """
-    steps = np.diff(timestamps_ms(rows))
+    times = timestamps_ms(rows)
     if "id" not in rows.schema.names:
-        return bool(np.all(steps > 0))
+        return bool(np.all(times[1:] > times[:-1]))
     ids = rows.column("id").combine_chunks()
-    longer = np.diff(pc.binary_length(ids).to_numpy())
-    if np.any(steps < 0) or np.any(longer < 0):
+    lengths = pc.binary_length(ids).to_numpy()
+    if np.any(times[1:] < times[:-1]) or np.any(lengths[1:] < lengths[:-1]):
         return False
     is_greater = pc.less(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)
-    return bool(np.all(is_greater | (longer > 0)))
+    return bool(np.all(is_greater | (lengths[1:] > lengths[:-1])))
 
 
 def distinct(times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -19,10 +19,6 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 TimesMs: TypeAlias = npt.NDArray[np.int64]
 
 
-def _nothing(times_ms: TimesMs, answered: TimeRange) -> Iterable[TimeRange]:  # noqa: ARG001
-    return ()
-
-
 def _none(rows: pa.Table, is_repeat: Flags) -> Flags:  # noqa: ARG001
     return np.zeros(rows.num_rows, np.bool_)
 
@@ -50,7 +46,7 @@ class EventRules:
         sanity: Tells for each row whether its numbers are finite, and whether it is possible.
         oddities: Counts, by what it is, what is odd in rows in order, and kept all the same.
         holes: Tells where rows must be missing, given the times at which there are some, ascending and unique, and the
-            range of which the exchange has told all that it has.
+            range of which the exchange has told all that it has; None where nobody can tell.
         contradictions: Tells for each row whether another one says something else of the same thing at another time,
             given rows in order, and which of them are repeats; of rows that increase, see `increases`, it is not asked.
         backwards: Counts the rows that a later one comes before, by the exchange's own count, given rows in order; of
@@ -66,7 +62,7 @@ class EventRules:
     usual_silence: timedelta
     assumed_step: timedelta
     oddities: Mapping[Finding, Callable[[pa.Table], int]] = field(default_factory=lambda: MappingProxyType({}))
-    holes: Callable[[TimesMs, TimeRange], Iterable[TimeRange]] = _nothing
+    holes: Callable[[TimesMs, TimeRange], Iterable[TimeRange]] | None = None
     contradictions: Callable[[pa.Table, Flags], Flags] = _none
     backwards: Callable[[pa.Table], int] = _never
     believed: Believed = _border
