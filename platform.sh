@@ -323,7 +323,7 @@ test_everything() {
     look_for_promtool
     look_for_shellcheck
     # Last, so that its closing line is the run's own.
-    "$python" -m pytest --numprocesses=auto --maxprocesses=4 "$@" || failed="$failed, pytest"
+    "$python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal "$@" || failed="$failed, pytest"
     if [ -n "$failed" ]; then
         die "failed: ${failed#, }"
     fi

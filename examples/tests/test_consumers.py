@@ -145,13 +145,13 @@ async def test_what_cannot_be_asked_is_one_line_with_the_next_step(service, tmp_
     assert list(tmp_path.glob("*.png")) == []
 
 
-@pytest.mark.parametrize("program", ["backtest", "strategy"])
 @pytest.mark.parametrize(
-    ("url", "bearer", "step"),
+    ("program", "url", "bearer", "step"),
     [
-        ("ws://127.0.0.1:1/ws/data", None, "try again later"),
-        (None, "", "get a new token"),
-        (None, "bad", "get a new token"),
+        ("backtest", "ws://127.0.0.1:1/ws/data", None, "try again later"),
+        ("strategy", "ws://127.0.0.1:1/ws/data", None, "try again later"),
+        ("backtest", None, "", "get a new token"),
+        ("strategy", None, "bad", "get a new token"),
     ],
 )
 async def test_no_service_and_no_good_token_are_one_line_with_the_next_step(

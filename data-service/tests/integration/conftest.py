@@ -3,18 +3,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-import ccxt.async_support as ccxt
 import pytest
 from ccxt_venues import FACTS, NOW, Venue, running_venue
 from service_harness import Client, RunningService, running_service
 
 from cb_trade_simulator import ExchangeSimulator
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _ccxt_closes_at_once() -> None:
-    """After its connections are closed it waits a quarter of a second for those with TLS, of which there are none."""
-    ccxt.Exchange.timeout_on_exit = 0
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Oracle:
 
 
 @given(existing=histories, requests=st.lists(ranges, min_size=1, max_size=6), restarts=st.lists(st.booleans()))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_sequence_of_ranges_is_exact_and_minimal(existing, requests, restarts):
     async def scenario() -> None:
         exchange = FakeExchange(map(minute, existing), PAGE_LIMIT_BARS)
@@ -113,7 +113,7 @@ def _assert_held_from(first: int, coverage) -> None:
 
 
 @given(existing=histories, requests=st.lists(ranges, min_size=2, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_ranges_asked_for_at_once_are_exact_and_ask_for_no_minute_twice(existing, requests):
     async def scenario() -> None:
         exchange = FakeExchange(map(minute, existing), PAGE_LIMIT_BARS)

@@ -112,29 +112,29 @@ async def test_all_of_them_answer_and_each_line_of_the_log_tells_which_did(simul
     assert service.process.returncode == 0
 
 
-async def test_one_that_dies_is_replaced(simulator, tmp_path):
+async def test_those_that_die_are_replaced_one_or_all_and_none_outlives_its_parent(simulator, tmp_path):
+    """One service goes through all of it: each takes seconds to start."""
     async with crew(tmp_path, simulator.base_url) as service:
         staying, dying = service.pids()
         os.kill(dying, signal.SIGKILL)
         await eventually(lambda: len(service.pids()) == 2 and dying not in service.pids())
         async with service.client() as client:
-            reply = await client.history(*DAY)
-
+            after_one = await client.history(*DAY)
         assert staying in service.pids()
-        assert reply.last["rows"] == 1440
-        assert [line["event"] for line in service.lines() if line["level"] == "error"] == ["worker.died"]
 
-
-async def test_all_that_die_at_once_are_replaced(simulator, tmp_path):
-    async with crew(tmp_path, simulator.base_url) as service:
-        dying = service.pids()
-        for pid in dying:
+        all_of_them = service.pids()
+        for pid in all_of_them:
             os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: len(set(service.pids()) - set(dying)) == 2)
+        await eventually(lambda: len(set(service.pids()) - set(all_of_them)) == 2)
         async with service.client() as client:
-            reply = await client.history(*DAY)
+            after_all = await client.history(*DAY)
 
-    assert reply.last["rows"] == 1440
+        orphans = service.pids()
+        service.process.kill()
+        await eventually(lambda: not any(map(is_alive, orphans)))
+
+    assert after_one.last["rows"] == after_all.last["rows"] == 1440
+    assert [line["event"] for line in service.lines() if line["level"] == "error"] == ["worker.died"] * 3
 
 
 async def test_one_that_cannot_start_any_more_is_told_of_and_tried_again_until_it_can(simulator, tmp_path):
@@ -159,15 +159,6 @@ async def test_one_that_cannot_start_any_more_is_told_of_and_tried_again_until_i
     assert "No module named 'no_such_module'" in problem
     assert reply.last["rows"] == again.last["rows"] == 1440
     assert service.process.returncode == 0
-
-
-async def test_none_outlives_its_parent(simulator, tmp_path):
-    async with crew(tmp_path, simulator.base_url) as service:
-        pids = service.pids()
-        service.process.kill()
-        await eventually(lambda: not any(map(is_alive, pids)))
-
-    assert len(pids) == 2
 
 
 async def nobody_listens(service: Crew) -> None:

@@ -80,7 +80,7 @@ def instants() -> st.SearchStrategy[datetime]:
     )
 
 
-@quick(150)
+@quick(80)
 @given(st.tuples(instants(), instants()).map(sorted).filter(lambda both: both[0] < both[1] and both[0] < NOW))
 def test_an_answer_at_once_is_the_answer_there_would_be_otherwise(root, both):
     wanted = TimeRange(*both)

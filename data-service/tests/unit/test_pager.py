@@ -88,7 +88,7 @@ async def test_an_honest_exchange_is_asked_no_more_than_there_are_pages_and_all_
         assert len(exchange.windows) == calls
 
 
-@quick(150)
+@quick(80)
 @given(st.sampled_from(WITH_HISTORY), holes, edges, seeds, st.floats(0, 1), st.booleans())
 async def test_no_absence_is_invented_whatever_comes_twice_or_does_not_belong(
     anchoring, missing, wanted, random, defects, is_young
@@ -121,7 +121,7 @@ async def test_no_absence_is_invented_whatever_comes_twice_or_does_not_belong(
 # --- Nothing known of it ----------------------------------------------------------------------------------------------
 
 
-@quick(150)
+@quick(80)
 @given(
     st.sampled_from(WITH_HISTORY),
     holes,

@@ -218,7 +218,7 @@ async def stored_facts(storage: ObjectStorage) -> dict[datetime, str]:
 
 
 @pytest.mark.parametrize("layout", [ParquetLayout, JsonLayout])
-@quick(60)
+@quick(40)
 @given(facts=facts_of_bars, moment=st.sampled_from(SOME_MINUTES), after_ms=st.integers(-90_000, 90_000))
 def test_deleting_is_forgetting_every_bar_that_opens_before_the_instant(layout, facts, moment, after_ms):
     before = moment + timedelta(milliseconds=after_ms)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cb_trade_simulator.markets.timeframes import Timeframe
 
 DAYS_OF_MINUTES_KEPT = 200  # 115 kB each
-FEWEST_AT_A_TIME = 64  # candles: the steps in which the newest are looked for when hardly any are left to find
+LEAST_AT_A_TIME_MS = DAY_MS  # in which missing candles are looked for: minutes are made by the day
 DAYS_OF_HOURS_KEPT = 10_000  # 2 kB each: all there are, so that a page of daily candles is slow only once
 
 
@@ -130,8 +130,11 @@ class History:
         end_ms = min(end_ms, self._last_ms(now_ms) + 1)
         found = NO_CANDLES
         while len(found) < count and cursor_ms < end_ms:
-            step = max(count - len(found), FEWEST_AT_A_TIME)
-            stop_ms = min(shifted(timeframe, cursor_ms, step), first_open(timeframe, end_ms))
+            stop_ms = max(
+                shifted(timeframe, cursor_ms, count - len(found)),
+                first_open(timeframe, cursor_ms + LEAST_AT_A_TIME_MS),
+            )
+            stop_ms = min(stop_ms, first_open(timeframe, end_ms))
             found = np.concatenate((found, self.candles(timeframe, cursor_ms, stop_ms, now_ms)))
             cursor_ms = stop_ms
         return found[:count]
@@ -142,8 +145,11 @@ class History:
         cursor_ms = first_open(timeframe, min(end_ms, self._last_ms(now_ms) + 1))
         found = NO_CANDLES
         while len(found) < count and cursor_ms > first_ms:
-            step = max(count - len(found), FEWEST_AT_A_TIME)
-            from_ms = max(shifted(timeframe, cursor_ms, -step), first_ms)
+            from_ms = min(
+                shifted(timeframe, cursor_ms, len(found) - count),
+                open_of(timeframe, cursor_ms - LEAST_AT_A_TIME_MS),
+            )
+            from_ms = max(from_ms, first_ms)
             found = np.concatenate((self.candles(timeframe, from_ms, cursor_ms, now_ms), found))
             cursor_ms = from_ms
         return found[max(len(found) - count, 0) :]
