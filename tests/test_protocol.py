@@ -27,7 +27,7 @@ from cb_trade_data.errors import ErrorCode
 from cb_trade_data.historical.receipt import SEGMENTS_MAX
 from cb_trade_data.main import create_app
 from cb_trade_data.models.market import SCHEMAS as SCHEMAS_OF_ROWS
-from cb_trade_data.models.messages import MESSAGE_TYPES, WireFormat
+from cb_trade_data.models.messages import MESSAGE_TYPES, Fill, WireFormat
 from cb_trade_data.models.series import Kind
 from cb_trade_data.server import server_config
 from cb_trade_data.storage.coverage import State
@@ -149,7 +149,8 @@ def test_the_kinds_without_bars_are_the_same_to_the_sdk():
 def test_the_words_are_those_of_the_service():
     assert SCHEMAS["format"]["enum"] == list(WireFormat)
     assert SCHEMAS["kind"]["enum"] == list(Kind)
-    assert set(SCHEMAS["segment"]["properties"]["state"]["enum"]) == set(State) - {State.UNKNOWN}
+    assert set(SCHEMAS["segment"]["properties"]["state"]["enum"]) == set(State)
+    assert SCHEMAS["asked_fill"]["enum"] == list(Fill)
 
 
 def test_the_limits_are_those_of_the_service():
@@ -192,7 +193,7 @@ def test_a_request_with_a_field_that_nobody_knows_breaks_the_contract(message):
     request = orjson.loads(message_of(message))
 
     assert request_problem(request) is None
-    assert request_problem({**request, "fill": "none"}) is not None
+    assert request_problem({**request, "filled": "none"}) is not None
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,10 @@ async def test_each_error_has_its_code_and_the_connection_lives_on(client):
 
 
 async def test_an_error_names_its_request_and_the_field(client):
-    error = await client.ask(historical(*DAY, request_id="r7", fill="none"))
+    error = await client.ask(historical(*DAY, request_id="r7", fills="none"))
 
     assert error["request_id"] == "r7"
-    assert error["details"]["field"] == "fill"
+    assert error["details"]["field"] == "fills"
 
 
 async def test_an_exchange_that_cannot_be_asked_about_a_new_symbol_is_unavailable(client, simulator):

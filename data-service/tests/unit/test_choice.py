@@ -272,7 +272,7 @@ async def test_one_that_does_not_tell_its_markets_in_time_is_passed_over_and_goe
         both.storage,
         both.source,
         (),
-        name_series=manager.series,
+        name_series=manager.series_or_derived,
         closed_bars=manager._closed_bars,
         present=manager._now,
         patience_secs=0,

@@ -28,6 +28,7 @@ from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.component import Component
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
+from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -63,6 +64,7 @@ RATES = rows_of(
     (1_704_067_200_003, 0.00037409, 42324.9),
     (1_704_096_000_000, -0.0000125, 42615.5),
 )
+FOUR_HOURS = Series("coinbase", "BTC/USDT", Kind.OHLCV, Timeframe.parse("4h"), Timeframe.parse("2h"))
 LAST_BAR = span("2024-01-01T00:05", "2024-01-01T00:10")
 EIGHT_HOURS = span("2017-08-17", "2017-08-17T08:00")
 
@@ -100,15 +102,18 @@ class Manager:
         self._outcome = outcome
         self.asked: list[Any] = []
 
-    def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
-        return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+    def series_or_derived(
+        self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool
+    ) -> Series:
+        asked = Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+        return FOUR_HOURS if (timeframe, derive) == ("4h", False) else asked
 
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
         self.asked.append(("choose", question.exchanges, question.wanted, may_ask))
         return Choice(Series("binance", question.symbol, Kind(question.kind), Timeframe.parse(question.timeframe)), {})
 
-    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
-        return self._give("open", series, wanted, refresh)
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool, fill: Fill) -> Any:
+        return self._give("open", series, wanted, refresh, *(() if fill is Fill.NONE else (fill,)))
 
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None) -> Any:
         return self._give("plan", series, wanted, refresh)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from cb_trade_data.errors import (
     CbTradeError,
@@ -46,6 +46,7 @@ class OpenQuestion:
         exchanges: Those to choose from, in the order of the request; None for any.
         wanted: The range; None where the question is about none.
         refresh: Whether all of it is to be fetched, whatever is stored.
+        derive: Whether the bars are to be made of shorter ones, although an exchange has such bars.
         may_use: Tells which exchanges whoever asks may use.
     """
 
@@ -56,6 +57,7 @@ class OpenQuestion:
     may_use: Callable[[str], bool]
     wanted: TimeRange | None = None
     refresh: bool = False
+    derive: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ def in_order(exchanges: Iterable[str], preference: Sequence[str]) -> list[str]:
     return sorted(exchanges, key=lambda name: ranks.get(name, len(ranks)))
 
 
+class NameSeries(Protocol):
+    """Names the series that answers."""
+
+    def __call__(self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool) -> Series: ...
+
+
 class ExchangeChooser:
     """Chooses anew for each question, and remembers nothing: the same one is answered alike while nothing changes."""
 
@@ -81,7 +89,7 @@ class ExchangeChooser:
         source: IDataSourceConnector,
         preference: Sequence[str],
         *,
-        name_series: Callable[[str, str, str, str | None], Series],
+        name_series: NameSeries,
         closed_bars: Callable[[Series, TimeRange], TimeRange | None],
         present: Callable[[str], datetime],
         patience_secs: float = _PATIENCE_SECS,
@@ -89,7 +97,7 @@ class ExchangeChooser:
         """
         Args:
             preference: The exchanges that come first, whatever order a request has them in.
-            name_series: See `IHistoricalDataManager.series`.
+            name_series: See `IHistoricalDataManager.series_or_derived`.
             closed_bars: Tells the bars of a range that have closed, as far as the present is known without asking.
             present: Tells the present of an exchange, as far as that is known.
             patience_secs: How long the next one waits for an exchange that is asked for its markets.
@@ -124,7 +132,7 @@ class ExchangeChooser:
         second_best: Series | None = None
         has_looked_ahead = False
         for place, series in enumerate(candidates):
-            facts = await self._storage.facts_if_possible(series)
+            facts = await self._storage.facts_if_possible(series.source)
             if facts is None and not has_looked_ahead:
                 # Before anything that depends on what this process was told.
                 has_looked_ahead = True
@@ -160,7 +168,10 @@ class ExchangeChooser:
         found: list[Series] = []
         for name in allowed:
             try:
-                found.append(self._name_series(name, question.symbol, question.kind, question.timeframe))
+                series = self._name_series(
+                    name, question.symbol, question.kind, question.timeframe, derive=question.derive
+                )
+                found.append(series)
             except (UnsupportedKindError, UnknownTimeframeError) as error:
                 problems[name] = error
         return found[:EXCHANGES_MAX], len(found[EXCHANGES_MAX:])
@@ -172,15 +183,15 @@ class ExchangeChooser:
             UnknownSymbolError: It has not.
             ExchangeUnavailableError: It cannot be asked.
         """
-        if await self._source.known_market(series) is not None:
+        if await self._source.known_market(series.source) is not None:
             return True
-        if self._source.leaves_alone(series):
+        if self._source.leaves_alone(series.source):
             raise ExchangeUnavailableError(series.exchange, "it is left alone for now, after calls that failed")
         if not may_ask:
             return False
         try:
             async with asyncio.timeout(self._patience_secs):
-                await self._source.market(series)
+                await self._source.market(series.source)
         except TimeoutError as error:
             reason = f"it has not told its markets within {self._patience_secs:g} s"
             raise ExchangeUnavailableError(series.exchange, reason) from error
@@ -191,7 +202,9 @@ class ExchangeChooser:
         if question.wanted is None or question.refresh:
             return None
         for series in candidates:
-            if await self._storage.facts_if_possible(series) is not None and await self._holds(series, question.wanted):
+            if await self._storage.facts_if_possible(series.source) is not None and await self._holds(
+                series, question.wanted
+            ):
                 return series
         return None
 
@@ -200,7 +213,7 @@ class ExchangeChooser:
     ) -> str | None:
         """Return why another exchange should rather answer; None where none need."""
         wanted = question.wanted
-        if self._source.leaves_alone(series):
+        if self._source.leaves_alone(series.source):
             must_be_called = wanted is None or question.refresh or not await self._settles(series, facts, wanted)
             if must_be_called:
                 return ErrorCode.EXCHANGE_UNAVAILABLE.value
@@ -214,7 +227,7 @@ class ExchangeChooser:
 
     async def _lacks_start(self, series: Series, facts: SeriesFacts | None, wanted: TimeRange, now: datetime) -> bool:
         """Tell whether *wanted* begins before all that the exchange serves at *now*, and storage lacks that."""
-        reach = Reach.at(now, self._source.facts(series.exchange), series, facts)
+        reach = Reach.at(now, self._source.facts(series.exchange), series.source, facts)
         for lost in intersect_all([wanted], reach.out_of_reach):
             if not await self._settles(series, facts, lost):
                 return True
@@ -245,7 +258,7 @@ class ExchangeChooser:
 
     async def _coverages(self, series: Series, bars: TimeRange) -> AsyncIterator[tuple[TimeRange, Coverage]]:
         """Yield what is known of each partition, oldest first, one at a time; nothing where it cannot be read."""
-        for partition, part in partitions_of(series, bars):
+        for partition, part in partitions_of(series.source, bars):
             coverage = Coverage()
             with suppress(StorageUnavailableError):
                 coverage = await self._storage.coverage(partition)
