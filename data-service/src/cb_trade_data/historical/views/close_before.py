@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cb_trade_data.errors import StorageUnavailableError
 from cb_trade_data.historical.views.newest_row import newest_row
-from cb_trade_data.models.instants import EPOCH
+from cb_trade_data.models.instants import EPOCH, from_ms
 from cb_trade_data.models.partition import partition_at, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange, subtract
@@ -45,7 +45,7 @@ async def _close_before(
             return None
         row = await newest_row(storage, partition, TimeRange(known_since, end))
         if row.num_rows:
-            is_whole = await _is_whole(storage, series, row.column("timestamp")[0].as_py(), states)
+            is_whole = await _is_whole(storage, series, from_ms(row.column("timestamp")[0].value), states)
             return float(row.column("close")[0].as_py()) if is_whole else None
         if unknown:
             return None

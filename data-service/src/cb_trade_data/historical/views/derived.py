@@ -13,6 +13,7 @@ from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.views.derivation import Derivation
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
+from cb_trade_data.models.instants import from_ms
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Segment, State
@@ -62,6 +63,6 @@ class DerivedAnswer:
         return self._derivation.add(rows)
 
     def _delivered(self, bars: pa.Table) -> Stretch:
-        first, last = (bars.column("timestamp")[place].as_py() for place in (0, -1))
+        first, last = (from_ms(bars.column("timestamp")[place].value) for place in (0, -1))
         self._digest.add(TimeRange(first, self._grid.advance(last, 1)), bars)
         return Stretch(bars)

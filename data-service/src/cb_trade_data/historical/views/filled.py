@@ -11,6 +11,7 @@ import pyarrow as pa
 from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.views.filling import Filling
 from cb_trade_data.models.frame import Stretch
+from cb_trade_data.models.instants import from_ms
 
 
 class FilledAnswer:
@@ -43,7 +44,7 @@ class FilledAnswer:
         """See `IAnswer.stretches`."""
         async with aclosing(self._below.stretches()) as stretches:
             async for stretch in stretches:
-                if stretch.rows.column("timestamp")[0].as_py() > self._first_open:
+                if from_ms(stretch.rows.column("timestamp")[0].value) > self._first_open:
                     await self._begin()
                 self._close_before = None
                 for rows in self._counted(self._filling.add(stretch.rows)):

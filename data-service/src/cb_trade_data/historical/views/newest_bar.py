@@ -6,6 +6,7 @@ from datetime import datetime
 
 from cb_trade_data.historical.views.known_bars import KnownBars
 from cb_trade_data.historical.views.newest_row import newest_row
+from cb_trade_data.models.instants import from_ms
 from cb_trade_data.models.partition import partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.coverage import Coverage, State
@@ -33,6 +34,6 @@ async def newest_whole_bar(storage: IStorageManager, series: Series) -> datetime
                 for piece, part in reversed(list(partitions_of(source, span))):
                     row = await newest_row(storage, piece, part)
                     if row.num_rows:
-                        return series.grid.floor(row.column("timestamp")[0].as_py())
+                        return series.grid.floor(from_ms(row.column("timestamp")[0].value))
         later = coverage
     return None
