@@ -201,7 +201,7 @@ def test_a_request_with_a_field_that_nobody_knows_breaks_the_contract(message):
 )
 def test_an_answer_without_a_field_or_with_one_that_is_not_described_breaks_the_contract(message):
     answer = orjson.loads(message_of(message))
-    optional = {"digest", "missing_truncated"}
+    optional = {"digest", "missing_truncated", "derived_from", "fill", "synthetic_rows"}
 
     assert answer_problem(answer) is None
     assert answer_problem({**answer, "surprise": 1}) is not None
@@ -275,7 +275,10 @@ def test_every_message_has_an_example():
     assert set(CHANNEL["messages"]) == set(messages)
 
 
-@pytest.mark.parametrize(("conversation", "same"), [("history_arrow", "history_json"), ("trades_arrow", "trades")])
+@pytest.mark.parametrize(
+    ("conversation", "same"),
+    [("history_arrow", "history_json"), ("trades_arrow", "trades"), ("filled_arrow", "filled")],
+)
 def test_the_binary_messages_are_announced_and_are_one_stream_of_the_same_rows(conversation, same):
     messages = answered(conversation)
     announced = [orjson.loads(each).get("bytes") for each in messages if isinstance(each, str)]

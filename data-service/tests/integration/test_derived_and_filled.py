@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from service_harness import Client, Reply, RunningService, at, historical, ms, running_service
+from wire_contract import DOCS
 
 from cb_trade_simulator import ExchangeSimulator, RunningClock
 from cb_trade_simulator.faults import StatusFault
@@ -301,3 +304,23 @@ async def test_a_fill_none_is_as_none(client):
     assert none.events == plain.events
     assert set(none.start) == set(plain.start)
     assert set(none.last) == set(plain.last)
+
+
+# --- The page for people ---------------------------------------------------------------------------------------------
+
+PAGE = DOCS / "how-to" / "derive-and-fill.md"
+
+
+async def test_the_requests_of_the_page_do_what_it_says(client):
+    requests = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)]
+    replies = []
+    for request in requests:
+        await client.send(request)
+        replies.append(await client.rest())
+
+    assert [reply.start and reply.start.get("derived_from") for reply in replies] == [
+        "2h", "1d", "30m", None, None, "5m"
+    ]  # fmt: skip
+    assert [reply.last.get("synthetic_rows", 0) > 0 for reply in replies] == [False] * 4 + [True] * 2
+    assert replies[3].last["derived_from"] == "2h"
+    assert all(reply.last["rows"] > 0 for reply in replies if reply.start)
