@@ -27,7 +27,7 @@ from cb_trade_data.errors import ErrorCode
 from cb_trade_data.historical.receipt import SEGMENTS_MAX
 from cb_trade_data.main import create_app
 from cb_trade_data.models.market import SCHEMAS as SCHEMAS_OF_ROWS
-from cb_trade_data.models.messages import MESSAGE_TYPES, WireFormat
+from cb_trade_data.models.messages import MESSAGE_TYPES, Fill, WireFormat
 from cb_trade_data.models.series import Kind
 from cb_trade_data.server import server_config
 from cb_trade_data.storage.coverage import State
@@ -149,7 +149,8 @@ def test_the_kinds_without_bars_are_the_same_to_the_sdk():
 def test_the_words_are_those_of_the_service():
     assert SCHEMAS["format"]["enum"] == list(WireFormat)
     assert SCHEMAS["kind"]["enum"] == list(Kind)
-    assert set(SCHEMAS["segment"]["properties"]["state"]["enum"]) == set(State) - {State.UNKNOWN}
+    assert set(SCHEMAS["segment"]["properties"]["state"]["enum"]) == set(State)
+    assert SCHEMAS["asked_fill"]["enum"] == list(Fill)
 
 
 def test_the_limits_are_those_of_the_service():
@@ -192,7 +193,7 @@ def test_a_request_with_a_field_that_nobody_knows_breaks_the_contract(message):
     request = orjson.loads(message_of(message))
 
     assert request_problem(request) is None
-    assert request_problem({**request, "fill": "none"}) is not None
+    assert request_problem({**request, "filled": "none"}) is not None
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_a_request_with_a_field_that_nobody_knows_breaks_the_contract(message):
 )
 def test_an_answer_without_a_field_or_with_one_that_is_not_described_breaks_the_contract(message):
     answer = orjson.loads(message_of(message))
-    optional = {"digest", "missing_truncated"}
+    optional = {"digest", "missing_truncated", "derived_from", "fill", "synthetic_rows"}
 
     assert answer_problem(answer) is None
     assert answer_problem({**answer, "surprise": 1}) is not None
@@ -274,7 +275,10 @@ def test_every_message_has_an_example():
     assert set(CHANNEL["messages"]) == set(messages)
 
 
-@pytest.mark.parametrize(("conversation", "same"), [("history_arrow", "history_json"), ("trades_arrow", "trades")])
+@pytest.mark.parametrize(
+    ("conversation", "same"),
+    [("history_arrow", "history_json"), ("trades_arrow", "trades"), ("filled_arrow", "filled")],
+)
 def test_the_binary_messages_are_announced_and_are_one_stream_of_the_same_rows(conversation, same):
     messages = answered(conversation)
     announced = [orjson.loads(each).get("bytes") for each in messages if isinstance(each, str)]

@@ -107,16 +107,22 @@ class UnknownSymbolError(RequestError):
 
 
 class UnknownTimeframeError(RequestError):
-    """The exchange has no bars of that length."""
+    """The exchange has no bars of that length, nor are they made here of those that it has.
+
+    *known*: the lengths that it has. *derivable*: those that are made of them where that is asked for.
+    """
 
     code = ErrorCode.UNKNOWN_TIMEFRAME
 
-    def __init__(self, exchange: str, timeframe: str, known: list[str]) -> None:
+    def __init__(self, exchange: str, timeframe: str, known: list[str], derivable: list[str] | None = None) -> None:
+        made = ", and none that they are made of" if derivable is not None else ""
+        facts = {} if derivable is None else {"derivable": derivable}
         super().__init__(
-            f"{exchange} has no {timeframe!r} bars; it has {', '.join(known)}",
+            f"{exchange} has no {timeframe!r} bars{made}; it has {', '.join(known)}",
             exchange=exchange,
             timeframe=timeframe,
             known=known,
+            **facts,
         )
 
 

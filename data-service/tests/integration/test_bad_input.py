@@ -32,7 +32,7 @@ BAD = [
         for field in ("exchange", "symbol", "start_time", "end_time")
     ],
     pytest.param({"type": "cancel_request"}, "missing_field", id="cancel without id"),
-    pytest.param(historical(*DAY, fill="none"), "unknown_field", id="unknown field"),
+    pytest.param(historical(*DAY, fills="none"), "unknown_field", id="unknown field"),
     pytest.param(historical(*DAY, exchange="kraken2"), "unknown_exchange", id="unknown exchange"),
     pytest.param(historical(*DAY, symbol="NO/SUCH"), "unknown_symbol", id="unknown symbol"),
     pytest.param(historical(*DAY, symbol="../../etc"), "unknown_symbol", id="symbol that climbs"),
@@ -76,10 +76,10 @@ async def test_each_error_has_its_code_and_the_connection_lives_on(client):
 
 
 async def test_an_error_names_its_request_and_the_field(client):
-    error = await client.ask(historical(*DAY, request_id="r7", fill="none"))
+    error = await client.ask(historical(*DAY, request_id="r7", fills="none"))
 
     assert error["request_id"] == "r7"
-    assert error["details"]["field"] == "fill"
+    assert error["details"]["field"] == "fills"
 
 
 async def test_an_exchange_that_cannot_be_asked_about_a_new_symbol_is_unavailable(client, simulator):
@@ -105,7 +105,7 @@ async def test_a_request_id_in_use_is_refused_without_an_id(client, simulator):
     assert (reply.last["request_id"], reply.last["rows"]) == ("r1", 1440)
 
 
-@pytest.mark.parametrize("message", [{"type": "nonsense"}, {"type": "request_historical"}, historical(*DAY, fill=1)])
+@pytest.mark.parametrize("message", [{"type": "nonsense"}, {"type": "request_historical"}, historical(*DAY, fills=1)])
 async def test_an_error_about_another_message_is_no_last_word_of_an_open_request(client, simulator, message):
     simulator.hold("klines")
     await client.send(historical(*DAY, request_id="r1"))

@@ -83,7 +83,9 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
     assert status == 200
     binance = before["exchanges"][0]
     assert binance["timeframes"][:3] == ["1s", "1m", "3m"]
-    del binance["timeframes"]
+    assert {"10m", "45m", "3M"} <= set(binance["derivable"])
+    assert not set(binance["derivable"]) & set(binance["timeframes"])
+    del binance["timeframes"], binance["derivable"]
     rate = binance["condition"]["calls_per_sec"]
     assert rate > 0
     assert binance == {

@@ -82,7 +82,20 @@ _RIGHT: Final[tuple[dict[str, str], ...]] = (
     {"type": '"authenticate"', "request_id": "", "token": '"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ0ZXN0In0.nobody"'},
 )
 _OTHER_FIELDS: Final = (
-    *("exchange_name", "coin_symbol", "fill", "token", "__class__", "", "\\u0000", "a" * 300, "Type", "type ", "é"),
+    *(
+        "exchange_name",
+        "coin_symbol",
+        "fill",
+        "derive",
+        "token",
+        "__class__",
+        "",
+        "\\u0000",
+        "a" * 300,
+        "Type",
+        "type ",
+        "é",
+    ),
     *("constructor", "request_id\\u0000", "$ref", "details"),
 )
 

@@ -142,7 +142,7 @@ class House:
             self.storage,
             self.source,
             (),
-            name_series=self.manager.series,
+            name_series=self.manager.series_or_derived,
             closed_bars=self.manager._closed_bars,
             present=self.manager._now,
             patience_secs=0.01,

@@ -27,6 +27,8 @@ HISTORICAL: dict[str, Any] = {
     "format": "json",
     "chunk_rows": 1000,
     "refresh": False,
+    "derive": False,
+    "fill": "none",
 }
 DEEP = "[" * 1000 + "]" * 1000
 MEBIBYTE = 1024 * 1024
@@ -169,12 +171,14 @@ def test_a_field_that_has_no_default_must_be_there(name):
     assert name in str(refusal)
 
 
-@pytest.mark.parametrize("name", ["request_id", "kind", "timeframe", "format", "chunk_rows", "refresh"])
+@pytest.mark.parametrize(
+    "name", ["request_id", "kind", "timeframe", "format", "chunk_rows", "refresh", "derive", "fill"]
+)
 def test_a_field_with_a_default_may_be_left_out(name):
     check_message(without(name))
 
 
-@pytest.mark.parametrize("name", ["fill", "derive", "Symbol", "start", "", " symbol"])
+@pytest.mark.parametrize("name", ["fills", "derived", "Symbol", "start", "", " symbol"])
 def test_a_field_nobody_knows_is_refused_not_ignored(name):
     refusal = refusal_of(HISTORICAL | {name: 1})
 
@@ -255,13 +259,32 @@ def test_a_timeframe_for_a_kind_without_bars_is_invalid():
     assert refusal_of(HISTORICAL | {"kind": "trades"}).code is ErrorCode.INVALID_VALUE
 
 
+@pytest.mark.parametrize(("name", "value"), [("derive", True), ("fill", "null"), ("fill", "previous_close")])
+@pytest.mark.parametrize("kind", ["trades", "funding_rate", "order_book"])
+def test_kinds_without_bars_are_neither_derived_nor_filled(kind, name, value):
+    refusal = refusal_of(without("timeframe") | {"kind": kind, name: value})
+
+    assert (refusal.code, refusal.details["field"]) == (ErrorCode.INVALID_VALUE, name)
+
+
+def test_kinds_without_bars_may_be_asked_for_without_a_fill():
+    check_message(without("timeframe") | {"kind": "trades", "derive": False, "fill": "none"})
+
+
+@pytest.mark.parametrize("fill", [None, "", "None", "zero", False, 0, []])
+def test_a_fill_that_nobody_knows_is_invalid(fill):
+    refusal = refusal_of(HISTORICAL | {"fill": fill})
+
+    assert (refusal.code, refusal.details["field"]) == (ErrorCode.INVALID_VALUE, "fill")
+
+
 def test_everything_wrong_with_a_message_is_listed():
-    refusal = refusal_of(without("symbol") | {"chunk_rows": 0, "fill": True})
+    refusal = refusal_of(without("symbol") | {"chunk_rows": 0, "fills": True})
 
     assert {(problem["field"], problem["code"]) for problem in refusal.details["problems"]} == {
         ("symbol", "missing_field"),
         ("chunk_rows", "invalid_value"),
-        ("fill", "unknown_field"),
+        ("fills", "unknown_field"),
     }
     assert refusal.code is ErrorCode(refusal.details["problems"][0]["code"])
 
@@ -275,11 +298,11 @@ def test_a_cancel_without_an_id_lacks_a_field():
 # --- Hostile ones ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*HISTORICAL, "fill"])
+@pytest.mark.parametrize("name", [*HISTORICAL, "fills"])
 def test_a_value_that_is_nested_very_deep_is_refused_like_any_wrong_value(name):
     """It must not end the connection, as an error nobody expects would."""
     text = json.dumps(HISTORICAL | {name: "deep"}).replace('"deep"', DEEP)
-    expected = {"type": ErrorCode.UNKNOWN_TYPE, "fill": ErrorCode.UNKNOWN_FIELD}
+    expected = {"type": ErrorCode.UNKNOWN_TYPE, "fills": ErrorCode.UNKNOWN_FIELD}
 
     assert refusal_of_text(text).code is expected.get(name, ErrorCode.INVALID_VALUE)
 
@@ -314,7 +337,7 @@ json_values = st.recursive(
 
 
 @quick(200)
-@given(st.dictionaries(st.sampled_from([*HISTORICAL, "coin_symbol", "fill"]), json_values), st.booleans())
+@given(st.dictionaries(st.sampled_from([*HISTORICAL, "coin_symbol", "fills"]), json_values), st.booleans())
 def test_any_json_object_becomes_a_message_or_a_refusal_that_can_be_sent(fields, is_complete):
     fields = HISTORICAL | fields if is_complete else fields
     try:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from golden_messages import CONVERSATIONS, asked, files_of, is_request, message_of
 from scripted_client import settled
@@ -25,9 +26,11 @@ from cb_trade_data.historical.choice import Choice, OpenQuestion
 from cb_trade_data.historical.interfaces import CurrentState
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.historical.views.filling import Filling
 from cb_trade_data.models.component import Component
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
+from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -63,7 +66,15 @@ RATES = rows_of(
     (1_704_067_200_003, 0.00037409, 42324.9),
     (1_704_096_000_000, -0.0000125, 42615.5),
 )
+FOUR_HOURS = Series("coinbase", "BTC/USDT", Kind.OHLCV, Timeframe.parse("4h"), Timeframe.parse("2h"))
 LAST_BAR = span("2024-01-01T00:05", "2024-01-01T00:10")
+MORNING = span("2024-01-01", "2024-01-01T12:00")
+FOUR_HOUR_BARS = table(
+    [
+        (1_704_067_200_000, 42280.0, 42610.0, 42174.25, 42475.23, 1803.5),
+        (1_704_096_000_000, 42513.1, 42730.98, 42500.0, 42658.5, 961.25),
+    ]
+)
 EIGHT_HOURS = span("2017-08-17", "2017-08-17T08:00")
 
 
@@ -100,15 +111,18 @@ class Manager:
         self._outcome = outcome
         self.asked: list[Any] = []
 
-    def series(self, exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
-        return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+    def series_or_derived(
+        self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool
+    ) -> Series:
+        asked = Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+        return FOUR_HOURS if (timeframe, derive) == ("4h", False) else asked
 
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
         self.asked.append(("choose", question.exchanges, question.wanted, may_ask))
         return Choice(Series("binance", question.symbol, Kind(question.kind), Timeframe.parse(question.timeframe)), {})
 
-    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> Any:
-        return self._give("open", series, wanted, refresh)
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool, fill: Fill) -> Any:
+        return self._give("open", series, wanted, refresh, *(() if fill is Fill.NONE else (fill,)))
 
     async def plan(self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None) -> Any:
         return self._give("plan", series, wanted, refresh)
@@ -203,6 +217,34 @@ def gaps() -> Answer:
     return Answer(EIGHT_HOURS, BARS.slice(0, 0), coverage, exchange_calls=7)
 
 
+def derived() -> Answer:
+    failed = Segment(
+        span("2024-01-01T04:00", "2024-01-01T08:00"),
+        State.FAILED,
+        utc("2024-01-05T12:00:01.5"),
+        reason="coinbase is unavailable: HTTP 503",
+    )
+    coverage = [
+        Segment(span("2024-01-01", "2024-01-01T04:00"), State.HELD),
+        failed,
+        Segment(span("2024-01-01T08:00", "2024-01-01T12:00"), State.HELD),
+    ]
+    costs = {"rows_from_storage": 2, "rows_from_exchange": 2, "exchange_calls": 6}
+    return Answer(MORNING, FOUR_HOUR_BARS, coverage, 3, FOUR_HOURS, **costs)
+
+
+def filled(fill: Fill) -> Answer:
+    """Two bars and what stands between them; the digest is that of the two."""
+    filling = Filling(FIVE_MINUTES.grid, fill, frozenset({State.HELD}), TURN_OF_THE_YEAR.start)
+    coverage = [Segment(TURN_OF_THE_YEAR, State.HELD)]
+    filling.see(coverage, [])
+    real = pa.concat_tables([BARS.slice(0, 1), BARS.slice(3)])
+    answer = Answer(TURN_OF_THE_YEAR, real, coverage, rows_from_storage=2)
+    answer.rows = pa.concat_tables(filling.add(real))
+    answer.receipt.synthetic_rows = filling.synthetic_rows
+    return answer
+
+
 HISTORY = ("open", FIVE_MINUTES, TURN_OF_THE_YEAR, False)
 #: Of each conversation what the main job gives, and what it is asked for.
 INSIDE: dict[str, tuple[Any, list[Any]]] = {
@@ -221,6 +263,10 @@ INSIDE: dict[str, tuple[Any, list[Any]]] = {
     "trades": (midnight_trades(), [("open", TRADES, MIDNIGHT, False)]),
     "trades_arrow": (midnight_trades(), [("open", TRADES, MIDNIGHT, False)]),
     "funding_rates": (new_year_rates(), [("open", FUNDING, NEW_YEAR, False)]),
+    "derived": (derived(), [("open", FOUR_HOURS, MORNING, False)]),
+    "filled": (filled(Fill.PREVIOUS_CLOSE), [(*HISTORY, Fill.PREVIOUS_CLOSE)]),
+    "filled_arrow": (filled(Fill.PREVIOUS_CLOSE), [(*HISTORY, Fill.PREVIOUS_CLOSE)]),
+    "filled_null": (filled(Fill.NULL), [(*HISTORY, Fill.NULL)]),
     "cancel": (Answer(TURN_OF_THE_YEAR, None, []), [HISTORY]),
     "plan": (HistoryPlan(3, (LAST_BAR,), 1), [("plan", *HISTORY[1:])]),
     "latest": (CurrentState(LAST_BAR.start, utc("2024-01-01T00:15")), [("current", FIVE_MINUTES)]),

@@ -63,7 +63,7 @@ def test_gaps_are_what_may_exist_and_was_not_delivered(state):
     receipt = Receipt()
     receipt.enter([segment])
 
-    is_gap = state in {State.FAILED, State.EMPTY, State.UNAVAILABLE}
+    is_gap = state in {State.FAILED, State.EMPTY, State.UNAVAILABLE, State.UNKNOWN}
     assert receipt.gaps == ([segment] if is_gap else [])
     assert receipt.coverage == [segment]
 

@@ -323,12 +323,14 @@ class Connection:
         story.series = series = await self._series(message, story)
         wanted = _range(message)
         story.start, story.end = wanted.start, wanted.end
-        answer = await self._manager.open(series, wanted, refresh=message.refresh)
+        answer = await self._manager.open(series, wanted, refresh=message.refresh, fill=message.fill)
         story.end = answer.end
         self._refuse_too_many(answer.estimated_rows or 0)
         encoder = ENCODERS[message.format](request_id, series, message.chunk_rows)
         story.format, story.receipt = encoder.format, answer.receipt
-        start = outgoing.historical_data_start(request_id, series, answer, message.format, encoder.typical_row_bytes)
+        start = outgoing.historical_data_start(
+            request_id, series, answer, message.format, encoder.typical_row_bytes, message.fill
+        )
         await self._send(start)
 
         chunks, loop = 0, asyncio.get_running_loop()
@@ -362,7 +364,9 @@ class Connection:
         exchange = message.exchange
         if isinstance(exchange, str) and exchange != ANY_EXCHANGE:
             self._principal.require_exchange(exchange)
-            return self._manager.series(exchange, message.symbol, message.kind, message.timeframe_or_default)
+            return self._manager.series_or_derived(
+                exchange, message.symbol, message.kind, message.timeframe_or_default, derive=message.derive
+            )
         story.chosen_from = exchange
         question = OpenQuestion(
             None if isinstance(exchange, str) else exchange,
@@ -370,6 +374,7 @@ class Connection:
             message.kind,
             message.timeframe_or_default,
             self._principal.may_use,
+            derive=message.derive,
         )
         if isinstance(message, RangeMessage):
             question = replace(question, wanted=_range(message), refresh=message.refresh)

@@ -14,7 +14,7 @@ from cb_trade_data.historical.interfaces import CurrentState, IAnswer
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
 from cb_trade_data.models.instants import to_ms
-from cb_trade_data.models.messages import WireFormat
+from cb_trade_data.models.messages import Fill, WireFormat
 from cb_trade_data.models.series import Series
 from cb_trade_data.storage.coverage import Segment
 
@@ -22,9 +22,15 @@ _REASON_MAX_CHARACTERS: Final = 160
 
 
 def historical_data_start(
-    request_id: str, series: Series, answer: IAnswer, wire_format: WireFormat, row_bytes: int
+    request_id: str,
+    series: Series,
+    answer: IAnswer,
+    wire_format: WireFormat,
+    row_bytes: int,
+    fill: Fill = Fill.NONE,
 ) -> bytes:
     """Return the message that opens an answer; *row_bytes*: of a usual row in that format."""
+    views: dict[str, str] = {} if fill is Fill.NONE else {"fill": fill}
     return _message(
         "historical_data_start",
         request_id,
@@ -34,6 +40,7 @@ def historical_data_start(
         format=wire_format,
         estimated_rows=answer.estimated_rows,
         estimated_bytes=None if answer.estimated_rows is None else answer.estimated_rows * row_bytes,
+        **views,
     )
 
 
@@ -58,6 +65,7 @@ def historical_data_chunk(request_id: str, sequence: int, rows: int, start_ms: i
 
 def historical_data_complete(request_id: str, *, rows: int, chunks: int, receipt: Receipt, elapsed_ms: int) -> bytes:
     """Return the message that closes an answer: what it was made of, and why what is missing is missing."""
+    synthetic = {} if receipt.synthetic_rows is None else {"synthetic_rows": receipt.synthetic_rows}
     return _message(
         "historical_data_complete",
         request_id,
@@ -71,6 +79,7 @@ def historical_data_complete(request_id: str, *, rows: int, chunks: int, receipt
         rows_from_exchange=receipt.rows_from_exchange,
         exchange_calls=receipt.exchange_calls,
         elapsed_ms=elapsed_ms,
+        **synthetic,
     )
 
 
@@ -91,6 +100,7 @@ def plan_response(request_id: str, series: Series, plan: HistoryPlan) -> bytes:
         "plan_response",
         request_id,
         exchange=series.exchange,
+        **_derived_from(series),
         rows_in_storage=plan.rows_in_storage,
         missing=[
             {"start_time": to_ms(part.start), "end_time": to_ms(part.end)} for part in plan.missing[:SEGMENTS_MAX]
@@ -150,4 +160,9 @@ def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:
     fields = {"exchange": series.exchange, "symbol": series.symbol}
     if with_kind:
         fields["kind"] = series.kind
-    return {**fields, "timeframe": None if series.timeframe is None else str(series.timeframe)}
+    timeframe = None if series.timeframe is None else str(series.timeframe)
+    return {**fields, "timeframe": timeframe, **_derived_from(series)}
+
+
+def _derived_from(series: Series) -> dict[str, str]:
+    return {} if series.derived_from is None else {"derived_from": str(series.derived_from)}

@@ -17,6 +17,7 @@ from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.rebuilding import Difference
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.timeframe import derivable_from
 from cb_trade_data.storage.coverage import Segment, State
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -32,6 +33,7 @@ class ExchangeAnswer(BaseModel):
     name: str = Field(description="CCXT's id.")
     kinds: list[Kind] = Field(description="What can be had from it.")
     timeframes: list[str] = Field(description="The bars it has, shortest first.")
+    derivable: list[str] = Field(description="The bars besides that can be put together from those, shortest first.")
     page_limit_bars: int = Field(description="The most bars that one call to it brings.")
     settle_margin_ms: int = Field(description="How long after its end a bar may still change; then it is closed.")
     state: str = Field(description="As last seen: `ok`, `unused` since the start, or why its last call failed.")
@@ -44,6 +46,7 @@ class ExchangeAnswer(BaseModel):
             name=facts.id,
             kinds=sorted(facts.kinds),
             timeframes=list(facts.timeframes),
+            derivable=list(derivable_from(facts.timeframes)),
             page_limit_bars=facts.page_limit_bars,
             settle_margin_ms=int(facts.settle_margin.total_seconds() * 1000),
             state=condition.status,

@@ -80,7 +80,9 @@ class Answer:
         storage: IStorageManager,
         fetcher: HistoricalFetcher,
         now: Callable[[], datetime],
+        receipt: Receipt | None = None,
     ) -> None:
+        """*receipt*: what is entered into; None for a plain one."""
         self.start = wanted.start
         self.end = max(wanted.start, min(wanted.end, closed_until))
         self._series = series
@@ -96,7 +98,7 @@ class Answer:
         self._fetching: _Fetching | None = None  # of the next partition
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = estimated_rows(series, listed)
-        self.receipt = Receipt()
+        self.receipt = receipt or Receipt()
         self._digest = AnswerDigest(series)
 
     async def stretches(self) -> AsyncGenerator[Stretch, None]:

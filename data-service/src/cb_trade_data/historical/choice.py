@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from cb_trade_data.errors import (
     CbTradeError,
@@ -46,6 +46,7 @@ class OpenQuestion:
         exchanges: Those to choose from, in the order of the request; None for any.
         wanted: The range; None where the question is about none.
         refresh: Whether all of it is to be fetched, whatever is stored.
+        derive: Whether the bars are to be made of shorter ones, although an exchange has such bars.
         may_use: Tells which exchanges whoever asks may use.
     """
 
@@ -56,6 +57,7 @@ class OpenQuestion:
     may_use: Callable[[str], bool]
     wanted: TimeRange | None = None
     refresh: bool = False
+    derive: bool = False
 
 
 class _FactsReadOnce:
@@ -68,7 +70,7 @@ class _FactsReadOnce:
     async def of(self, series: Series) -> SeriesFacts | None:
         """Return them, read when they are first asked for; None where there are none, or they cannot be read."""
         if series not in self._read:
-            self._read[series] = await self._storage.facts_if_possible(series)
+            self._read[series] = await self._storage.facts_if_possible(series.source)
         return self._read[series]
 
 
@@ -90,6 +92,12 @@ def in_order(exchanges: Iterable[str], preference: Sequence[str]) -> list[str]:
     return sorted(exchanges, key=lambda name: ranks.get(name, len(ranks)))
 
 
+class NameSeries(Protocol):
+    """Names the series that answers."""
+
+    def __call__(self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool) -> Series: ...
+
+
 class ExchangeChooser:
     """Chooses anew for each question, and remembers nothing: the same one is answered alike while nothing changes."""
 
@@ -99,7 +107,7 @@ class ExchangeChooser:
         source: IDataSourceConnector,
         preference: Sequence[str],
         *,
-        name_series: Callable[[str, str, str, str | None], Series],
+        name_series: NameSeries,
         closed_bars: Callable[[Series, TimeRange], TimeRange | None],
         present: Callable[[str], datetime],
         patience_secs: float = _PATIENCE_SECS,
@@ -107,7 +115,7 @@ class ExchangeChooser:
         """
         Args:
             preference: The exchanges that come first, whatever order a request has them in.
-            name_series: See `IHistoricalDataManager.series`.
+            name_series: See `IHistoricalDataManager.series_or_derived`.
             closed_bars: Tells the bars of a range that have closed, as far as the present is known without asking.
             present: Tells the present of an exchange, as far as that is known.
             patience_secs: How long a choice waits for all the exchanges that are asked for their markets.
@@ -184,7 +192,10 @@ class ExchangeChooser:
         found: list[Series] = []
         for name in allowed:
             try:
-                found.append(self._name_series(name, question.symbol, question.kind, question.timeframe))
+                series = self._name_series(
+                    name, question.symbol, question.kind, question.timeframe, derive=question.derive
+                )
+                found.append(series)
             except (UnsupportedKindError, UnknownTimeframeError) as error:
                 problems[name] = error
         return found[:EXCHANGES_MAX], len(found[EXCHANGES_MAX:])
@@ -211,7 +222,7 @@ class ExchangeChooser:
         if facts is None:
             await self._find_market(series, may_ask=may_ask)
         wanted = question.wanted
-        if self._source.leaves_alone(series):
+        if self._source.leaves_alone(series.source):
             must_be_called = wanted is None or question.refresh or not await self._settles(series, facts, wanted)
             if must_be_called:
                 return ErrorCode.EXCHANGE_UNAVAILABLE.value
@@ -225,14 +236,14 @@ class ExchangeChooser:
 
     async def _find_market(self, series: Series, *, may_ask: bool) -> None:
         """Find out that the exchange has the symbol; it is asked if it has to be and may be; raises as above."""
-        if await self._source.known_market(series) is not None:
+        if await self._source.known_market(series.source) is not None:
             return
-        if self._source.leaves_alone(series):
+        if self._source.leaves_alone(series.source):
             raise ExchangeUnavailableError(series.exchange, "it is left alone for now, after calls that failed")
         if not may_ask:
             reason = f"it has not told its markets within {self._patience_secs:g} s"
             raise _MarketsNotToldError(series.exchange, reason)
-        await self._source.market(series)
+        await self._source.market(series.source)
 
     async def _first_held(
         self, question: OpenQuestion, candidates: Sequence[Series], facts: _FactsReadOnce
@@ -247,7 +258,7 @@ class ExchangeChooser:
 
     async def _lacks_start(self, series: Series, facts: SeriesFacts | None, wanted: TimeRange, now: datetime) -> bool:
         """Tell whether *wanted* begins before all that the exchange serves at *now*, and storage lacks that."""
-        reach = Reach.at(now, self._source.facts(series.exchange), series, facts)
+        reach = Reach.at(now, self._source.facts(series.exchange), series.source, facts)
         for lost in intersect_all([wanted], reach.out_of_reach):
             if not await self._settles(series, facts, lost):
                 return True
@@ -278,7 +289,7 @@ class ExchangeChooser:
 
     async def _coverages(self, series: Series, bars: TimeRange) -> AsyncIterator[tuple[TimeRange, Coverage]]:
         """Yield what is known of each partition, oldest first, one at a time; nothing where it cannot be read."""
-        for partition, part in partitions_of(series, bars):
+        for partition, part in partitions_of(series.source, bars):
             coverage = Coverage()
             with suppress(StorageUnavailableError):
                 coverage = await self._storage.coverage(partition)

@@ -15,6 +15,7 @@ from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.planning import HistoryPlan
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.frame import Stretch
+from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
@@ -24,7 +25,8 @@ class CurrentState:
     """How far storage and the exchange have come.
 
     Attributes:
-        timestamp: Open time of the newest stored bar; None where nothing is stored.
+        timestamp: Open time of the newest stored bar; None where nothing is stored. Of derived bars, of the newest one
+            of which nothing is missing.
         closed_until: Exclusive end of the newest closed bar, by the exchange's clock.
     """
 
@@ -75,12 +77,22 @@ class IHistoricalDataManager(ABC):
         """Return the series of that name; touches no network, so whether the symbol exists stays open."""
 
     @abstractmethod
+    def series_or_derived(
+        self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool = False
+    ) -> Series:
+        """Return the series of that name, or a derived one where the exchange lacks its bars or *derive* is set."""
+
+    @abstractmethod
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
         """Return which exchange answers a question that leaves it open; see `ExchangeChooser.choose`."""
 
     @abstractmethod
-    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool, fill: Fill = Fill.NONE) -> IAnswer:
         """Prepare an answer. Fetches no rows yet.
+
+        Args:
+            series: The exchange's own, or a derived one.
+            fill: What stands where the exchange has no bar.
 
         Raises:
             RangeInFutureError: The range starts in the exchange's future.
@@ -90,7 +102,7 @@ class IHistoricalDataManager(ABC):
     async def plan(
         self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None
     ) -> HistoryPlan:
-        """Return what an answer would read and fetch; calls no exchange.
+        """Return what an answer would read and fetch, for a derived series of its source; calls no exchange.
 
         Raises:
             RangeInFutureError: The range starts in the exchange's future.

@@ -28,11 +28,13 @@ from cb_trade_data.historical.paging import paging_of
 from cb_trade_data.historical.planning import HistoryPlan, missing
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
+from cb_trade_data.historical.views.viewing import viewed
 from cb_trade_data.models.instants import utc_now
+from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of, pieces_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.models.timeframe import Timeframe, derivable_from, source_of
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -62,7 +64,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             storage,
             source,
             preference,
-            name_series=self.series,
+            name_series=self.series_or_derived,
             closed_bars=self._closed_bars,
             present=self._now,
         )
@@ -79,32 +81,48 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             raise UnsupportedKindError(exchange, kind, symbol)
         return series
 
+    def series_or_derived(
+        self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool = False
+    ) -> Series:
+        """See `IHistoricalDataManager.series_or_derived`."""
+        timeframes = self._source.facts(exchange).timeframes
+        if timeframe is None or (timeframe in timeframes and not derive):
+            return self.series(exchange, symbol, kind, timeframe)
+        derived = _derived_series(exchange, symbol, timeframe, timeframes)
+        if derived is None:
+            raise UnknownTimeframeError(exchange, timeframe, list(timeframes), list(derivable_from(timeframes)))
+        return derived
+
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
         """See `IHistoricalDataManager.choose`."""
         return await self._chooser.choose(question, may_ask=may_ask)
 
-    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
+    async def open(self, series: Series, wanted: TimeRange, *, refresh: bool, fill: Fill = Fill.NONE) -> IAnswer:
         """See `IHistoricalDataManager.open`."""
-        if not refresh and (kept := kept_answer(self._storage, series, wanted)) is not None:
+        is_plain = fill is Fill.NONE and series.derived_from is None
+        if is_plain and not refresh and (kept := kept_answer(self._storage, series, wanted)) is not None:
             return kept
-        facts = await self._register.facts(series)
+        source = series.source
+        facts = await self._register.facts(source)
         now = self._source.known_now(series.exchange)
         if now is None:
             now = await self._present(series, wanted, facts, refresh=refresh)
         _refuse_future(wanted.start, now)
-        facts = await self._register.recheck(series, facts, wanted, now, force=refresh)
+        facts = await self._register.recheck(source, facts, wanted, now, force=refresh)
         exchange = self._source.facts(series.exchange)
-        return Answer(
-            series,
-            wanted,
-            self._closed_until(series, now),
-            Reach.at(now, exchange, series, facts),
-            exchange,
+        ask = partial(
+            Answer,
+            reach=Reach.at(now, exchange, source, facts),
+            exchange=exchange,
             refresh=refresh,
             storage=self._storage,
             fetcher=self._fetcher,
             now=partial(self._now, series.exchange),
         )
+        closed_until = self._closed_until(series, now)
+        if is_plain:
+            return ask(series, wanted, closed_until)
+        return viewed(ask, series, wanted, closed_until, fill, facts, self._storage)
 
     async def plan(
         self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None
@@ -112,7 +130,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         """See `IHistoricalDataManager.plan`."""
         _refuse_future(wanted.start, self._now(series.exchange))
         bars = self._closed_bars(series, wanted)
-        facts = await self._storage.facts(series)
+        source = series.source
+        facts = await self._storage.facts(source)
         if bars is not None and facts is not None:
             bars = facts.listed_part(bars)
         if bars is None:
@@ -120,12 +139,12 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if series.timeframe is not None and rows_max is not None and (rows := series.grid.bars_in(bars)) > rows_max:
             raise RangeTooLargeError(rows, rows_max)
 
-        reach = self._reach(series, facts)
+        reach = self._reach(source, facts)
         rows, calls = 0, 0
         gaps: list[TimeRange] = []
         now = self._now(series.exchange)
-        paging = paging_of(series, self._source.facts(series.exchange))
-        for partition, part in partitions_of(series, bars):
+        paging = paging_of(source, self._source.facts(series.exchange))
+        for partition, part in partitions_of(source, bars):
             coverage, stored_rows = await self._stored(partition, part)
             open_parts = list(
                 missing(part, coverage, absent=reach.absent, now=now, failures_since=now, refresh=refresh)
@@ -193,9 +212,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         bars = series.grid.snap(TimeRange(wanted.start, min(wanted.end, closed_until)))
         if bars is None:
             return now  # The range lies between two opens of the past.
-        newest = series.grid.bar(series.grid.advance(bars.end, -1))
+        source = series.source
+        newest = source.grid.bar(source.grid.advance(bars.end, -1))
         try:
-            coverage = await self._storage.coverage(partition_at(series, newest.start))
+            coverage = await self._storage.coverage(partition_at(source, newest.start))
         except StorageUnavailableError:
             return await self._source.now(series.exchange)
         # Not what our own clock puts out of reach: how far back an exchange answers is counted from its own present.
@@ -238,3 +258,14 @@ def _refuse_future(start: datetime, now: datetime) -> None:
 def _series(exchange: str, symbol: str, kind: str, timeframe: str | None) -> Series:
     """Return the very same series to all who ask for it: it is looked up again and again."""
     return Series(exchange, symbol, Kind(kind), None if timeframe is None else Timeframe.parse(timeframe))
+
+
+@lru_cache(maxsize=10_000)
+def _derived_series(exchange: str, symbol: str, timeframe: str, known: tuple[str, ...]) -> Series | None:
+    """Return the series whose bars are put together from the longest of *known* that will do; None if none will."""
+    try:
+        wanted = Timeframe.parse(timeframe)
+    except ValueError:
+        return None
+    source = source_of(wanted, map(Timeframe.parse, known))
+    return None if source is None else Series(exchange, symbol, Kind.OHLCV, wanted, source)

@@ -67,7 +67,8 @@ def rebuilt(trades: pa.Table, timeframe: Timeframe) -> pa.Table:
 def folded(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
     """Return the bars of *timeframe* that shorter ones make: one for each in which any of them opens.
 
-    Prices are exact. A volume is a sum of binary numbers, which may round otherwise if it is taken in other steps.
+    Prices are exact. A volume is a sum of binary numbers, taken one after the other: a bar that goes on with more of
+    them comes out the same, but one that is put together from longer ones may round otherwise.
 
     Args:
         bars: In time order, none of which reaches over the end of a bar of *timeframe*. Several may open at one time,
@@ -84,7 +85,8 @@ def folded(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
         np.maximum.reduceat(high, firsts),
         np.minimum.reduceat(low, firsts),
         close[lasts],
-        np.add.reduceat(volume, firsts),
+        # Not by `np.add.reduceat`, which adds in an order that depends on how many there are.
+        np.bincount(np.repeat(np.arange(len(firsts)), np.diff(firsts, append=len(opens))), volume),
     ]
     times = pa.array(opens[firsts], pa.int64()).cast(TIMESTAMP)
     return pa.Table.from_arrays([times, *map(pa.array, columns)], schema=OHLCV_SCHEMA)

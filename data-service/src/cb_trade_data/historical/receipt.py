@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from cb_trade_data.storage.coverage import Segment, State
 
 SEGMENTS_MAX: Final = 1_000
 
-_GAP_STATES: Final = frozenset({State.FAILED, State.UNAVAILABLE, State.EMPTY})
+_GAP_STATES: Final = frozenset({State.FAILED, State.UNAVAILABLE, State.EMPTY, State.UNKNOWN})
 
 
 @dataclass
@@ -22,7 +22,8 @@ class Receipt:
         exchange_calls: Calls for the pages of this answer, shared ones included; markets, clock and listing apart.
         coverage: What is known of the range, oldest first; at most `SEGMENTS_MAX` segments, see `is_truncated`.
         gaps: Where there may be rows that were not delivered, oldest first; at most as many.
-        digest: Of the rows that were delivered, see `models.digest`.
+        digest: Of the rows that were delivered, see `models.digest`; less those that are synthetic.
+        synthetic_rows: How many stand where the exchange has none; None where nobody asked for such.
     """
 
     rows_from_storage: int = 0
@@ -32,6 +33,7 @@ class Receipt:
     gaps: list[Segment] = field(default_factory=list)
     is_truncated: bool = False
     digest: str = ""
+    synthetic_rows: int | None = None
 
     def enter(self, segments: Iterable[Segment], failures: Iterable[Segment] = ()) -> None:
         """Add what is known of the stretch that follows what was entered before.
@@ -48,6 +50,27 @@ class Receipt:
                 gaps += [replace(segment, range=part) for part in subtract([segment.range], failed)]
         for gap in sorted(gaps, key=lambda each: each.range):
             self.is_truncated |= not _append(self.gaps, gap)
+
+
+#: Takes what is entered, segments and failures, and returns what is to be entered in its place.
+Reading = Callable[[Iterable[Segment], Iterable[Segment]], tuple[Iterable[Segment], Iterable[Segment]]]
+
+
+@dataclass
+class ViewedReceipt(Receipt):
+    """A receipt of an answer with views on it, which see all that is entered, however much there is room for.
+
+    Attributes:
+        readings: Of each view, from the lowest one up.
+    """
+
+    readings: Sequence[Reading] = ()
+
+    def enter(self, segments: Iterable[Segment], failures: Iterable[Segment] = ()) -> None:
+        """See `Receipt.enter`."""
+        for read in self.readings:
+            segments, failures = read(segments, failures)
+        super().enter(segments, failures)
 
 
 def _append(segments: list[Segment], segment: Segment) -> bool:

@@ -46,6 +46,14 @@ FUNDING_RATE_SCHEMA: Final = pa.schema([_TIME, *_numbers("rate"), pa.field("mark
 #: Levels of price and amount, the best one first.
 ORDER_BOOK_SCHEMA: Final = pa.schema([_TIME, *_levels("bids", "asks"), pa.field("nonce", pa.int64(), nullable=False)])
 
+#: Bars with a fill: `synthetic` marks those that the exchange does not have.
+_SYNTHETIC: Final = pa.field("synthetic", pa.bool_(), nullable=False)
+FILLED_SCHEMA: Final = OHLCV_SCHEMA.append(_SYNTHETIC)
+#: The same where these have no values.
+NULL_FILLED_SCHEMA: Final = pa.schema(
+    [_TIME, *(field.with_nullable(True) for field in list(OHLCV_SCHEMA)[1:]), _SYNTHETIC]
+)
+
 SCHEMAS: Final[Mapping[Kind, pa.Schema]] = MappingProxyType(
     {
         Kind.OHLCV: OHLCV_SCHEMA,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
     model_validator,
 )
 
@@ -31,6 +32,14 @@ class WireFormat(StrEnum):
     JSON = "json"
     JSON_COLUMNS = "json_columns"
     ARROW = "arrow"
+
+
+class Fill(StrEnum):
+    """What stands in place of bars that the exchange does not have."""
+
+    NONE = "none"
+    PREVIOUS_CLOSE = "previous_close"
+    NULL = "null"
 
 
 def parse_instant(value: object) -> datetime:
@@ -75,6 +84,13 @@ def parse_exchanges(names: list[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
+def _only_for_bars(value: Any, info: ValidationInfo) -> Any:
+    kind = info.data.get("kind", Kind.OHLCV)
+    if value not in (False, Fill.NONE) and kind is not Kind.OHLCV:
+        raise ValueError(f"{kind} has no bars")
+    return value
+
+
 def _form_of_exchange(value: object) -> str | None:
     return "one" if isinstance(value, str) else "several" if isinstance(value, list) else None
 
@@ -103,6 +119,8 @@ ExchangeChoice = Annotated[
     Field(validation_alias=EXCHANGE_NAMES),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=16)]
+Derive = Annotated[bool, AfterValidator(_only_for_bars)]
+FillChoice = Annotated[Fill, Field(strict=False), AfterValidator(_only_for_bars)]
 
 
 class Asked(BaseModel):
@@ -140,7 +158,9 @@ class Message(Asked):
 
 
 class SeriesMessage(Message, SeriesFields):
-    """A message about one series."""
+    """A message about one series; *derive*: of bars made of shorter ones, although the exchange has such bars."""
+
+    derive: Derive = False
 
 
 class RangeMessage(SeriesMessage):
@@ -151,6 +171,7 @@ class RangeMessage(SeriesMessage):
     format: Annotated[WireFormat, Field(strict=False)] = WireFormat.JSON
     chunk_rows: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     refresh: bool = False
+    fill: FillChoice = Fill.NONE
 
 
 class RequestHistorical(RangeMessage):

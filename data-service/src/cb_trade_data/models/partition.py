@@ -27,12 +27,19 @@ class Partition:
 
     Of trades and order books a UTC day, of funding rates the whole series. `day` 0 means the whole month, `month` 0 the
     whole year, `year` 0 the whole series.
+
+    Raises:
+        ValueError: The series is derived: nothing of it is ever stored.
     """
 
     series: Series
     year: int
     month: int
     day: int = 0
+
+    def __post_init__(self) -> None:
+        if self.series.derived_from is not None:
+            raise ValueError(f"{self.series} is not stored: its source is")
 
     def __hash__(self) -> int:
         return self._hash

@@ -41,7 +41,9 @@ def check_symbol(symbol: str) -> str:
 class Series:
     """One exchange's history of one symbol (CCXT unified: `BTC/USDT`, `BTC/USDT:USDT`).
 
-    `timeframe` is None exactly for the kinds without bars.
+    Attributes:
+        timeframe: The length of its bars; None exactly for the kinds without bars.
+        derived_from: The length of the bars that we put its bars together from; None where they are the exchange's own.
 
     Raises:
         ValueError: A part is malformed. Whether the exchange *has* the symbol is not known here.
@@ -51,6 +53,7 @@ class Series:
     symbol: str
     kind: Kind
     timeframe: Timeframe | None
+    derived_from: Timeframe | None = None
 
     def __post_init__(self) -> None:
         if not EXCHANGE_NAME.fullmatch(self.exchange):
@@ -58,6 +61,8 @@ class Series:
         check_symbol(self.symbol)
         if (self.kind is Kind.OHLCV) != (self.timeframe is not None):
             raise ValueError(f"{self.kind} and timeframe {self.timeframe} do not go together")
+        if self.derived_from is not None and not (self.timeframe and self.timeframe.is_made_of(self.derived_from)):
+            raise ValueError(f"bars of {self.timeframe} are not made of {self.derived_from}")
 
     def __hash__(self) -> int:
         return self._hash
@@ -67,11 +72,17 @@ class Series:
 
     @cached_property
     def _hash(self) -> int:  # Series are keys everywhere.
-        return hash((self.exchange, self.symbol, self.kind, self.timeframe))
+        return hash((self.exchange, self.symbol, self.kind, self.timeframe, self.derived_from))
 
     @cached_property
     def _text(self) -> str:
-        return " ".join(str(part) for part in (self.exchange, self.symbol, self.kind, self.timeframe) if part)
+        text = " ".join(str(part) for part in (self.exchange, self.symbol, self.kind, self.timeframe) if part)
+        return text if self.derived_from is None else f"{text} from {self.derived_from}"
+
+    @cached_property
+    def source(self) -> Series:
+        """The exchange's own series of which it is made: itself, unless it is derived."""
+        return self if self.derived_from is None else Series(self.exchange, self.symbol, self.kind, self.derived_from)
 
     @cached_property
     def is_perpetual(self) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from cb_trade_data.models.instants import EPOCH, to_ms
+from cb_trade_data.models.instants import EPOCH, to_ms, to_ms_ceil
 from cb_trade_data.models.time_range import TimeRange
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _MONDAY_BEFORE_EPOCH: Final = datetime(1969, 12, 29, tzinfo=UTC)
+_COUNT_MAX: Final = 999
 _NAME: Final = re.compile(r"([1-9][0-9]{0,2})([smhdwM])")
 
 
@@ -74,6 +75,14 @@ class Timeframe:
         if self.is_calendar or finer.is_calendar or self.duration_ms % finer.duration_ms:
             return False
         return (self._origin_ms - finer._origin_ms) % finer.duration_ms == 0
+
+    def is_made_of(self, finer: Timeframe) -> bool:
+        """Tell whether every bar is made of several whole bars of *finer*: months of days or less, or of months."""
+        if finer.duration_ms >= self.duration_ms:
+            return False
+        if not self.is_calendar:
+            return self.holds(finer)
+        return self.count % finer.count == 0 if finer.is_calendar else _DAY.holds(finer)
 
     def ordinal(self, instant: datetime) -> int:
         """Return the ordinal of the bar that holds *instant*."""
@@ -136,6 +145,14 @@ class Timeframe:
             return np.asarray(is_first & aligned)
         return np.asarray((opens_ms - self._origin_ms) % self.duration_ms == 0)
 
+    def opens_in(self, wanted: TimeRange) -> npt.NDArray[np.int64]:
+        """Return the epoch milliseconds at which bars open inside *wanted*, ascending."""
+        if self.is_calendar:
+            first = self.ordinal(self.ceil(wanted.start))
+            months = np.arange(first, first + self.bars_in(wanted)) * self.count - EPOCH.year * 12
+            return np.asarray(months.astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64))
+        return np.arange(to_ms(self.ceil(wanted.start)), to_ms_ceil(wanted.end), self.duration_ms)
+
     def opens_ms(self, times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return for each epoch millisecond the open time of the bar that holds it."""
         if self.is_calendar:
@@ -166,3 +183,38 @@ class Timeframe:
 
 #: The grid of what happens at any time: a row of it lies in a millisecond as a bar lies in its own span.
 EVERY_MS: Final = Timeframe(1, "ms")
+
+_DAY: Final = Timeframe(1, "d")
+
+
+def _derivable() -> Iterator[Timeframe]:
+    """Yield what bars can be made for whoever asks: each length by its shortest name, shortest first."""
+    for unit, next_unit in (("s", "m"), ("m", "h"), ("h", "d")):
+        for count in range(1, _COUNT_MAX + 1):
+            length_ms = count * _UNIT_MS[unit]
+            if _UNIT_MS["d"] % length_ms == 0 and length_ms % _UNIT_MS[next_unit]:
+                yield Timeframe(count, unit)
+    yield from (_DAY, Timeframe(1, "w"))
+    yield from (Timeframe(count, "M") for count in range(1, 13) if 12 % count == 0)
+
+
+#: What shorter bars are put together to: lengths that divide a day, days, weeks, and months that divide a year.
+DERIVABLE: Final = tuple(sorted(_derivable(), key=lambda each: each.duration_ms))
+
+
+def source_of(wanted: Timeframe, known: Iterable[Timeframe]) -> Timeframe | None:
+    """Return the longest of *known* that bars of *wanted* can be put together from; None where none will do."""
+    if wanted not in _DERIVABLE:
+        return None
+    return max(filter(wanted.is_made_of, known), key=lambda each: each.duration_ms, default=None)
+
+
+@lru_cache
+def derivable_from(known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what bars can be put together from those of *known* and are none of these, shortest first."""
+    timeframes = tuple(map(Timeframe.parse, known))
+    made = (each for each in DERIVABLE if source_of(each, timeframes) is not None)
+    return tuple(name for name in map(str, made) if name not in known)
+
+
+_DERIVABLE: Final = frozenset(DERIVABLE)

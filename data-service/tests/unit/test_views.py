@@ -1,0 +1,439 @@
+"""Derived and filled answers on a real storage: what they are made of, and that nothing of them stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from answers import tables
+from fake_exchange import SYMBOL, FakeExchange, rows_at
+from history_rig import HistoryRig
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import assert_same_rows, quick, span, utc
+
+from cb_trade_data.errors import UnknownTimeframeError
+from cb_trade_data.historical.interfaces import IAnswer
+from cb_trade_data.historical.rebuilding import folded
+from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.models.digest import AnswerDigest
+from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
+from cb_trade_data.models.messages import Fill
+from cb_trade_data.models.partition import partitions_of
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change, StoredPartition
+
+NOW = utc("2024-06-01T12:00")
+HOUR = timedelta(hours=1)
+#: A Friday; the year's end lies behind a weekend.
+START = utc("2023-12-29")
+FILLS = (Fill.PREVIOUS_CLOSE, Fill.NULL)
+
+
+class Stored:
+    """A series of hours as storage has it, of which nothing need be asked.
+
+    Attributes:
+        rig: The service around it; its exchange has nothing, and remembers what it was asked for.
+        segments: What is known of all its time.
+    """
+
+    def __init__(self, rig: HistoryRig, segments: list[Segment], root: Path) -> None:
+        self.rig = rig
+        self.segments = segments
+        self.root = root
+
+    def series(self, timeframe: str, *, derive: bool = False) -> Series:
+        return self.rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", timeframe, derive=derive)
+
+    async def ask(
+        self, wanted: TimeRange, timeframe: str = "1h", fill: Fill = Fill.NONE, *, derive: bool = False
+    ) -> tuple[pa.Table, Receipt]:
+        answer = await self.rig.manager.open(self.series(timeframe, derive=derive), wanted, refresh=False, fill=fill)
+        return await rows_of(answer), answer.receipt
+
+    def content(self) -> dict[str, str]:
+        """Return every stored byte."""
+        files = (path for path in self.root.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+        return {str(path): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+async def rows_of(answer: IAnswer) -> pa.Table:
+    parts = [rows async for rows in tables(answer)]
+    return pa.concat_tables(parts).combine_chunks() if parts else OHLCV_SCHEMA.empty_table()
+
+
+def segment(start: datetime, end: datetime, state: State) -> Segment:
+    """Return what is known of a stretch, as of this very moment, so that nobody is asked again."""
+    match state:
+        case State.FAILED:
+            return Segment(TimeRange(start, end), state, NOW, reason="HTTP 503")
+        case State.EMPTY:
+            return Segment(TimeRange(start, end), state, NOW, asks=1)
+    return Segment(TimeRange(start, end), state)
+
+
+@asynccontextmanager
+async def stored(
+    segments: list[Segment],
+    opens: Iterable[datetime],
+    *,
+    listed_at: datetime | None = None,
+    delisted_at: datetime | None = None,
+    timeframes: tuple[str, ...] = ("1h",),
+) -> AsyncIterator[Stored]:
+    """Store hours: *segments*, and a bar for each of *opens* that lies in a stretch that is held."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        rig = HistoryRig(root, NOW).connect(FakeExchange([], timeframes=timeframes, now=lambda: NOW))
+        series = rig.manager.series("fake", SYMBOL, "ohlcv", timeframes[0])
+        rows = rows_at(open_ for open_ in sorted(opens) if any(open_ in each.range for each in held(segments)))
+        for partition, part in partitions_of(series, TimeRange(segments[0].range.start, segments[-1].range.end)):
+            shared = [(each, each.range.intersect(part)) for each in segments]
+            news = [segment(range_.start, range_.end, each.state) for each, range_ in shared if range_ is not None]
+            change = Change(slice_range(rows, part), tuple(news))
+            await rig.storage.commit(StoredPartition.empty(partition), [change])
+        facts = SeriesFacts("BTCUSDT", listed_at, NOW, delisted_at, NOW)
+        await rig.storage.commit_facts(series, facts)
+        yield Stored(rig, segments, root)
+        assert rig.exchange.windows == []
+
+
+def held(segments: list[Segment]) -> list[Segment]:
+    return [each for each in segments if each.state is State.HELD]
+
+
+def hours(first: int, end: int, state: State = State.HELD) -> Segment:
+    return segment(START + first * HOUR, START + end * HOUR, state)
+
+
+known_hours = st.lists(
+    st.tuples(st.sampled_from([State.HELD, State.HELD, State.EMPTY, State.FAILED]), st.integers(1, 60)),
+    min_size=1,
+    max_size=6,
+)
+places = st.sets(st.integers(0, 300), max_size=200)
+timeframes = st.sampled_from(["2h", "4h", "1d", "1w", "1M"])
+
+
+def segments_of(parts: list[tuple[State, int]]) -> list[Segment]:
+    cursor, segments = 0, []
+    for state, length in parts:
+        segments.append(hours(cursor, cursor + length, state))
+        cursor += length
+    return segments
+
+
+# --- Derived ---------------------------------------------------------------------------------------------------------
+
+
+@quick(60)
+@given(known_hours, places, timeframes, st.integers(0, 200), st.integers(0, 500))
+def test_a_derived_answer_is_the_whole_answer_below_put_together_less_what_is_not_settled(
+    parts, opens, timeframe, first, length
+):
+    # Weeks and months reach beyond what is known: the rest is listed later, or not any more.
+    segments = segments_of(parts)
+    listed_at, delisted_at = segments[0].range.start, segments[-1].range.end
+    wanted = TimeRange(START + (first - 100) * HOUR, START + (first - 99 + length) * HOUR)
+    grid = Timeframe.parse(timeframe)
+
+    async def compare() -> None:
+        async with stored(
+            segments, (START + place * HOUR for place in opens), listed_at=listed_at, delisted_at=delisted_at
+        ) as store:
+            derived, receipt = await store.ask(wanted, timeframe)
+            bars = grid.snap(wanted)
+            if bars is None:
+                assert (derived.num_rows, receipt.coverage, receipt.gaps) == (0, [], [])
+                return
+            below, below_receipt = await store.ask(bars)
+
+            gaps = [gap.range for gap in below_receipt.gaps]
+            whole = [
+                bar
+                for bar in map(grid.bar, opens_in(grid, bars))
+                if not any(gap.start < bar.end and bar.start < gap.end for gap in gaps)
+            ]
+            expected = [folded(slice_range(below, bar).combine_chunks(), grid) for bar in whole]
+            assert_same_rows(derived, pa.concat_tables([OHLCV_SCHEMA.empty_table(), *expected]).combine_chunks())
+            digest = AnswerDigest(store.series(timeframe))
+            digest.add(bars, derived)
+            assert receipt.digest == digest.text()
+            told = {open_ for gap in receipt.gaps for open_ in opens_in(grid, gap.range)}
+            assert told == set(opens_in(grid, bars)) - {bar.start for bar in whole}
+            assert receipt.rows_from_storage == below.num_rows
+            assert receipt.exchange_calls == 0
+
+    asyncio.run(compare())
+
+
+def opens_in(grid: Timeframe, wanted: TimeRange) -> list[datetime]:
+    opens, open_ = [], grid.ceil(wanted.start)
+    while open_ < wanted.end:
+        opens.append(open_)
+        open_ = grid.advance(open_, 1)
+    return opens
+
+
+async def test_an_hour_that_failed_leaves_a_gap_of_four_hours_and_no_bar():
+    segments = [hours(0, 5), hours(5, 6, State.FAILED), hours(6, 12)]
+    async with stored(segments, (START + number * HOUR for number in range(12))) as store:
+        rows, receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h")
+
+    assert rows["timestamp"].to_pylist() == [START, START + 8 * HOUR]
+    assert receipt.gaps == [segment(START + 4 * HOUR, START + 8 * HOUR, State.FAILED)]
+    assert [(each.range, each.state) for each in receipt.coverage] == [
+        (TimeRange(START, START + 4 * HOUR), State.HELD),
+        (TimeRange(START + 4 * HOUR, START + 8 * HOUR), State.FAILED),
+        (TimeRange(START + 8 * HOUR, START + 12 * HOUR), State.HELD),
+    ]
+
+
+async def test_a_week_in_which_a_market_began_and_one_in_which_it_ended_are_whole():
+    listed_at, delisted_at = utc("2023-12-30T07:00"), utc("2024-01-10T05:00")
+    known = [segment(listed_at, delisted_at, State.HELD)]
+    opens = [listed_at + number * HOUR for number in range(24 * 11)]
+    async with stored(known, opens, listed_at=listed_at, delisted_at=delisted_at) as store:
+        rows, receipt = await store.ask(span("2023-12-18", "2024-01-22"), "1w")
+
+    assert rows["timestamp"].to_pylist() == [utc("2023-12-25"), utc("2024-01-01"), utc("2024-01-08")]
+    assert rows["open"][0].as_py() == rows_at([listed_at])["open"][0].as_py()
+    assert rows["close"][-1].as_py() == rows_at([delisted_at - HOUR])["close"][0].as_py()
+    assert receipt.gaps == []
+    assert [(each.range, each.state) for each in receipt.coverage] == [
+        (span("2023-12-18", "2023-12-25"), State.UNLISTED),
+        (span("2023-12-25", "2024-01-15"), State.HELD),
+        (span("2024-01-15", "2024-01-22"), State.DELISTED),
+    ]
+
+
+@pytest.mark.parametrize(("now", "is_closed"), [("2024-02-01T00:00:01.999", False), ("2024-02-01T00:00:02", True)])
+async def test_a_month_is_closed_when_all_of_it_is_and_its_margin(tmp_path, now, is_closed):
+    opens = [utc("2023-12-01") + timedelta(days=day) for day in range(90)]
+    rig = HistoryRig(tmp_path, utc(now) + timedelta(seconds=1))
+    rig.connect(FakeExchange(opens, timeframes=["1d"], now=rig.present))  # whose own clock is a second behind
+    series = rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", "1M")
+
+    answer = await rig.manager.open(series, span("2023-12-01", "2024-04-01"), refresh=False)
+    rows = await rows_of(answer)
+
+    closed = ["2023-12-01", "2024-01-01"] if is_closed else ["2023-12-01"]
+    assert [f"{row['timestamp']:%Y-%m-%d}" for row in rows.to_pylist()] == closed
+    assert answer.end == utc("2024-02-01" if is_closed else "2024-01-01")
+    assert answer.estimated_rows == len(closed)
+
+
+async def test_what_comes_from_the_exchange_is_kept_as_what_it_is_and_the_same_is_told_the_second_time(tmp_path):
+    opens = [START + number * HOUR for number in range(24 * 40) if number % 7]
+    rig = HistoryRig(tmp_path, NOW).connect(FakeExchange(opens, 100, timeframes=["1h"], now=lambda: NOW))
+    series = rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", "4h")
+    wanted = TimeRange(START, START + 24 * 40 * HOUR)
+
+    answers = []
+    for _ in range(2):
+        answer = await rig.manager.open(series, wanted, refresh=False)
+        answers.append((await rows_of(answer), answer.receipt))
+
+    (cold, first), (warm, second) = answers
+    assert_same_rows(warm, cold)
+    assert cold.num_rows == 240
+    assert first.digest == second.digest
+    assert (first.exchange_calls, second.exchange_calls) == (10, 0)
+    assert (first.rows_from_exchange, second.rows_from_storage) == (len(opens), len(opens))
+    assert [str(stored) for stored in await rig.storage.list_series()] == ["fake BTC/USDT ohlcv 1h"]
+
+
+@pytest.mark.parametrize(
+    ("has", "timeframe", "derive", "source"),
+    [
+        (("1m", "5m", "1h", "6h", "1d"), "4h", False, "1h"),
+        (("1m", "5m", "1h", "6h", "1d"), "1w", False, "1d"),
+        (("1m", "5m", "1h", "6h", "1d"), "1M", False, "1d"),
+        (("1m", "5m", "1h", "6h", "1d"), "45m", False, "5m"),
+        (("1m", "5m", "1h", "6h", "1d"), "1h", True, "5m"),
+        (("1m", "5m", "1h", "6h", "1d"), "1h", False, None),
+        (("1m", "1d", "3d", "1w"), "1w", True, "1d"),
+        (("1m", "1w", "1M"), "1M", True, "1m"),
+        (("1d", "1w", "1M"), "3M", False, "1M"),
+    ],
+)
+async def test_bars_are_made_of_the_longest_that_fit(tmp_path, has, timeframe, derive, source):
+    rig = HistoryRig(tmp_path, NOW).connect(FakeExchange([], timeframes=has))
+
+    series = rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", timeframe, derive=derive)
+
+    assert (str(series.timeframe), series.derived_from) == (timeframe, source and Timeframe.parse(source))
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "derive"),
+    [
+        *((name, False) for name in ("7m", "30s", "2w", "3d", "5M", "24h", "60m", "x")),
+        ("1m", True),
+        ("7m", True),
+    ],
+)
+async def test_what_cannot_be_made_is_unknown_and_what_can_be_is_told(tmp_path, timeframe, derive):
+    rig = HistoryRig(tmp_path, NOW).connect(FakeExchange([], timeframes=["1m", "1h"]))
+
+    with pytest.raises(UnknownTimeframeError) as refusal:
+        rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", timeframe, derive=derive)
+
+    assert refusal.value.details["known"] == ["1m", "1h"]
+    assert {"5m", "15m", "4h", "1d", "1w", "1M", "3M"} <= set(refusal.value.details["derivable"])
+    assert not {"1m", "1h", "7m", "30s", "2w"} & set(refusal.value.details["derivable"])
+
+
+async def test_a_plan_counts_what_the_answer_would_be_made_of(tmp_path):
+    opens = [START + number * HOUR for number in range(48)]
+    rig = HistoryRig(tmp_path, NOW).connect(FakeExchange(opens, 10, timeframes=["1h"], now=lambda: NOW))
+    series = rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", "4h")
+    await rig.answer(TimeRange(START, START + 8 * HOUR), series=series.source)
+
+    plan = await rig.manager.plan(series, TimeRange(START - HOUR, START + 21 * HOUR), refresh=False)
+
+    assert plan.rows_in_storage == 8
+    assert plan.missing == (TimeRange(START + 8 * HOUR, START + 24 * HOUR),)
+    assert plan.exchange_calls == 2
+
+
+@pytest.mark.parametrize(
+    ("segments", "newest"),
+    [
+        ([hours(0, 8)], START + 4 * HOUR),
+        ([hours(0, 11)], START + 4 * HOUR),
+        ([hours(0, 5), hours(5, 6, State.FAILED), hours(6, 11)], START),
+        ([hours(0, 3)], None),
+        ([hours(0, 24 * 3 + 2)], utc("2023-12-31T20:00")),
+        ([hours(0, 24 * 4)], utc("2024-01-01T20:00")),
+    ],
+)
+async def test_the_newest_derived_bar_is_the_newest_one_that_is_whole(segments, newest):
+    async with stored(segments, (START + number * HOUR for number in range(100))) as store:
+        current = await store.rig.manager.current(store.series("4h"))
+
+    assert current.timestamp == newest
+    assert current.closed_until == utc("2024-06-01T08:00")
+
+
+@pytest.mark.parametrize("traded", [range(40), range(100, 120)], ids=["in the old year", "in the new year"])
+async def test_the_newest_week_may_lie_in_two_partitions(traded):
+    """Hours are stored by the year."""
+    week = span("2024-12-30", "2025-01-06")
+    known = [segment(week.start, week.end + 30 * HOUR, State.HELD)]
+    async with stored(known, [week.start + number * HOUR for number in traded]) as store:
+        assert (await store.rig.manager.current(store.series("1w"))).timestamp == week.start
+
+
+# --- Filled ----------------------------------------------------------------------------------------------------------
+
+
+@quick(60)
+@given(
+    known_hours,
+    places,
+    st.sampled_from(["1h", "2h", "4h", "1w"]),
+    st.sampled_from(FILLS),
+    st.integers(-20, 100),
+    st.integers(1, 300),
+)
+def test_a_fill_changes_no_real_row_no_digest_nothing_that_is_told_of_time_and_no_stored_byte(
+    parts, opens, timeframe, fill, first, length
+):
+    segments = segments_of(parts)
+    wanted = TimeRange(START + first * HOUR, START + (first + length) * HOUR)
+    ends = {"listed_at": segments[0].range.start, "delisted_at": segments[-1].range.end}
+
+    async def compare() -> None:
+        async with stored(segments, (START + place * HOUR for place in opens), **ends) as store:
+            before = store.content()
+            plain, plain_receipt = await store.ask(wanted, timeframe)
+            filled, receipt = await store.ask(wanted, timeframe, fill)
+
+            if filled.num_rows:
+                real = filled.filter(pc.invert(filled["synthetic"])).drop(["synthetic"]).cast(OHLCV_SCHEMA)
+                assert_same_rows(real.combine_chunks(), plain)
+                assert filled.num_rows - plain.num_rows == receipt.synthetic_rows
+            else:
+                assert (plain.num_rows, receipt.synthetic_rows) == (0, 0)
+            for name in ("digest", "coverage", "gaps", "is_truncated", "rows_from_storage", "exchange_calls"):
+                assert getattr(receipt, name) == getattr(plain_receipt, name), name
+            assert plain_receipt.synthetic_rows is None
+            assert store.content() == before
+
+    asyncio.run(compare())
+
+
+@quick(40)
+@given(
+    known_hours,
+    places,
+    st.sampled_from(["1h", "2h", "4h", "1w"]),
+    st.sampled_from(Fill),
+    st.integers(-20, 100),
+    st.integers(1, 300),
+    st.data(),
+)
+def test_whoever_goes_on_from_the_end_of_any_row_gets_the_same_rest(parts, opens, timeframe, fill, first, length, data):
+    segments = segments_of(parts)
+    wanted = TimeRange(START + first * HOUR, START + (first + length) * HOUR)
+    ends = {"listed_at": segments[0].range.start, "delisted_at": segments[-1].range.end}
+    grid = Timeframe.parse(timeframe)
+
+    async def compare() -> None:
+        async with stored(segments, (START + place * HOUR for place in opens), **ends) as store:
+            rows, _ = await store.ask(wanted, timeframe, fill)
+            if rows.num_rows == 0:
+                return
+            place = data.draw(st.integers(0, rows.num_rows - 1))
+            end = grid.advance(rows["timestamp"][place].as_py(), 1)
+            if end >= wanted.end:
+                return
+            rest, _ = await store.ask(TimeRange(end, wanted.end), timeframe, fill)
+
+            assert rest.to_pylist() == rows.slice(place + 1).to_pylist()
+
+    asyncio.run(compare())
+
+
+async def test_the_close_before_a_range_is_looked_for_as_far_back_as_nothing_is_known_to_have_been_traded():
+    """Over the turn of the year, which is a border of what is stored."""
+    async with stored([hours(0, 24 * 20)], [START + HOUR]) as store:
+        rows, receipt = await store.ask(span("2024-01-15", "2024-01-15T03:00"), "1h", Fill.PREVIOUS_CLOSE)
+        derived, _ = await store.ask(span("2024-01-15", "2024-01-16"), "4h", Fill.PREVIOUS_CLOSE)
+
+    close = rows_at([START + HOUR])["close"][0].as_py()
+    assert rows["close"].to_pylist() == [close] * 3
+    assert receipt.synthetic_rows == 3
+    assert derived["close"].to_pylist() == [close] * 6
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.UNKNOWN])
+async def test_no_close_is_used_of_before_a_time_that_is_not_known(state):
+    lost = [hours(2, 3, State.FAILED)] if state is State.FAILED else []
+    async with stored([hours(0, 2), *lost, hours(3, 24)], [START + HOUR]) as store:
+        rows, receipt = await store.ask(TimeRange(START + 5 * HOUR, START + 8 * HOUR), "1h", Fill.PREVIOUS_CLOSE)
+
+    assert (rows.num_rows, receipt.synthetic_rows) == (0, 0)
+
+
+async def test_a_derived_bar_of_which_a_part_may_still_come_is_not_filled():
+    """Something was traded in it: a bar of no volume would be a lie."""
+    async with stored([hours(0, 6), hours(6, 8, State.EMPTY), hours(8, 16)], [START, START + 5 * HOUR]) as store:
+        rows, receipt = await store.ask(TimeRange(START, START + 16 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+
+    assert rows["timestamp"].to_pylist() == [START]
+    assert [gap.range for gap in receipt.gaps] == [TimeRange(START + 4 * HOUR, START + 8 * HOUR)]
