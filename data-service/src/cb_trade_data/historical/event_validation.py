@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.kinds import EVENT_RULES, EventRules
-from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
+from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, FIRST_BLOCK_MS, CheckedPage
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import (
     SCHEMAS,
@@ -35,8 +36,6 @@ from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
 
 _BAD: Final = "is_bad"
-# Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
-_FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
 
 _Flags = npt.NDArray[np.bool_]
 
@@ -57,19 +56,20 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(steps < 0))
     closed_until = now - paging.settle_margin
     is_future = times > to_ms(now + CLOCK_AHEAD_MAX)
-    is_time = (times >= _FIRST_BLOCK_MS) & (times < to_ms(EVER.end))  # any other is in another unit
+    is_time = (times >= FIRST_BLOCK_MS) & (times < to_ms(EVER.end))  # any other is in another unit
     in_window = (times >= to_ms(window.start)) & (times < to_ms(window.end))
     is_open = times >= to_ms(EVERY_MS.floor(closed_until))
-    findings[Finding.OFF_GRID] = int(np.count_nonzero(~is_time))
+    findings[Finding.BAD_TIMESTAMP] = int(np.count_nonzero(~is_time))
     findings[Finding.FUTURE] = int(np.count_nonzero(is_time & is_future))
     findings[Finding.OUTSIDE] = int(np.count_nonzero(is_time & ~is_future & ~in_window))
     findings[Finding.OPEN] = int(np.count_nonzero(in_window & is_open & ~is_future))
 
     candidates = in_window & ~is_open & ~is_future
-    finite, possible = rules.sanity(page.rows)
-    findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
-    findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
-    rows, is_bad = _chosen(page.rows, candidates), ~(finite & possible)[candidates]
+    is_bad = np.zeros(len(times), np.bool_)
+    for finding, is_so in rules.flaws(page.rows).items():
+        findings[finding] = int(np.count_nonzero(candidates & is_so & ~is_bad))
+        is_bad |= is_so
+    rows, is_bad = _chosen(page.rows, candidates), is_bad[candidates]
     if increases(rows):  # as they nearly always do
         is_repeat = is_conflict = np.zeros(rows.num_rows, np.bool_)
     else:
