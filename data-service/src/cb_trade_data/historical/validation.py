@@ -112,7 +112,8 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
 
     candidates = sound & in_window & ~is_open
     is_bad = candidates & ~_possible(page.rows)
-    findings.update(_flaws(_only(page.rows, is_bad)))
+    if is_bad.any():
+        findings.update(_flaws(_only(page.rows, is_bad)))
     good = _only(page.rows, candidates & ~is_bad)
     if not times.ascend:
         good = _unique(ordered(good), findings)
@@ -197,12 +198,14 @@ def _answered(
         is_exact: Whether there are just as many rows as were asked for, in order, each of another bar: no row that does
             not belong has pushed another one out.
     """
-    inside = times[(times >= to_ms(window.start)) & (times < to_ms(window.end))]
+    start_ms, end_ms = to_ms(window.start), to_ms(window.end)
+    first, last = (int(times.min()), int(times.max())) if len(times) else (end_ms, start_ms)
+    is_inside = first >= start_ms and last < end_ms
     sent = _Sent(
-        hull=_hull(inside, grid),
-        has_before=bool(np.any(times < to_ms(window.start))),
-        has_after=bool(np.any(times >= to_ms(window.end))),
-        ends_at_present=len(times) > 0 and int(times.max()) >= to_ms(grid.advance(closed_until, -1)),
+        hull=_hull(times if is_inside else times[(times >= start_ms) & (times < end_ms)], grid),
+        has_before=first < start_ms,
+        has_after=last >= end_ms,
+        ends_at_present=len(times) > 0 and last >= to_ms(grid.advance(closed_until, -1)),
         is_full=is_full,
         is_exact=is_exact,
     )

@@ -101,8 +101,11 @@ def inspect(rows: pa.Table, timeframe: Timeframe) -> Inspection:
     seen = np.empty(0, np.int64)
     flagged = {}
     for code in ODDITIES:
-        flagged[code] = np.setdiff1d(found[code], seen, assume_unique=True)
-        seen = np.concatenate([seen, flagged[code]])
+        numbers = found[code]
+        if len(numbers) and len(seen):
+            numbers = np.setdiff1d(numbers, seen, assume_unique=True)
+        flagged[code] = numbers
+        seen = np.concatenate([seen, numbers])
     return Inspection(rows, timeframe, MappingProxyType(flagged))
 
 
@@ -124,14 +127,14 @@ def _suspects(bars: Bars) -> _Suspects:
     for start in range(0, len(bars), _BLOCK_ROWS):
         first, end = max(start - 1, 0), start + _BLOCK_ROWS
         with_next, block = bars.slice(first, end + 1), bars.slice(first, end)
-        prices.append(np.flatnonzero(outliers.may_be_price_outliers(with_next)) + first + 1)
+        prices.append(outliers.may_be_price_outliers(with_next) + first)
         volumes.append(np.flatnonzero(outliers.may_be_volume_outliers(with_next)) + first + 1)
         repeats.append(np.flatnonzero(runs.may_repeat(block)) + first + 1)
         flat.append(np.flatnonzero(runs.is_flat(bars.slice(start, end))) + start)
         may_change_unit = may_change_unit or units.may_change_unit(block)
     ends = bars.ends(outliers.NEAREST_BARS)  # which have none on one side
     return _Suspects(
-        np.concatenate([*prices, ends]),
+        np.concatenate([*prices, ends[outliers.may_be_price_outliers_alone(bars, ends)]]),
         np.concatenate([*volumes, ends]),
         np.concatenate(repeats),
         np.concatenate(flat),

@@ -36,11 +36,30 @@ _VOLUME_FACTOR: Final = 20.0
 _VOLUME_DEVIATIONS: Final = 4.0
 
 
-def may_be_price_outliers(bars: Bars) -> Flags:
-    """Tell of each row but the first and the last whether it is worth a look; cheap, and never wrongly no."""
-    beside, beyond = bars.close[:-2], bars.close[2:]
-    is_high = bars.high[1:-1] > np.maximum(beside, beyond) * (1 + _DEPARTURE_MIN)
-    is_low = bars.low[1:-1] * (1 + _DEPARTURE_MIN) < np.minimum(beside, beyond)
+def may_be_price_outliers(bars: Bars) -> RowNumbers:
+    """Return the rows, the first and the last left out, that are worth a look; cheap, and never without one that is."""
+    factor = 1 + _DEPARTURE_MIN
+    closes = bars.close[:-2], bars.close[2:]
+    is_far = bars.high[1:-1] > np.maximum(*closes) * factor
+    is_far |= bars.low[1:-1] * factor < np.minimum(*closes)
+    numbers = np.flatnonzero(is_far) + 1
+    # Of a wick, and of a close, those beside it are told apart for these few alone.
+    before, after = numbers - 1, numbers + 1
+    is_far = np.zeros(len(numbers), np.bool_)
+    for tops, bottoms in ((bars.close, bars.close), (bars.high, bars.low)):
+        is_far |= tops[numbers] > np.maximum(tops[before], tops[after]) * factor
+        is_far |= bottoms[numbers] * factor < np.minimum(bottoms[before], bottoms[after])
+    return numbers[is_far]
+
+
+def may_be_price_outliers_alone(bars: Bars, numbers: RowNumbers) -> Flags:
+    """Tell of each of these rows, beside which there is none on one side, whether it is worth a look.
+
+    Where the market was, or is afterwards, is then where the row itself opened or closed.
+    """
+    opened, closed = bars.open[numbers], bars.close[numbers]
+    is_high = bars.high[numbers] > np.minimum(opened, closed) * (1 + _DEPARTURE_MIN)
+    is_low = bars.low[numbers] * (1 + _DEPARTURE_MIN) < np.maximum(opened, closed)
     return np.asarray(is_high | is_low)
 
 
@@ -56,6 +75,8 @@ def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     Args:
         numbers: In any order; a row may be in it twice, and is returned once.
     """
+    if len(numbers) == 0:
+        return numbers
     with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
         closes = _gone_and_back(bars, numbers, bars.close, bars.close, _CLOSE_SPREADS)
         wicks = _gone_and_back(bars, numbers, bars.high, bars.low, _WICK_SPREADS)
@@ -71,6 +92,8 @@ def volume_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     places, is_there = bars.around(numbers, 1)
     beside = np.where(is_there, bars.volume[places], 0).max(axis=1)
     numbers = numbers[(bars.volume[numbers] > beside * _VOLUME_FACTOR) & (beside > 0)]
+    if len(numbers) == 0:
+        return numbers
     places, is_there = bars.around(numbers, _REACH_BARS)
     is_there &= bars.volume[places] > 0
     with np.errstate(divide="ignore"):
@@ -109,11 +132,13 @@ def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
 
 def _gone_and_back(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float) -> RowNumbers:
     """Return those of these rows that went far above the *tops* around them, or far below the *bottoms*."""
-    departures = np.empty(0)
+    departures: Numbers = np.empty(0)
     for reach in (1, NEAREST_BARS):  # it is one bar: even those right beside it do not get there
         departures = _departures(bars, numbers, tops, bottoms, reach)
         is_far = departures > np.log1p(_DEPARTURE_MIN)
         numbers, departures = numbers[is_far], departures[is_far]
+        if len(numbers) == 0:
+            return numbers
     return numbers[departures > spreads_max * _wide_spread(bars, numbers)]
 
 

@@ -35,6 +35,8 @@ def stale_repeats(bars: Bars, numbers: RowNumbers) -> RowNumbers:
 
     By chance that does not happen where something is traded: five numbers agree to the last digit.
     """
+    if len(numbers) == 0:
+        return numbers
     numbers = numbers[bars.follow(numbers)]
     is_repeat = (bars.volume[numbers] > 0) & (bars.high[numbers] > bars.low[numbers])
     for column in (*bars.prices, bars.volume):
