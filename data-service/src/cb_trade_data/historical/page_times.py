@@ -22,13 +22,14 @@ class PageTimes:
     Attributes:
         each_ms: Of each row.
         earliest_ms: The first of them in time, `latest_ms` the last; of no rows both are 0.
-        step_min_ms: The smallest step from a row to the next one, `step_max_ms` the greatest; below 0 where times go
-            back. Of fewer than two rows both are 1.
+        steps_ms: From each row to the next one, below 0 where times go back; of fewer than two rows, one of 1.
+        step_min_ms: The smallest of these, `step_max_ms` the greatest.
     """
 
     each_ms: npt.NDArray[np.int64]
     earliest_ms: int
     latest_ms: int
+    steps_ms: npt.NDArray[np.int64]
     step_min_ms: int
     step_max_ms: int
 
@@ -38,7 +39,7 @@ class PageTimes:
         times = timestamps_ms(rows)
         steps = np.diff(times) if len(times) > 1 else np.ones(1, np.int64)
         edges = times if len(times) else np.zeros(1, np.int64)
-        return cls(times, int(edges.min()), int(edges.max()), int(steps.min()), int(steps.max()))
+        return cls(times, int(edges.min()), int(edges.max()), steps, int(steps.min()), int(steps.max()))
 
     @property
     def ascend(self) -> bool:
@@ -53,7 +54,7 @@ class PageTimes:
     @property
     def steps_back(self) -> int:
         """How many rows are earlier than the one before them, where that is not simply the order of all."""
-        return 0 if self.are_in_order else int(np.count_nonzero(np.diff(self.each_ms) < 0))
+        return 0 if self.are_in_order else int(np.count_nonzero(self.steps_ms < 0))
 
     def since(self, start_ms: int) -> Flags:
         """Tell of each row whether it is not before *start_ms*."""
@@ -69,7 +70,9 @@ class PageTimes:
 
     def on_grid(self, grid: Timeframe) -> Flags:
         """Tell of each row whether a bar of *grid* opens there."""
-        step_ms = grid.duration_ms
-        if not grid.is_calendar and abs(self.step_min_ms) == step_ms and self.step_min_ms == self.step_max_ms:
-            return np.repeat(grid.on_grid(self.each_ms[:1]), len(self.each_ms))
+        if not grid.is_calendar and len(self.each_ms):
+            # Steps are those of the grid, nearly always, which is seen sooner than where each time lies.
+            others = self.steps_ms[self.steps_ms != grid.duration_ms]
+            if not np.any(others % grid.duration_ms):
+                return np.repeat(grid.on_grid(self.each_ms[:1]), len(self.each_ms))
         return grid.on_grid(self.each_ms)

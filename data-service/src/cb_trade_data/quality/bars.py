@@ -61,15 +61,14 @@ class Bars:
         """Tell of each of these rows, none of them the first, whether the one before is the bar right before it."""
         return np.asarray(self.times_ms[numbers] - self.times_ms[numbers - 1] <= self.duration_ms)
 
-    def ends(self, reach: int) -> RowNumbers:
-        """Return the first row and the last one, and those beside a hole behind which `around` sees nothing."""
-        if len(self) == 0:
-            return np.empty(0, np.int64)
-        span_ms = int(self.times_ms[-1] - self.times_ms[0])
-        breaks = np.empty(0, np.int64)
-        if span_ms > (len(self) - 1) * self.duration_ms:  # else there are no holes
-            breaks = np.flatnonzero(np.diff(self.times_ms) > self._within_ms(reach)) + 1
-        return np.unique(np.concatenate([[0], breaks - 1, breaks, [len(self) - 1]]))
+    @property
+    def have_holes(self) -> bool:
+        """Whether bars are missing between them; of months always, which differ in length."""
+        return len(self) > 0 and int(self.times_ms[-1] - self.times_ms[0]) != (len(self) - 1) * self.duration_ms
+
+    def breaks(self, reach: int) -> RowNumbers:
+        """Return the rows in front of a hole behind which `around` sees nothing."""
+        return np.flatnonzero(np.diff(self.times_ms) > self._within_ms(reach))
 
     def around(self, numbers: RowNumbers, reach: int) -> tuple[RowNumbers, Flags]:
         """Return the rows around each of these, and which of them are neighbours indeed.

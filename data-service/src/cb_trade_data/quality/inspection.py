@@ -122,8 +122,8 @@ class _Suspects:
 
 def _suspects(bars: Bars) -> _Suspects:
     """Look at all rows, a block at a time, with what can be told of each from the two beside it."""
-    prices, volumes, repeats, flat = ([np.empty(0, np.int64)] for _ in range(4))
-    may_change_unit = False
+    prices, volumes, repeats, flat, breaks = ([np.empty(0, np.int64)] for _ in range(5))
+    may_change_unit, have_holes = False, bars.have_holes
     for start in range(0, len(bars), _BLOCK_ROWS):
         first, end = max(start - 1, 0), start + _BLOCK_ROWS
         with_next, block = bars.slice(first, end + 1), bars.slice(first, end)
@@ -132,7 +132,11 @@ def _suspects(bars: Bars) -> _Suspects:
         repeats.append(np.flatnonzero(runs.may_repeat(block)) + first + 1)
         flat.append(np.flatnonzero(runs.is_flat(bars.slice(start, end))) + start)
         may_change_unit = may_change_unit or units.may_change_unit(block)
-    ends = bars.ends(outliers.NEAREST_BARS)  # which have none on one side
+        if have_holes:
+            breaks.append(block.breaks(outliers.NEAREST_BARS) + first)
+    # These have none beside them on one side.
+    before = np.concatenate(breaks)
+    ends = np.unique(np.concatenate([before, before + 1, [0, len(bars) - 1]])) if len(bars) else before
     return _Suspects(
         np.concatenate([*prices, ends[outliers.may_be_price_outliers_alone(bars, ends)]]),
         np.concatenate([*volumes, ends]),

@@ -95,14 +95,19 @@ def volume_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     if len(numbers) == 0:
         return numbers
     places, is_there = bars.around(numbers, _REACH_BARS)
-    is_there &= bars.volume[places] > 0
+    around, own = bars.volume[places], bars.volume[numbers]
+    is_there &= around > 0
+    counts = np.count_nonzero(is_there, axis=1)
+    are_less = np.count_nonzero(is_there & (around * _VOLUME_FACTOR < own[:, None]), axis=1)
+    is_odd = (counts >= _BARS_MIN) & (2 * are_less > counts)  # than half of them, that is than their median
+    if not is_odd.any():
+        return numbers[:0]
+    numbers, own, is_there = numbers[is_odd], own[is_odd], is_there[is_odd]
     with np.errstate(divide="ignore"):
-        volumes = np.log(bars.volume[places])
+        volumes = np.log(around[is_odd])
     usual = median(volumes, is_there)
     deviation = quantile(np.abs(volumes - usual[:, None]), is_there, _WIDE_SHARE)
-    departure = np.log(bars.volume[numbers]) - usual
-    is_odd = departure > np.maximum(_VOLUME_DEVIATIONS * deviation, np.log(_VOLUME_FACTOR))
-    return np.unique(numbers[is_odd & (np.count_nonzero(is_there, axis=1) >= _BARS_MIN)])
+    return np.unique(numbers[np.log(own) - usual > _VOLUME_DEVIATIONS * deviation])
 
 
 def usual_close(bars: Bars, number: int) -> float:
