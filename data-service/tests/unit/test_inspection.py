@@ -151,6 +151,40 @@ def test_a_minute_that_is_missing_makes_nobody_blind():
     assert flagged(market(hole(1), hole(1, MIDDLE + 1), times(PRICES, 1.3))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
 
 
+def test_a_wick_before_a_long_hole_is_an_outlier_whatever_the_market_does_behind_it():
+    rows = market(times("high", 1.1, MIDDLE - 1), hole(1000), times(PRICES, 2, slice(MIDDLE, None)))
+
+    assert flagged(rows) == {DataCode.PRICE_OUTLIER: [MIDDLE - 1]}
+
+
+def even(columns: Columns) -> None:
+    """Have every bar go from 99 to 101, which is a spread of 2 %, and come back."""
+    for name, price in (("open", 100.0), ("high", 101.0), ("low", 99.0), ("close", 100.0)):
+        columns[name][:] = price
+    columns["volume"][:] = np.arange(1000, 1000 + len(columns["volume"]))
+
+
+@pytest.mark.parametrize(("names", "nearly", "enough"), [("high close", 1.04, 1.06), ("high", 1.07, 1.1)])
+def test_a_close_is_an_outlier_at_fewer_spreads_than_a_wick_which_goes_far_more_often(
+    names: str, nearly: float, enough: float
+):
+    assert flagged(market(even, times(names, nearly))) == {}
+    assert flagged(market(even, times(names, enough))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
+def test_where_one_bar_in_four_is_wide_it_takes_more_to_stand_out():
+    def wide(columns: Columns) -> None:
+        columns["low"][::4] = 90.0
+
+    assert flagged(market(even, wide, times("high", 1.2, MIDDLE + 1))) == {}
+    assert flagged(market(even, wide, times("high", 1.6, MIDDLE + 1))) == {DataCode.PRICE_OUTLIER: [MIDDLE + 1]}
+
+
+def test_among_a_few_bars_none_stands_out():
+    assert flagged(market(even, times(PRICES, 1.3, 2), count=5)) == {}
+    assert flagged(market(even, times("volume", 1000, 2), count=5)) == {}
+
+
 def test_a_price_of_nothing_is_an_outlier():
     assert flagged(market(times("low", 0.0))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
 
@@ -177,6 +211,13 @@ def test_ten_times_the_usual_volume_is_no_outlier():
         columns["volume"][MIDDLE] = 10 * median
 
     assert flagged(market(ten_times)) == {}
+
+
+def test_where_volumes_scatter_more_it_takes_more_to_stand_out():
+    def scattered(columns: Columns) -> None:
+        columns["volume"][:] = np.where(np.arange(COUNT) % 3 == 0, 100.0, 1.0) + np.arange(COUNT) / 1e6
+
+    assert flagged(market(scattered, times("volume", 10_000, 101))) == {}
 
 
 def test_a_spell_of_great_volume_is_no_outlier():
