@@ -13,6 +13,7 @@ from cb_trade_data.errors import ErrorCode
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.plugins.exchanges import EXCHANGES
 from cb_trade_data.main import create_app
+from cb_trade_data.quality.codes import DataCode
 
 ROOT = Path(__file__).parents[1]
 NOT_OURS = {".venv", ".git", "node_modules", ".pytest_cache", "data"}
@@ -58,6 +59,17 @@ def test_every_page_can_be_reached_from_the_index():
 @pytest.mark.parametrize("code", list(ErrorCode))
 def test_an_error_code_has_its_row_in_the_reference(code: ErrorCode):
     assert f"| `{code}` |" in (ROOT / "docs" / "reference" / "errors.md").read_text()
+
+
+@pytest.mark.parametrize("code", list(DataCode))
+def test_a_data_quality_code_has_its_row_in_the_reference(code: DataCode):
+    (row,) = re.findall(
+        rf"^\| `{code}` \|.*$", (ROOT / "docs" / "reference" / "data-quality.md").read_text(), re.MULTILINE
+    )
+    _, _, name, verdict, *_ = (cell.strip() for cell in row.split("|"))
+
+    assert name
+    assert verdict == code.verdict
 
 
 def commands_of_cb_trade() -> list[str]:

@@ -38,6 +38,7 @@ class ScriptedClient(IExchangeAPIClient):
         self.failures_left = 0
         self.failure: Exception = DOWN
         self.nonsense: set[str] = set()  # the symbols of markets whose answers are nothing else
+        self.rows = minute_bars(range(10))
         self.hold: asyncio.Event | None = None
         self.lasts_secs = 0.0
         self.times: list[float] = []
@@ -87,7 +88,7 @@ class ScriptedClient(IExchangeAPIClient):
         await self._call()
         if series.symbol in self.nonsense:
             raise ExchangeNonsenseError(self.facts.id, "no candles")
-        return Page(minute_bars(range(10)))
+        return Page(self.rows)
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         await self._call()

@@ -15,7 +15,8 @@ from unit_builders import quick, span, utc
 from cb_trade_data.exchange_source.facts import Bounds, EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.event_validation import check_events, settle_events
-from cb_trade_data.historical.validation import CheckedPage, Finding
+from cb_trade_data.historical.findings import Finding
+from cb_trade_data.historical.validation import CheckedPage
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, TIMESTAMP, TRADES_SCHEMA, timestamps_ms
 from cb_trade_data.models.series import Kind
@@ -164,11 +165,11 @@ def test_two_tales_of_one_trade_leave_its_millisecond_open_and_nothing_else():
     [
         (trade(5, 2, price=math.nan), Finding.NOT_A_NUMBER),
         (trade(5, 2, amount=math.inf), Finding.NOT_A_NUMBER),
-        (trade(5, 2, price=0.0), Finding.IMPOSSIBLE),
-        (trade(5, 2, amount=-1.0), Finding.IMPOSSIBLE),
-        (trade(5, 2, side="both"), Finding.IMPOSSIBLE),
-        (trade(5, ""), Finding.IMPOSSIBLE),
-        (trade(5, "7" * 65), Finding.IMPOSSIBLE),
+        (trade(5, 2, price=0.0), Finding.NEGATIVE),
+        (trade(5, 2, amount=-1.0), Finding.NEGATIVE),
+        (trade(5, 2, side="both"), Finding.NAMELESS),
+        (trade(5, ""), Finding.NAMELESS),
+        (trade(5, "7" * 65), Finding.NAMELESS),
     ],
 )
 def test_a_trade_that_cannot_be_leaves_its_millisecond_open_and_nothing_else(bad, finding):

@@ -123,6 +123,7 @@ def test_verify_can_tell_a_program(root):
     assert report["counts"] == {"damaged_facts": 1}
     (finding,) = report["findings"]
     assert finding["is_problem"]
+    assert (finding["code"], report["code"]) == ("DATA-002", None)
     assert finding["path"].endswith("/_series.json")
     assert finding["detail"]
     assert not report["findings_truncated"]

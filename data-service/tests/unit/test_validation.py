@@ -13,7 +13,8 @@ from unit_builders import MINUTE, assert_same_rows, epoch_ms, minute, minute_num
 
 from cb_trade_data.exchange_source.facts import Bounds, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
-from cb_trade_data.historical.validation import CheckedPage, Finding, check_page, settle
+from cb_trade_data.historical.findings import Finding
+from cb_trade_data.historical.validation import CheckedPage, check_page, settle
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -125,6 +126,41 @@ def test_a_row_off_the_grid_is_dropped_and_found(place):
     assert checked.findings[Finding.OFF_GRID] == 1
 
 
+@pytest.mark.parametrize("ms_per_unit", [1000, 1 / 1000, 1 / 1_000_000])
+def test_a_time_in_another_unit_is_told_apart_from_one_off_the_grid(ms_per_unit):
+    """In seconds some even hit the grid. A bar that is missing may be any of those, so nothing is absent."""
+    times = [int(epoch_ms(minute(place)) / ms_per_unit) for place in (1, 2, 3)]
+
+    checked = check(page_at(epoch_ms(minute(0)), *times))
+
+    assert opens(checked.rows) == [0]
+    assert checked.findings[Finding.BAD_TIMESTAMP] == 3
+    assert Finding.OFF_GRID not in checked.findings
+    assert not checked.silence_counts
+
+
+def test_a_page_all_in_another_unit_speaks_for_nothing():
+    checked = check(page_at(*(epoch_ms(minute(place)) * 1000 for place in range(10))))
+
+    assert (checked.rows.num_rows, checked.answered) == (0, None)
+
+
+def test_a_missing_time_is_a_bad_one():
+    times = pa.array([epoch_ms(minute(0)), None], pa.int64()).cast(TIMESTAMP)
+    numbers = [pa.array([number] * 2) for number in GOOD]
+
+    checked = check(Page(pa.table([times, *numbers], names=OHLCV_SCHEMA.names)))
+
+    assert opens(checked.rows) == [0]
+    assert checked.findings == {Finding.BAD_TIMESTAMP: 1}
+
+
+def test_a_bar_from_before_anything_was_traded_is_good_where_it_was_asked_for():
+    early = span("1970-01-01", "1970-01-02")
+
+    assert check(page_at(0), early).rows.num_rows == 1
+
+
 def test_the_grid_is_that_of_the_calendar():
     months = span("2024-01-01", "2024-04-01")
     answer = page_at(*(epoch_ms(utc(text)) for text in ("2024-01-01", "2024-01-31", "2024-02-01", "2024-03-01")))
@@ -163,15 +199,24 @@ def test_a_row_with_a_number_that_is_none_is_rejected(column, value):
         (8.0, 11.0, 9.0, 10.0, 1.0),  # open below low
         (10.0, 11.0, 9.0, 8.0, 1.0),  # close below low
         (10.0, 9.0, 11.0, 10.0, 1.0),  # low above high
-        (1.0, 2.0, -0.5, 1.0, 1.0),  # below zero
-        (10.0, 11.0, 9.0, 10.0, -1.0),  # negative volume
     ],
 )
-def test_a_bar_that_cannot_have_been_is_rejected(numbers):
+def test_a_bar_that_contradicts_itself_is_rejected(numbers):
     checked = check(page(0, (1, *numbers), 2))
 
     assert opens(checked.rows) == [0, 2]
     assert checked.findings == {Finding.IMPOSSIBLE: 1}
+    assert checked.rejected == (minutes(1, 2),)
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_bar_with_a_negative_number_is_rejected_as_that(column):
+    bad = tuple(-1.0 if index == column else number for index, number in enumerate(GOOD))
+
+    checked = check(page(0, (1, *bad), 2))
+
+    assert opens(checked.rows) == [0, 2]
+    assert checked.findings == {Finding.NEGATIVE: 1}
     assert checked.rejected == (minutes(1, 2),)
 
 

@@ -21,7 +21,8 @@ class Page:
     """One answer of an exchange, as it came: not yet checked, in whatever order, whatever it holds.
 
     Attributes:
-        rows: Columns of the kind's schema, every row that came; a missing number is NaN.
+        rows: Columns of the kind's schema, every row that came; a missing number is NaN, a missing text is empty. With
+            other columns it is no answer, see `page_shape`.
         calls: How many calls to the exchange it took, failed tries included.
         is_cut: Whether there may be more where it ends; None where the number of rows tells that, as it does of bars.
         goes_on_at: Of trades that are all of one millisecond, as many as a page holds, the id from which on to ask for

@@ -24,6 +24,7 @@ from cb_trade_data.exchange_source.interfaces import (
 )
 from cb_trade_data.exchange_source.lifetime import first_open, last_open
 from cb_trade_data.exchange_source.once import Once
+from cb_trade_data.exchange_source.page_shape import well_shaped
 from cb_trade_data.exchange_source.patient_caller import PatientCaller
 from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.models.instants import to_ms, utc_now
@@ -170,7 +171,10 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         def fetch() -> Awaitable[Page] | None:
             nonlocal window
             window = next_window()
-            return None if window is None else _FETCHES[series.kind](running.client, series, window)
+            return None if window is None else fetch_window(window)
+
+        async def fetch_window(window: TimeRange) -> Page:
+            return well_shaped(await _FETCHES[series.kind](running.client, series, window), series)
 
         call = partial(
             running.caller.call, urgency=urgency, about=series.symbol, cost=running.client.facts.page_cost(series)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.kinds import EVENT_RULES, EventRules
-from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, CheckedPage, Finding
+from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, FIRST_BLOCK_MS, CheckedPage
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import (
     SCHEMAS,
@@ -35,8 +36,6 @@ from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
 
 _BAD: Final = "is_bad"
-# Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
-_FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
 
 _Flags = npt.NDArray[np.bool_]
 
@@ -70,19 +69,20 @@ def check_events(page: Page, window: TimeRange, kind: Kind, paging: EventPaging,
     is_in_order = bool(np.all(steps >= 0) or np.all(steps <= 0))  # some answer newest first
     findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(steps < 0))
     is_future = times > to_ms(now + CLOCK_AHEAD_MAX)
-    is_time = (times >= _FIRST_BLOCK_MS) & (times < to_ms(EVER.end))  # any other is in another unit
+    is_time = (times >= FIRST_BLOCK_MS) & (times < to_ms(EVER.end))  # any other is in another unit
     in_window = (times >= to_ms(window.start)) & (times < to_ms(window.end))
     is_open = times >= to_ms(settled.end)
-    findings[Finding.OFF_GRID] = int(np.count_nonzero(~is_time))
+    findings[Finding.BAD_TIMESTAMP] = int(np.count_nonzero(~is_time))
     findings[Finding.FUTURE] = int(np.count_nonzero(is_time & is_future))
     findings[Finding.OUTSIDE] = int(np.count_nonzero(is_time & ~is_future & ~in_window))
     findings[Finding.OPEN] = int(np.count_nonzero(in_window & is_open & ~is_future))
 
     candidates = in_window & ~is_open & ~is_future
-    finite, possible = rules.sanity(page.rows)
-    findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
-    findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
-    rows, is_bad = _chosen(page.rows, candidates), ~(finite & possible)[candidates]
+    is_bad = np.zeros(len(times), np.bool_)
+    for finding, is_so in rules.flaws(page.rows).items():
+        findings[finding] = int(np.count_nonzero(candidates & is_so & ~is_bad))
+        is_bad |= is_so
+    rows, is_bad = _chosen(page.rows, candidates), is_bad[candidates]
     rows = ordered(rows.append_column(_BAD, pa.array(is_bad)))
     is_bad, rows = rows.column(_BAD).to_numpy(), rows.drop_columns(_BAD)
     is_repeat = repeats(rows)
@@ -153,10 +153,9 @@ def _is_flawless(rows: pa.Table, times: npt.NDArray[np.int64], within: TimeRange
     """
     if within is None or len(times) == 0:
         return False
-    if times[0] < max(to_ms(within.start), _FIRST_BLOCK_MS) or times[-1] >= to_ms(within.end) or not increases(rows):
+    if times[0] < max(to_ms(within.start), FIRST_BLOCK_MS) or times[-1] >= to_ms(within.end) or not increases(rows):
         return False
-    finite, possible = rules.sanity(rows)
-    return bool(finite.all() and possible.all())
+    return not any(is_so.any() for is_so in rules.flaws(rows).values())
 
 
 def _oddities(rows: pa.Table, rules: EventRules) -> dict[Finding, int]:

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from typing import Final
 
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.flight import Flight
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
-from cb_trade_data.historical.validation import Finding
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.storage.interfaces import IStorageManager
 

@@ -18,12 +18,13 @@ import structlog
 
 from cb_trade_data.errors import CbTradeError, ExchangeUnavailableError, StorageUnavailableError, UnknownSymbolError
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector, Page
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.knowledge import Knowledge
 from cb_trade_data.historical.page_order import PageOrder, Want
 from cb_trade_data.historical.paging import paging_of
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
-from cb_trade_data.historical.validation import CheckedPage, Finding
+from cb_trade_data.historical.validation import CheckedPage
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
 from cb_trade_data.storage.coverage import State

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -15,8 +14,10 @@ import pyarrow as pa
 
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical.findings import Finding
+from cb_trade_data.historical.page_times import Flags, PageTimes
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range, timestamps_ms
+from cb_trade_data.models.market import OHLCV_SCHEMA, ordered, slice_range, timestamps_ms
 from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
 from cb_trade_data.models.timeframe import Timeframe
@@ -29,23 +30,13 @@ CLOCK_AHEAD_MAX: Final = timedelta(minutes=5)
 # A hole in an answered page is genuine once its bars are this old; some venues publish quiet minutes late.
 _GENUINE_AFTER: Final = timedelta(days=1)
 
-_PRICES: Final = ("open", "high", "low", "close")
+# Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
+FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
 
+_NUMBERS: Final = OHLCV_SCHEMA.names[1:]
 
-class Finding(StrEnum):
-    """What can be wrong with a row of an answer."""
-
-    OFF_GRID = "off_grid"
-    FUTURE = "future"
-    OUTSIDE = "outside"
-    OPEN = "open"
-    NOT_A_NUMBER = "not_a_number"
-    IMPOSSIBLE = "impossible"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    UNSORTED = "unsorted"
-    BACKWARDS = "backwards"
-    OFF_SCHEDULE = "off_schedule"
+# So many that what a call costs does not matter, and so few that they stay in a core's cache.
+_BLOCK_ROWS: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -103,47 +94,51 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
         now: The exchange's present when it answered.
     """
     findings: Counter[Finding] = Counter()
-    times = timestamps_ms(page.rows)
-    is_in_order = bool(np.all(np.diff(times) > 0) or np.all(np.diff(times) < 0))  # some answer newest first
-    findings[Finding.UNSORTED] = 0 if is_in_order else int(np.count_nonzero(np.diff(times) < 0))
-    is_future = times > to_ms(now + CLOCK_AHEAD_MAX)
-    # A time that no calendar of ours holds is in another unit, whatever grid it happens to hit.
-    on_grid = grid.on_grid(times) & (times >= to_ms(EVER.start)) & (times < to_ms(EVER.end))
-    findings[Finding.OFF_GRID] = int(np.count_nonzero(~on_grid))
-    findings[Finding.FUTURE] = int(np.count_nonzero(on_grid & is_future))
-    in_window = (times >= to_ms(window.start)) & (times < to_ms(window.end))
+    times = PageTimes.of(page.rows)
+    findings[Finding.UNSORTED] = times.steps_back
+    in_window = times.within(to_ms(window.start), to_ms(window.end))
+    # Any other is in another unit, whatever grid it happens to hit.
+    is_time = (times.since(FIRST_BLOCK_MS) | in_window) & ~times.since(to_ms(EVER.end))
+    on_grid = times.on_grid(grid) & is_time
+    is_future = times.since(to_ms(now + CLOCK_AHEAD_MAX) + 1)
     sound = on_grid & ~is_future
-    findings[Finding.OUTSIDE] = int(np.count_nonzero(sound & ~in_window))
-
     closed_until = grid.closed_until(now, exchange.settle_margin)
-    is_open = times >= to_ms(closed_until)
+    is_open = times.since(to_ms(closed_until))
+    findings[Finding.BAD_TIMESTAMP] = int(np.count_nonzero(~is_time))
+    findings[Finding.OFF_GRID] = int(np.count_nonzero(is_time & ~on_grid))
+    findings[Finding.FUTURE] = int(np.count_nonzero(on_grid & is_future))
+    findings[Finding.OUTSIDE] = int(np.count_nonzero(sound & ~in_window))
     findings[Finding.OPEN] = int(np.count_nonzero(sound & in_window & is_open))
-    candidates = sound & in_window & ~is_open
-    finite, possible = _sanity(page.rows)
-    findings[Finding.NOT_A_NUMBER] = int(np.count_nonzero(candidates & ~finite))
-    findings[Finding.IMPOSSIBLE] = int(np.count_nonzero(candidates & finite & ~possible))
 
-    good = _in_time_order(_only(page.rows, candidates & finite & possible))
-    good, findings[Finding.CONFLICT] = _unique(good, findings)
-    misplaced = _bars_of(times[~on_grid & in_window & ~is_open], grid)
+    candidates = sound & in_window & ~is_open
+    is_bad = candidates & ~_possible(page.rows)
+    if is_bad.any():
+        findings.update(_flaws(_only(page.rows, is_bad)))
+    good = _only(page.rows, candidates & ~is_bad)
+    if not times.ascend:
+        good = _unique(ordered(good), findings)
+    misplaced = _bars_of(times.each_ms[~on_grid & in_window & ~is_open], grid)
     all_good = good.num_rows == np.count_nonzero(candidates) and len(misplaced) == 0
     unusable = (
-        misplaced if all_good else np.setdiff1d(np.concatenate([times[candidates], misplaced]), timestamps_ms(good))
+        misplaced
+        if all_good
+        else np.setdiff1d(np.concatenate([times.each_ms[candidates], misplaced]), timestamps_ms(good))
     )
 
     asked = grid.bars_in(window) if exchange.history_bars is None else exchange.history_bars
-    is_exact = len(times) == asked and is_in_order and bool(np.all(sound))
+    is_exact = len(sound) == asked and times.are_in_order and bool(np.all(sound))
     answered = None
-    if np.any(sound) or len(times) == 0:  # else there is not one row to tell what it is an answer to
-        is_full = not exchange.windows_only and len(times) >= asked
-        answered = _answered(times[sound], window, grid, exchange, closed_until, is_full=is_full, is_exact=is_exact)
+    if np.any(sound) or len(sound) == 0:  # else there is not one row to tell what it is an answer to
+        is_full = not exchange.windows_only and len(sound) >= asked
+        sound_ms = times.each_ms if sound.all() else times.each_ms[sound]
+        answered = _answered(sound_ms, window, grid, exchange, closed_until, is_full=is_full, is_exact=is_exact)
     shows_horizon = exchange.history_bars is not None and is_exact
     return CheckedPage(
-        good.cast(OHLCV_SCHEMA),
+        good if good.schema.equals(OHLCV_SCHEMA) else good.cast(OHLCV_SCHEMA),
         None if answered is None else answered.intersect(TimeRange(EVER.start, closed_until)),
         tuple(grid.runs(unusable)),
         bool(np.all(on_grid | in_window) and not np.any(is_future)),
-        from_ms(int(times.min())) if shows_horizon else None,
+        from_ms(times.earliest_ms) if shows_horizon else None,
         {finding: count for finding, count in findings.items() if count},
     )
 
@@ -203,12 +198,14 @@ def _answered(
         is_exact: Whether there are just as many rows as were asked for, in order, each of another bar: no row that does
             not belong has pushed another one out.
     """
-    inside = times[(times >= to_ms(window.start)) & (times < to_ms(window.end))]
+    start_ms, end_ms = to_ms(window.start), to_ms(window.end)
+    first, last = (int(times.min()), int(times.max())) if len(times) else (end_ms, start_ms)
+    is_inside = first >= start_ms and last < end_ms
     sent = _Sent(
-        hull=_hull(inside, grid),
-        has_before=bool(np.any(times < to_ms(window.start))),
-        has_after=bool(np.any(times >= to_ms(window.end))),
-        ends_at_present=len(times) > 0 and int(times.max()) >= to_ms(grid.advance(closed_until, -1)),
+        hull=_hull(times if is_inside else times[(times >= start_ms) & (times < end_ms)], grid),
+        has_before=first < start_ms,
+        has_after=last >= end_ms,
+        ends_at_present=len(times) > 0 and last >= to_ms(grid.advance(closed_until, -1)),
         is_full=is_full,
         is_exact=is_exact,
     )
@@ -291,37 +288,48 @@ def _bars_of(times_ms: npt.NDArray[np.int64], grid: Timeframe) -> npt.NDArray[np
     return np.array([to_ms(grid.floor(from_ms(time))) for time in np.unique(times_ms).tolist()], np.int64)
 
 
-def _only(rows: pa.Table, keep: npt.NDArray[np.bool_]) -> pa.Table:
+def _only(rows: pa.Table, keep: Flags) -> pa.Table:
     """Return the rows to *keep*; all of them are not copied."""
     return rows if keep.all() else rows.filter(pa.array(keep))
 
 
-def _in_time_order(rows: pa.Table) -> pa.Table:
-    """Return *rows* in time order; those that are in it are not copied."""
+def _possible(rows: pa.Table) -> Flags:
+    """Tell for each row whether 0 ≤ low ≤ open, close ≤ high < ∞ and 0 ≤ volume < ∞."""
+    columns = [rows.column(name).to_numpy() for name in _NUMBERS]
+    possible = np.empty(rows.num_rows, np.bool_)
+    for start in range(0, rows.num_rows, _BLOCK_ROWS):
+        opens, high, low, close, volume = (column[start : start + _BLOCK_ROWS] for column in columns)
+        # Comparisons with NaN are false.
+        is_so = (low >= 0) & (low <= opens) & (low <= close)
+        is_so &= (high >= opens) & (high >= close) & (high < np.inf)
+        is_so &= (volume >= 0) & (volume < np.inf)
+        possible[start : start + _BLOCK_ROWS] = is_so
+    return possible
+
+
+def _flaws(rows: pa.Table) -> dict[Finding, int]:
+    """Return how many of these rows, none of them possible, are so for what; a row counts for the first that fits."""
+    numbers = np.column_stack([rows.column(name).to_numpy() for name in _NUMBERS])
+    finite = np.isfinite(numbers).all(axis=1)
+    negative = finite & (numbers < 0).any(axis=1)
+    return {
+        Finding.NOT_A_NUMBER: int(np.count_nonzero(~finite)),
+        Finding.NEGATIVE: int(np.count_nonzero(negative)),
+        Finding.IMPOSSIBLE: int(np.count_nonzero(finite & ~negative)),
+    }
+
+
+def _unique(rows: pa.Table, findings: Counter[Finding]) -> pa.Table:
+    """Return sorted *rows* with one row per time, and none of a time of which they tell different tales."""
     times = timestamps_ms(rows)
-    return rows if np.all(np.diff(times) >= 0) else rows.take(pa.array(np.argsort(times, kind="stable")))
-
-
-def _sanity(rows: pa.Table) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Tell for each row whether its numbers are finite, and whether 0 ≤ low ≤ open, close ≤ high and 0 ≤ volume."""
-    opens, high, low, close = (rows.column(name).to_numpy() for name in _PRICES)
-    volume = rows.column("volume").to_numpy()
-    finite = np.isfinite(opens) & np.isfinite(high) & np.isfinite(low) & np.isfinite(close) & np.isfinite(volume)
-    # Comparisons with NaN are false, so such rows are neither finite nor possible.
-    possible = (low >= 0) & (low <= opens) & (low <= close) & (high >= opens) & (high >= close) & (volume >= 0)
-    return np.asarray(finite), np.asarray(possible)
-
-
-def _unique(rows: pa.Table, findings: Counter[Finding]) -> tuple[pa.Table, int]:
-    """Return sorted *rows* with one row per time, and how many were dropped for telling different tales of one."""
-    times = timestamps_ms(rows)
-    repeats = np.flatnonzero(np.diff(times) == 0) + 1
-    if len(repeats) == 0:
-        return rows, 0
-    numbers = np.column_stack([rows.column(name).to_numpy() for name in (*_PRICES, "volume")])
-    differs = np.any(numbers[repeats] != numbers[repeats - 1], axis=1)
-    disputed = np.isin(times, times[repeats[differs]])
+    again = np.flatnonzero(np.diff(times) == 0) + 1
+    if len(again) == 0:
+        return rows
+    numbers = np.column_stack([rows.column(name).to_numpy() for name in _NUMBERS])
+    differs = np.any(numbers[again] != numbers[again - 1], axis=1)
+    disputed = np.isin(times, times[again[differs]])
     keep = ~disputed
-    keep[repeats] = False
-    findings[Finding.DUPLICATE] += int(np.count_nonzero(~differs))
-    return rows.filter(pa.array(keep)), int(np.count_nonzero(disputed))
+    keep[again] = False
+    findings[Finding.CONFLICT] = int(np.count_nonzero(disputed))
+    findings[Finding.DUPLICATE] = int(np.count_nonzero(~differs))
+    return rows.filter(pa.array(keep))

@@ -45,6 +45,7 @@ class DataCode(StrEnum):
     BACKWARDS = "DATA-025"
     OFF_SCHEDULE = "DATA-026"
     NOT_COVERED = "DATA-027"
+    NAMELESS = "DATA-028"
 
     @property
     def verdict(self) -> Verdict:

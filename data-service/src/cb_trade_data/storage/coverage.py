@@ -12,6 +12,7 @@ from typing import Any, Final
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.time_range import TimeRange, subtract
+from cb_trade_data.quality.codes import DataCode
 
 # How long an empty answer is believed: some venues publish quiet minutes late, none of them for ever.
 _BELIEVED_AFTER_ONE: Final = timedelta(hours=1)
@@ -38,6 +39,20 @@ class State(StrEnum):
     UNAVAILABLE = "unavailable"
     FAILED = "failed"
     UNKNOWN = "unknown"  # what coverage does not mention
+
+    @property
+    def code(self) -> DataCode | None:
+        """What is the matter where there is no row; None where there can be none. In held time that is a gap."""
+        return _CODES.get(self)
+
+
+_CODES: Final = {
+    State.HELD: DataCode.GAP,
+    State.EMPTY: DataCode.EMPTY,
+    State.UNAVAILABLE: DataCode.NOT_COVERED,
+    State.FAILED: DataCode.NOT_COVERED,
+    State.UNKNOWN: DataCode.NOT_COVERED,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def _print_report(report: Report, others: list[str], name: str, seconds: float) 
 def _report_to_json(report: Report, others: list[str], name: str, seconds: float) -> dict[str, Any]:
     return {
         "storage": name,
+        "code": report.code,
         "other_layouts": others,
         "partitions": report.partitions,
         "rows": report.rows,
@@ -109,6 +110,7 @@ def _report_to_json(report: Report, others: list[str], name: str, seconds: float
         "findings": [
             {
                 "kind": str(finding.kind),
+                "code": finding.kind.code,
                 "is_problem": finding.kind.is_problem,
                 "path": finding.path,
                 "count": finding.count,

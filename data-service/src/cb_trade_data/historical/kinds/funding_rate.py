@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -9,9 +10,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.kinds.funding_schedule import INTERVAL_MAX, believed, holes
 from cb_trade_data.historical.kinds.rules import EventRules, Flags
-from cb_trade_data.historical.validation import Finding
 from cb_trade_data.models.market import timestamps_ms
 
 _HALF_HOUR_MS: Final = 1_800_000
@@ -20,10 +21,13 @@ _OFF_SCHEDULE_MS: Final = 60_000
 _INTERVAL_MIN: Final = timedelta(hours=1)
 
 
-def _sane_funding_rates(rows: pa.Table) -> tuple[Flags, Flags]:
-    """Tell for each rate whether it is finite, and whether its mark price, where it has one, is above 0."""
-    mark_price = rows.column("mark_price").to_numpy()
-    return np.isfinite(rows.column("rate").to_numpy()), np.asarray(~(mark_price <= 0) & ~np.isinf(mark_price))
+def _flaws(rates: pa.Table) -> Mapping[Finding, Flags]:
+    """Tell for each rate whether it is no number, and whether its mark price, where it has one, is not above 0."""
+    mark_price = rates.column("mark_price").to_numpy()
+    return {
+        Finding.NOT_A_NUMBER: ~np.isfinite(rates.column("rate").to_numpy()) | np.isinf(mark_price),
+        Finding.NEGATIVE: mark_price <= 0,
+    }
 
 
 def _off_schedule(rates: pa.Table) -> int:
@@ -34,7 +38,7 @@ def _off_schedule(rates: pa.Table) -> int:
 
 
 FUNDING_RATE_RULES: Final = EventRules(
-    sanity=_sane_funding_rates,
+    flaws=_flaws,
     usual_silence=INTERVAL_MAX,
     assumed_step=_INTERVAL_MIN,
     oddities=MappingProxyType({Finding.OFF_SCHEDULE: _off_schedule}),

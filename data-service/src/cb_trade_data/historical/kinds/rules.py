@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cb_trade_data.historical.validation import Finding
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.models.time_range import TimeRange
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -43,7 +43,7 @@ class EventRules:
     """What is known of the rows of a kind.
 
     Attributes:
-        sanity: Tells for each row whether its numbers are finite, and whether it is possible.
+        flaws: Tells for each row what makes it impossible, by what that is; a row counts for the first that it has.
         oddities: Counts, by what it is, what is odd in rows in order, and kept all the same.
         holes: Tells where rows must be missing, given the times at which there are some, ascending and unique, and the
             range of which the exchange has told all that it has; None where nobody can tell.
@@ -58,7 +58,7 @@ class EventRules:
         least_step: How close to each other they can be at most; None where several may be of one time.
     """
 
-    sanity: Callable[[pa.Table], tuple[Flags, Flags]]
+    flaws: Callable[[pa.Table], Mapping[Finding, Flags]]
     usual_silence: timedelta
     assumed_step: timedelta
     oddities: Mapping[Finding, Callable[[pa.Table], int]] = field(default_factory=lambda: MappingProxyType({}))

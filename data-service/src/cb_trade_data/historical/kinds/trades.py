@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.kinds.rules import EventRules, Flags
 
 _SIDES: Final = pa.array(["buy", "sell"])
@@ -16,14 +18,16 @@ _SIDES: Final = pa.array(["buy", "sell"])
 _ID_MAX_BYTES: Final = 64
 
 
-def _sane_trades(rows: pa.Table) -> tuple[Flags, Flags]:
-    """Tell for each trade whether its numbers are finite, and whether it has an id, a side, and worth."""
-    price, amount = (rows.column(name).to_numpy() for name in ("price", "amount"))
-    finite = np.isfinite(price) & np.isfinite(amount)
-    id_bytes = pc.binary_length(rows.column("id")).to_numpy()
-    has_side = pc.is_in(rows.column("side"), _SIDES).to_numpy()
-    possible = (price > 0) & (amount > 0) & (id_bytes > 0) & (id_bytes <= _ID_MAX_BYTES) & has_side
-    return finite, np.asarray(possible)
+def _flaws(trades: pa.Table) -> Mapping[Finding, Flags]:
+    """Tell for each trade whether it has no numbers, none of worth, or neither the id nor the side that it needs."""
+    price, amount = (trades.column(name).to_numpy() for name in ("price", "amount"))
+    id_bytes = pc.binary_length(trades.column("id")).to_numpy()
+    has_side = pc.is_in(trades.column("side"), _SIDES).to_numpy()
+    return {
+        Finding.NOT_A_NUMBER: ~(np.isfinite(price) & np.isfinite(amount)),
+        Finding.NEGATIVE: (price <= 0) | (amount <= 0),
+        Finding.NAMELESS: ~((id_bytes > 0) & (id_bytes <= _ID_MAX_BYTES) & has_side),
+    }
 
 
 def _backwards(trades: pa.Table) -> int:
@@ -45,7 +49,7 @@ def _at_two_times(trades: pa.Table, is_repeat: Flags) -> Flags:
 
 
 TRADES_RULES: Final = EventRules(
-    sanity=_sane_trades,
+    flaws=_flaws,
     usual_silence=timedelta(days=1),
     assumed_step=timedelta(milliseconds=100),
     contradictions=_at_two_times,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from cb_trade_data.quality.codes import DataCode
+
 _NEXT_REQUEST: Final = "the service sets it aside and fetches it again at the next request for it"
 _FETCH_AGAIN: Final = "delete the rows with `cb-trade storage delete`; the next request fetches them again"
 _LOOK: Final = "look at it, then delete it yourself: nothing reads it"
@@ -39,6 +41,11 @@ class FindingKind(StrEnum):
         return self not in _LEFTOVERS
 
     @property
+    def code(self) -> DataCode | None:
+        """What it is called wherever it is found; None for leftovers, which are no data."""
+        return _CODES.get(self)
+
+    @property
     def advice(self) -> str:
         """What to do next."""
         return _ADVICE[self]
@@ -49,6 +56,14 @@ _LEFTOVERS: Final = {
     FindingKind.FOREIGN,
     FindingKind.ABANDONED,
     FindingKind.UNCOMMITTED_ENTRIES,
+}
+# What cannot be read, and what is not what it says of itself, is the same: nothing can be believed of it.
+_CODES: Final = dict.fromkeys([kind for kind in FindingKind if kind not in _LEFTOVERS], DataCode.UNPARSABLE) | {
+    FindingKind.ROWS_OUT_OF_ORDER: DataCode.UNSORTED,
+    FindingKind.ROWS_OUTSIDE_PARTITION: DataCode.OUTSIDE,
+    FindingKind.ROWS_OFF_GRID: DataCode.OFF_GRID,
+    FindingKind.NOT_FINITE: DataCode.NOT_A_NUMBER,
+    FindingKind.ROWS_BEFORE_LISTING: DataCode.OUTSIDE,
 }
 _ADVICE: Final = dict.fromkeys(FindingKind, _FETCH_AGAIN) | {
     FindingKind.DAMAGED_PARTITION: _NEXT_REQUEST,

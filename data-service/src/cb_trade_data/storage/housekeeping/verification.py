@@ -14,6 +14,7 @@ from typing import Final
 from cb_trade_data.errors import NewerFormatError
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.series import Series
+from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.storage.housekeeping.findings import Finding, FindingKind
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.soundness import flaws
@@ -65,6 +66,11 @@ class Report:
     def problems(self) -> int:
         """How many findings are more than leftovers."""
         return sum(count for kind, count in self.counts.items() if kind.is_problem)
+
+    @property
+    def code(self) -> DataCode | None:
+        """What is the matter where there was nothing to verify: all of it may be missing. None where there was."""
+        return None if self.partitions else DataCode.OBJECT_MISSING
 
     @property
     def is_truncated(self) -> bool:

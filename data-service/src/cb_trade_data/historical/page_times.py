@@ -1,0 +1,78 @@
+"""The times of a page, asked about all at once: most pages lie as they should, which takes no look at each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.timeframe import Timeframe
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PageTimes:
+    """The times of the rows of a page, as they came.
+
+    Attributes:
+        each_ms: Of each row.
+        earliest_ms: The first of them in time, `latest_ms` the last; of no rows both are 0.
+        steps_ms: From each row to the next one, below 0 where times go back; of fewer than two rows, one of 1.
+        step_min_ms: The smallest of these, `step_max_ms` the greatest.
+    """
+
+    each_ms: npt.NDArray[np.int64]
+    earliest_ms: int
+    latest_ms: int
+    steps_ms: npt.NDArray[np.int64]
+    step_min_ms: int
+    step_max_ms: int
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> PageTimes:
+        """Return the times of *rows*."""
+        times = timestamps_ms(rows)
+        steps = np.diff(times) if len(times) > 1 else np.ones(1, np.int64)
+        edges = times if len(times) else np.zeros(1, np.int64)
+        return cls(times, int(edges.min()), int(edges.max()), steps, int(steps.min()), int(steps.max()))
+
+    @property
+    def ascend(self) -> bool:
+        """Whether each is later than the one before."""
+        return self.step_min_ms > 0
+
+    @property
+    def are_in_order(self) -> bool:
+        """Whether each is later than the one before, or each is earlier: some exchanges answer newest first."""
+        return self.ascend or self.step_max_ms < 0
+
+    @property
+    def steps_back(self) -> int:
+        """How many rows are earlier than the one before them, where that is not simply the order of all."""
+        return 0 if self.are_in_order else int(np.count_nonzero(self.steps_ms < 0))
+
+    def since(self, start_ms: int) -> Flags:
+        """Tell of each row whether it is not before *start_ms*."""
+        if self.earliest_ms >= start_ms:
+            return np.ones(len(self.each_ms), np.bool_)
+        if self.latest_ms < start_ms:
+            return np.zeros(len(self.each_ms), np.bool_)
+        return np.asarray(self.each_ms >= start_ms)
+
+    def within(self, start_ms: int, end_ms: int) -> Flags:
+        """Tell of each row whether it is of the time from *start_ms* on, *end_ms* left out."""
+        return np.asarray(self.since(start_ms) & ~self.since(end_ms))
+
+    def on_grid(self, grid: Timeframe) -> Flags:
+        """Tell of each row whether a bar of *grid* opens there."""
+        if not grid.is_calendar and len(self.each_ms):
+            # Steps are those of the grid, nearly always, which is seen sooner than where each time lies.
+            others = self.steps_ms[self.steps_ms != grid.duration_ms]
+            if not np.any(others % grid.duration_ms):
+                return np.repeat(grid.on_grid(self.each_ms[:1]), len(self.each_ms))
+        return grid.on_grid(self.each_ms)
