@@ -84,7 +84,9 @@ class ArrowLayout(RowsInside):
             for end, batch, message in zip(ends, batches, messages, strict=True)
         )
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
-        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests, frames)
+        return StoredPartition(
+            partition, rows, metadata.coverage, stored.version, metadata.digests, frames, metadata.evidence
+        )
 
 
 def _messages(data: pa.Buffer, numbers: range) -> Iterator[pa.Buffer]:
