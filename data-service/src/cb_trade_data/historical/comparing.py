@@ -1,4 +1,7 @@
-"""Comparing what is stored: the bars of an exchange with those that its trades make. Asks no exchange anything."""
+"""Comparing what is stored: the bars of an exchange with those that its trades, or its shorter bars, make.
+
+Asks no exchange anything.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.rebuilding import Difference, compared, folded, rebuilt, whole_bars
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import Partition, partitions_of, pieces_of
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
 
-# Of a page. Trades are gone through by the hour, bars are held until all are there.
+# Of a page. Trades are gone through by the hour, shorter bars by the partition, bars are held until all are there.
 _TRADES_AT_MOST: Final = timedelta(days=31)
 _BARS_MAX: Final = 100_000
 _DIFFERENCES_MAX: Final = 1_000
@@ -74,6 +77,7 @@ async def compare_stored(
     """Compare what is stored of *wanted*, or of its first part.
 
     Args:
+        trades: Or shorter bars, of which those of *bars* are made: what is said of trades below is then said of these.
         days: The partitions of *trades* that are stored, oldest first.
         wanted: With edges on the grid of *bars*.
 
@@ -133,6 +137,7 @@ async def _made(
     Trades are read only where bars are *told*. Where the market is not listed it is known that there are none.
     """
     made, known = [OHLCV_SCHEMA.empty_table()], list[TimeRange]()
+    make = rebuilt if trades.series.kind is Kind.TRADES else folded
     for partition, part in _partitions(trades.series, stretch):
         stored = await storage.read(partition, next(pieces_of(trades.series, part)))
         version = stored.version
@@ -145,7 +150,7 @@ async def _made(
                 stored = await storage.read(partition, piece)
                 if stored.version != version:
                     raise StorageUnavailableError(str(partition), "it changed while it was read: ask again")
-            made.append(await asyncio.to_thread(rebuilt, stored.rows_in(piece), grid))
+            made.append(await asyncio.to_thread(make, stored.rows_in(piece), grid))
     # The last bar of an hour may go on in the next one.
     return await asyncio.to_thread(folded, pa.concat_tables(made), grid), list(whole_bars(join(known), grid))
 
