@@ -28,6 +28,7 @@ from cb_trade_data.historical.ledger_reader import known_range, read_ledger
 from cb_trade_data.historical.paging import paging_of
 from cb_trade_data.historical.planning import HistoryPlan, missing
 from cb_trade_data.historical.quality_report import Details, QualityPage, report_quality, shorter, with_accuracy
+from cb_trade_data.historical.quality_watch import AskedSeries
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
@@ -52,14 +53,20 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         current_fetcher: CurrentDataFetcher,
         local_now: Callable[[], datetime] = utc_now,
         preference: Sequence[str] = (),
+        asked: AskedSeries | None = None,
     ) -> None:
-        """*preference*: the exchanges that come first where a request leaves the choice to us."""
+        """
+        Args:
+            preference: The exchanges that come first where a request leaves the choice to us.
+            asked: Where to note what is asked for.
+        """
         self._storage = storage
         self._source = source
         self._register = register
         self._fetcher = fetcher
         self._current_fetcher = current_fetcher
         self._local_now = local_now
+        self._asked = asked or AskedSeries()
         self._chooser = ExchangeChooser(
             storage,
             source,
@@ -88,8 +95,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     async def open(self, series: Series, wanted: TimeRange, *, refresh: bool) -> IAnswer:
         """See `IHistoricalDataManager.open`."""
         if not refresh and (kept := kept_answer(self._storage, series, wanted)) is not None:
+            self._asked.note(series)
             return kept
         facts = await self._register.facts(series)
+        self._asked.note(series)  # not before it is known that there is such a symbol
         now = self._source.known_now(series.exchange)
         if now is None:
             now = await self._present(series, wanted, facts, refresh=refresh)
