@@ -6,20 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from cb_trade_data.models.instants import from_ms
-from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.quality import outliers, runs, units
+from cb_trade_data.quality.bars import PRICES, Bars, RowNumbers
 from cb_trade_data.quality.codes import DataCode
 
-RowNumbers: TypeAlias = npt.NDArray[np.int64]
-
-#: What a bar can be flagged as. One that is several of these is counted as the first of them.
+#: What a bar can be flagged as. One that is several of these is counted as the first of them, so that counts add up.
 ODDITIES: Final = (
     DataCode.OTHER_UNIT,
     DataCode.STALE_REPEAT,
@@ -28,6 +26,9 @@ ODDITIES: Final = (
     DataCode.VOLUME_OUTLIER,
 )
 
+# So many that what a call costs does not matter, and so few that all columns, and what is made of them, stay in cache.
+_BLOCK_ROWS: Final = 16_384
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -35,9 +36,9 @@ class Finding:
 
     Attributes:
         time: The open time of the bar.
-        columns: Which of its numbers are odd.
-        value: The oddest of them.
-        usual: What would be usual there, by the bars around it.
+        columns: Which of its numbers are odd, the oddest first.
+        value: The first of them.
+        usual: What would be usual in its place, by the bars around it; NaN where there are none.
     """
 
     code: DataCode
@@ -57,35 +58,82 @@ class Inspection:
     """
 
     rows: pa.Table
+    timeframe: Timeframe
     flagged: Mapping[DataCode, RowNumbers]
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is odd in each flagged row, in time order."""
-        times = timestamps_ms(self.rows)
+        bars = Bars.of(self.rows, self.timeframe)
+        exponents = units.exponents(bars) if len(self.flagged[DataCode.OTHER_UNIT]) else np.empty(0, np.int64)
         found = [(number, code) for code, numbers in self.flagged.items() for number in numbers.tolist()]
         for number, code in sorted(found):
-            volume = self.rows.column("volume")[number].as_py()
-            yield Finding(code, from_ms(int(times[number])), ("volume",), volume, volume)
+            columns: tuple[str, ...] = ("close", *(name for name in PRICES if name != "close"))
+            usual = outliers.usual_close(bars, number)
+            match code:
+                case DataCode.OTHER_UNIT:
+                    usual = float(bars.close[number]) / 10.0 ** int(exponents[number])
+                case DataCode.STALE_REPEAT:
+                    columns += ("volume",)
+                case DataCode.PRICE_OUTLIER:
+                    columns = outliers.odd_prices(bars, number)
+                case DataCode.VOLUME_OUTLIER:
+                    columns, usual = ("volume",), outliers.usual_volume(bars, number)
+            value = self.rows.column(columns[0])[number].as_py()
+            yield Finding(code, from_ms(int(bars.times_ms[number])), columns, value, usual)
 
 
 def inspect(rows: pa.Table, timeframe: Timeframe) -> Inspection:
-    """Return what is odd in *rows*.
+    """Return what is odd in *rows*. They are judged by each other alone: at either end, by those on one side.
 
     Args:
         rows: Bars, in time order, unique, that have passed the gate.
         timeframe: Theirs.
     """
-    flagged = dict.fromkeys(ODDITIES, np.empty(0, np.int64))
-    flagged[DataCode.STALE_REPEAT] = _stale_repeats(rows, timeframe)
-    return Inspection(rows, MappingProxyType(flagged))
+    bars = Bars.of(rows, timeframe)
+    suspects = _suspects(bars)
+    found = {
+        DataCode.OTHER_UNIT: units.in_other_unit(bars) if suspects.may_change_unit else np.empty(0, np.int64),
+        DataCode.STALE_REPEAT: runs.stale_repeats(bars, suspects.repeats),
+        DataCode.FLAT_RUN: runs.flat_runs(bars, suspects.flat),
+        DataCode.PRICE_OUTLIER: outliers.price_outliers(bars, suspects.prices),
+        DataCode.VOLUME_OUTLIER: outliers.volume_outliers(bars, suspects.volumes),
+    }
+    seen = np.empty(0, np.int64)
+    flagged = {}
+    for code in ODDITIES:
+        flagged[code] = np.setdiff1d(found[code], seen, assume_unique=True)
+        seen = np.concatenate([seen, flagged[code]])
+    return Inspection(rows, timeframe, MappingProxyType(flagged))
 
 
-def _stale_repeats(rows: pa.Table, timeframe: Timeframe) -> RowNumbers:
-    """Return the bars that moved, and just as the one right before them did."""
-    times, volume = timestamps_ms(rows), rows.column("volume").to_numpy()
-    is_repeat = (times[1:] == timeframe.opens_ms(times[:-1] + timeframe.duration_ms)) & (volume[1:] > 0)
-    for name in ("open", "high", "low", "close", "volume"):
-        numbers = rows.column(name).to_numpy()
-        is_repeat &= numbers[1:] == numbers[:-1]
-    has_moved = rows.column("high").to_numpy() > rows.column("low").to_numpy()
-    return np.flatnonzero(is_repeat & has_moved[1:]) + 1
+@dataclass(frozen=True)
+class _Suspects:
+    """The numbers of the rows that are worth a closer look: few, and all that there can be anything with."""
+
+    prices: RowNumbers
+    volumes: RowNumbers
+    repeats: RowNumbers
+    flat: RowNumbers
+    may_change_unit: bool
+
+
+def _suspects(bars: Bars) -> _Suspects:
+    """Look at all rows, a block at a time, with what can be told of each from the two beside it."""
+    prices, volumes, repeats, flat = ([np.empty(0, np.int64)] for _ in range(4))
+    may_change_unit = False
+    for start in range(0, len(bars), _BLOCK_ROWS):
+        first, end = max(start - 1, 0), start + _BLOCK_ROWS
+        with_next, block = bars.slice(first, end + 1), bars.slice(first, end)
+        prices.append(np.flatnonzero(outliers.may_be_price_outliers(with_next)) + first + 1)
+        volumes.append(np.flatnonzero(outliers.may_be_volume_outliers(with_next)) + first + 1)
+        repeats.append(np.flatnonzero(runs.may_repeat(block)) + first + 1)
+        flat.append(np.flatnonzero(runs.is_flat(bars.slice(start, end))) + start)
+        may_change_unit = may_change_unit or units.may_change_unit(block)
+    ends = bars.ends(outliers.NEAREST_BARS)  # which have none on one side
+    return _Suspects(
+        np.concatenate([*prices, ends]),
+        np.concatenate([*volumes, ends]),
+        np.concatenate(repeats),
+        np.concatenate(flat),
+        may_change_unit,
+    )

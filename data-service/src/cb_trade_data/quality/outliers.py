@@ -1,0 +1,144 @@
+"""Bars that stand out: a price or a volume that the bars around it come nowhere near."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from cb_trade_data.quality.bars import PRICES, Bars, Flags, Numbers, RowNumbers, median, quantile
+
+# A departure of less than this is no reason to look, however quiet the market is: two exchanges differ by as much, and
+# a tick is many spreads where nothing moves.
+_DEPARTURE_MIN: Final = 0.02
+# Who went and came back is beyond where the market was before and where it is after: the median of three bars, of which
+# one may be wrong itself. A crash that stays is beyond one of the two only. A minute later than that the market has
+# gone on, and what was usual there is not any more.
+NEAREST_BARS: Final = 3
+# Spreads are taken from so many bars on either side: enough for a fifth of them to be a few, and no more than a spell
+# of quiet or haste lasts.
+_REACH_BARS: Final = 12
+# The spread that one bar in five around it exceeds: a single wrong one among them, or four, do not change it, and after
+# a crash it is as wide as the crash has made bars.
+_WIDE_SHARE: Final = 0.8
+# How many such spreads away a close, and the end of a wick, is odd. In what exchanges have recorded closes came to 2.2,
+# wicks to 3.6, but for one: orders do run through a thin book and back within a bar.
+_CLOSE_SPREADS: Final = 2.5
+_WICK_SPREADS: Final = 4.0
+# Fewer bars than this say nothing of what is usual.
+_BARS_MIN: Final = 6
+
+# Volumes differ by more than prices do: ten times as much as usual is every week's news. Twenty times is rare, and more
+# rare where volumes around it scatter little: recorded ones that were twenty times as much came to three of the
+# deviations that one bar in five around exceeds. Too little is not odd: any minute may be quiet. Nor is what is traded
+# between bars in which nothing was.
+_VOLUME_FACTOR: Final = 20.0
+_VOLUME_DEVIATIONS: Final = 4.0
+
+
+def may_be_price_outliers(bars: Bars) -> Flags:
+    """Tell of each row but the first and the last whether it is worth a look; cheap, and never wrongly no."""
+    beside, beyond = bars.close[:-2], bars.close[2:]
+    is_high = bars.high[1:-1] > np.maximum(beside, beyond) * (1 + _DEPARTURE_MIN)
+    is_low = bars.low[1:-1] * (1 + _DEPARTURE_MIN) < np.minimum(beside, beyond)
+    return np.asarray(is_high | is_low)
+
+
+def may_be_volume_outliers(bars: Bars) -> Flags:
+    """Tell of each row but the first and the last whether it is worth a look; cheap, and never wrongly no."""
+    beside = np.maximum(bars.volume[:-2], bars.volume[2:])
+    return np.asarray((bars.volume[1:-1] > beside * _VOLUME_FACTOR) & (beside > 0))
+
+
+def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
+    """Return those of these rows whose close, or a wick of which, went far from the bars around it and came back.
+
+    Args:
+        numbers: In any order; a row may be in it twice, and is returned once.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
+        closes = _gone_and_back(bars, numbers, bars.close, bars.close, _CLOSE_SPREADS)
+        wicks = _gone_and_back(bars, numbers, bars.high, bars.low, _WICK_SPREADS)
+    return np.union1d(closes, wicks)
+
+
+def volume_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
+    """Return those of these rows that traded far more than the bars beside it, and than those around it that did.
+
+    Args:
+        numbers: As for `price_outliers`.
+    """
+    places, is_there = bars.around(numbers, 1)
+    beside = np.where(is_there, bars.volume[places], 0).max(axis=1)
+    numbers = numbers[(bars.volume[numbers] > beside * _VOLUME_FACTOR) & (beside > 0)]
+    places, is_there = bars.around(numbers, _REACH_BARS)
+    is_there &= bars.volume[places] > 0
+    with np.errstate(divide="ignore"):
+        volumes = np.log(bars.volume[places])
+    usual = median(volumes, is_there)
+    deviation = quantile(np.abs(volumes - usual[:, None]), is_there, _WIDE_SHARE)
+    departure = np.log(bars.volume[numbers]) - usual
+    is_odd = departure > np.maximum(_VOLUME_DEVIATIONS * deviation, np.log(_VOLUME_FACTOR))
+    return np.unique(numbers[is_odd & (np.count_nonzero(is_there, axis=1) >= _BARS_MIN)])
+
+
+def usual_close(bars: Bars, number: int) -> float:
+    """Return what the bars around a row closed at: the median of those that are nearest."""
+    places, is_there = bars.around(np.array([number]), NEAREST_BARS)
+    return float(median(bars.close[places], is_there)[0])
+
+
+def usual_volume(bars: Bars, number: int) -> float:
+    """Return what those of the bars around a row traded that did trade: their median."""
+    places, is_there = bars.around(np.array([number]), _REACH_BARS)
+    return float(median(bars.volume[places], is_there & (bars.volume[places] > 0))[0])
+
+
+def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
+    """Return which prices of a row that is a price outlier are far from what is usual, the farthest first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        usual = np.log(usual_close(bars, number))
+        spread = float(_wide_spread(bars, np.array([number]))[0])
+        departures = {
+            name: abs(float(np.log(prices[number]) - usual)) for name, prices in zip(PRICES, bars.prices, strict=True)
+        }
+    farthest_first = sorted(departures, key=lambda name: -departures[name])
+    limit = max(_CLOSE_SPREADS * spread, float(np.log1p(_DEPARTURE_MIN)))
+    return tuple(name for place, name in enumerate(farthest_first) if place == 0 or departures[name] > limit)
+
+
+def _gone_and_back(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float) -> RowNumbers:
+    """Return those of these rows that went far above the *tops* around them, or far below the *bottoms*."""
+    departures = np.empty(0)
+    for reach in (1, NEAREST_BARS):  # it is one bar: even those right beside it do not get there
+        departures = _departures(bars, numbers, tops, bottoms, reach)
+        is_far = departures > np.log1p(_DEPARTURE_MIN)
+        numbers, departures = numbers[is_far], departures[is_far]
+    return numbers[departures > spreads_max * _wide_spread(bars, numbers)]
+
+
+def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, reach: int) -> Numbers:
+    """Return by how much, as a logarithm, each row is beyond both where the market was and where it is afterwards.
+
+    Where no bar is before it, that is where it opened; where none is after it, where it closed: whether it comes back
+    is not known.
+    """
+    places, is_there = bars.around(numbers, reach)
+    limits = []
+    for ends in (tops, bottoms):
+        values = ends[places]
+        was = median(values[:, :reach], is_there[:, :reach])
+        will_be = median(values[:, reach:], is_there[:, reach:])
+        was = np.where(np.isnan(was), bars.open[numbers], was)
+        will_be = np.where(np.isnan(will_be), bars.close[numbers], will_be)
+        limits.append((was, will_be))
+    above = np.log(tops[numbers]) - np.log(np.maximum(*limits[0]))
+    below = np.log(np.minimum(*limits[1])) - np.log(bottoms[numbers])
+    return np.asarray(np.maximum(above, below))
+
+
+def _wide_spread(bars: Bars, numbers: RowNumbers) -> Numbers:
+    """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are."""
+    places, is_there = bars.around(numbers, _REACH_BARS)
+    spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
+    return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)

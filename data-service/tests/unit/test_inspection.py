@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from unit_builders import MINUTE, epoch_ms, minute
+
+from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.quality import inspection
+from cb_trade_data.quality.codes import DataCode
+from cb_trade_data.quality.inspection import ODDITIES, Finding, inspect
+
+COUNT = 200
+MIDDLE = 100
+
+Columns = dict[str, Any]
+Change = Callable[[Columns], object]
+
+
+def market(*changes: Change, count: int = COUNT, step_ms: int = 60_000) -> pa.Table:
+    """Return lively minutes, each within a percent of the one before, with these changes made to their columns."""
+    rng = np.random.default_rng(1)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, count)))
+    opened = np.append(100.0, close[:-1])
+    columns: Columns = {
+        "timestamp": epoch_ms(minute(0)) + np.arange(count, dtype=np.int64) * step_ms,
+        "open": opened,
+        "high": np.maximum(opened, close) * np.exp(rng.uniform(0.001, 0.003, count)),
+        "low": np.minimum(opened, close) * np.exp(-rng.uniform(0.001, 0.003, count)),
+        "close": close,
+        "volume": np.exp(rng.normal(2, 0.7, count)),
+    }
+    for change in changes:
+        change(columns)
+    times = pa.array(columns.pop("timestamp")).cast(TIMESTAMP)
+    return pa.table([times, *columns.values()], schema=OHLCV_SCHEMA)
+
+
+def times(names: str, factor: float, rows: int | slice = MIDDLE) -> Change:
+    """Multiply these columns."""
+
+    def change(columns: Columns) -> None:
+        for name in names.split():
+            columns[name][rows] *= factor
+
+    return change
+
+
+def repeated(count: int, first: int = MIDDLE) -> Change:
+    """Have so many bars say what the bar before them did."""
+
+    def change(columns: Columns) -> None:
+        for name in OHLCV_SCHEMA.names[1:]:
+            columns[name][first : first + count] = columns[name][first - 1]
+
+    return change
+
+
+def flat(rows: slice, volume: float = 0.0) -> Change:
+    """Have bars stand where the market closed before them, as fillers do."""
+
+    def change(columns: Columns) -> None:
+        for name in ("open", "high", "low", "close"):
+            columns[name][rows] = columns["close"][rows.start - 1]
+        columns["volume"][rows] = volume
+
+    return change
+
+
+def hole(minutes: int, before: int = MIDDLE) -> Change:
+    """Leave out so many minutes before a row."""
+
+    def change(columns: Columns) -> None:
+        columns["timestamp"][before:] += minutes * 60_000
+
+    return change
+
+
+def flagged(rows: pa.Table, timeframe: Timeframe = MINUTE) -> dict[DataCode, list[int]]:
+    """Return which rows are flagged as what."""
+    return {code: found.tolist() for code, found in inspect(rows, timeframe).flagged.items() if len(found)}
+
+
+PRICES = "open high low close"
+
+
+def test_a_lively_market_has_nothing_odd():
+    assert flagged(market()) == {}
+
+
+@pytest.mark.parametrize("names", [PRICES, "high close", "high"])
+def test_a_bar_that_goes_far_up_and_comes_back_is_a_price_outlier(names: str):
+    assert flagged(market(times(names, 1.1))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
+@pytest.mark.parametrize("names", [PRICES, "low close", "low"])
+def test_a_bar_that_goes_far_down_and_comes_back_is_a_price_outlier(names: str):
+    assert flagged(market(times(names, 0.9))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
+def test_what_is_less_than_two_percent_away_is_no_outlier_however_quiet_the_market_is():
+    def quiet(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name] = 100 + (columns[name] - 100) / 1000
+
+    assert flagged(market(quiet, times("high", 1.015))) == {}
+    assert flagged(market(quiet, times("high", 1.025))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
+def test_a_crash_that_stays_is_no_outlier():
+    assert flagged(market(times(PRICES, 0.5, slice(MIDDLE, None)))) == {}
+
+
+def test_wicks_as_long_as_those_around_them_are_no_outliers():
+    assert flagged(market(times("high", 1.03, slice(MIDDLE - 12, MIDDLE + 12)), times("high", 1.03))) == {}
+
+
+def test_a_crash_in_the_last_bar_is_no_outlier_since_it_may_stay():
+    assert flagged(market(times("low close", 0.8, COUNT - 1))) == {}
+
+
+def test_a_wick_of_the_last_bar_is_an_outlier_since_the_bar_itself_came_back():
+    assert flagged(market(times("low", 0.8, COUNT - 1))) == {DataCode.PRICE_OUTLIER: [COUNT - 1]}
+
+
+def test_a_wick_of_the_first_bar_is_an_outlier_since_the_bar_began_elsewhere():
+    assert flagged(market(times("high", 1.3, 0))) == {DataCode.PRICE_OUTLIER: [0]}
+
+
+def test_a_jump_in_the_first_bar_is_no_outlier_since_it_may_have_been_so_before():
+    assert flagged(market(times(PRICES, 1.3, 0))) == {}
+
+
+def test_another_outlier_beside_the_next_bar_hides_none():
+    changed = market(times(PRICES, 1.2), times(PRICES, 1.2, MIDDLE + 2))
+
+    assert flagged(changed) == {DataCode.PRICE_OUTLIER: [MIDDLE, MIDDLE + 2]}
+
+
+def test_bars_behind_a_long_hole_are_no_neighbours():
+    alone = market(hole(1000), hole(1000, MIDDLE + 1), times(PRICES, 1.3))
+
+    assert flagged(alone) == {}
+
+
+def test_a_minute_that_is_missing_makes_nobody_blind():
+    assert flagged(market(hole(1), hole(1, MIDDLE + 1), times(PRICES, 1.3))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
+def test_a_price_of_nothing_is_an_outlier():
+    assert flagged(market(times("low", 0.0))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
+def test_a_price_outlier_tells_which_prices_are_odd_the_oddest_first_and_what_would_be_usual():
+    rows = market(times("high", 1.3), times("close", 1.2))
+    closes = rows.column("close").to_numpy()
+    around = np.median(np.delete(closes[MIDDLE - 3 : MIDDLE + 4], 3))
+
+    (found,) = inspect(rows, MINUTE).findings()
+
+    high = rows.column("high")[MIDDLE].as_py()
+    assert found == Finding(DataCode.PRICE_OUTLIER, minute(MIDDLE), ("high", "close"), high, float(around))
+
+
+def test_a_volume_that_the_bars_around_come_nowhere_near_is_an_outlier():
+    assert flagged(market(times("volume", 1000))) == {DataCode.VOLUME_OUTLIER: [MIDDLE]}
+
+
+def test_ten_times_the_usual_volume_is_no_outlier():
+    median = np.median(market().column("volume").to_numpy()[MIDDLE - 12 : MIDDLE + 13])
+
+    def ten_times(columns: Columns) -> None:
+        columns["volume"][MIDDLE] = 10 * median
+
+    assert flagged(market(ten_times)) == {}
+
+
+def test_a_spell_of_great_volume_is_no_outlier():
+    assert flagged(market(times("volume", 1000, slice(MIDDLE, MIDDLE + 3)))) == {}
+
+
+def test_a_small_volume_is_no_outlier():
+    assert flagged(market(times("volume", 0.0001))) == {}
+
+
+def test_what_is_traded_between_minutes_without_trades_is_no_outlier():
+    assert flagged(market(times("volume", 0, slice(None, None, 2)), times("volume", 1000, MIDDLE + 1))) == {}
+
+
+def test_a_volume_outlier_tells_what_is_usual_where_something_is_traded():
+    rows = market(times("volume", 1000), times("volume", 0, MIDDLE + 5))
+    volumes = rows.column("volume").to_numpy()
+    around = np.median(np.delete(volumes[MIDDLE - 12 : MIDDLE + 13], [12, 17]))
+
+    (found,) = inspect(rows, MINUTE).findings()
+
+    assert found == Finding(DataCode.VOLUME_OUTLIER, minute(MIDDLE), ("volume",), volumes[MIDDLE], float(around))
+
+
+def test_a_bar_that_is_just_as_the_one_before_is_a_stale_repeat():
+    assert flagged(market(repeated(3))) == {DataCode.STALE_REPEAT: [100, 101, 102]}
+
+
+def test_a_bar_that_differs_from_the_one_before_in_one_number_is_no_stale_repeat():
+    assert flagged(market(repeated(1), times("volume", 1.001))) == {}
+
+
+def test_a_bar_behind_a_hole_is_no_stale_repeat():
+    assert flagged(market(repeated(1), hole(1))) == {}
+
+
+def test_months_follow_each_other_although_they_differ_in_length():
+    opens = np.array(["2024-01", "2024-02", "2024-03", "2024-05"], "datetime64[M]").astype("datetime64[ms]")
+
+    def monthly(columns: Columns) -> None:
+        columns["timestamp"] = opens.astype(np.int64)
+        for name in OHLCV_SCHEMA.names[1:]:
+            columns[name][:] = columns[name][0]
+
+    assert flagged(market(monthly, count=4), Timeframe.parse("1M")) == {DataCode.STALE_REPEAT: [1, 2]}
+
+
+@pytest.mark.parametrize("volume", [0.0, 7.0])
+def test_bars_that_stand_still_in_a_lively_market_are_a_flat_run(volume: float):
+    assert flagged(market(flat(slice(100, 105), volume))) == {DataCode.FLAT_RUN: [100, 101, 102, 103, 104]}
+
+
+def test_two_bars_that_stand_still_are_no_flat_run():
+    assert flagged(market(flat(slice(100, 102)))) == {}
+
+
+def test_a_hole_breaks_a_flat_run():
+    assert flagged(market(flat(slice(100, 104)), hole(1, 102))) == {}
+
+
+def test_bars_that_stand_still_at_different_prices_are_no_flat_run():
+    assert flagged(market(*(flat(slice(row, row + 1)) for row in range(103, 99, -1)))) == {}
+
+
+def test_quiet_minutes_that_an_exchange_fills_are_no_flat_run_where_there_are_many():
+    rng = np.random.default_rng(2)
+    quiet = [flat(slice(row, row + 1)) for row in np.flatnonzero(rng.random(2000) < 0.5).tolist() if row]
+
+    assert flagged(market(*quiet, count=2000)) == {}
+
+
+def test_a_long_standstill_among_quiet_minutes_is_a_flat_run():
+    quiet = [flat(slice(row, row + 1)) for row in range(2, 400, 4)]
+
+    assert flagged(market(*quiet, flat(slice(200, 230)), count=400)) == {DataCode.FLAT_RUN: list(range(200, 230))}
+
+
+def test_of_a_few_bars_that_stand_still_nothing_is_told():
+    assert flagged(market(flat(slice(1, 10)), count=20)) == {}
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1, 1000.0, 1e-8])
+@pytest.mark.parametrize("rows", [slice(100, 101), slice(100, 140), slice(150, 200), slice(0, 20)])
+def test_prices_that_are_a_power_of_ten_of_those_before_and_after_are_in_another_unit(factor: float, rows: slice):
+    found = flagged(market(times(PRICES, factor, rows)))
+
+    assert found == {DataCode.OTHER_UNIT: list(range(COUNT))[rows]}
+
+
+def test_a_price_in_another_unit_tells_what_it_is_in_the_unit_of_the_others():
+    rows = market(times(PRICES, 100.0))
+    close = rows.column("close")[MIDDLE].as_py()
+
+    (found,) = inspect(rows, MINUTE).findings()
+
+    assert (found.code, found.columns[0], found.value) == (DataCode.OTHER_UNIT, "close", close)
+    assert found.usual == pytest.approx(close / 100)
+
+
+def test_a_crash_to_a_tenth_within_bars_is_no_other_unit():
+    def crash(columns: Columns) -> None:
+        fall = np.append(np.ones(MIDDLE), np.geomspace(1, 0.01, COUNT - MIDDLE))
+        for name in PRICES.split():
+            columns[name] *= fall
+
+    assert flagged(market(crash)) == {}
+
+
+def test_a_jump_to_seven_times_as_much_is_no_other_unit():
+    assert flagged(market(times(PRICES, 7.0, slice(MIDDLE, None)))) == {}
+
+
+def test_a_row_is_counted_once():
+    found = flagged(market(times(PRICES, 10.0), times("volume", 1000)))
+
+    assert found == {DataCode.OTHER_UNIT: [MIDDLE]}
+
+
+def test_every_code_is_told_of_even_where_nothing_is_so():
+    assert tuple(inspect(market(), MINUTE).flagged) == ODDITIES
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_few_bars_are_nothing_odd(count: int):
+    assert flagged(market().slice(0, count)) == {}
+
+
+def test_findings_come_in_time_order():
+    rows = market(times("volume", 1000, 50), times(PRICES, 1.2, 60), repeated(1, 70), times("volume", 1000, 80))
+
+    found = list(inspect(rows, MINUTE).findings())
+
+    assert [each.time for each in found] == [minute(row) for row in (50, 60, 70, 80)]
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 100, 101])
+def test_what_is_found_does_not_depend_on_how_many_rows_are_looked_at_at_a_time(
+    block_rows: int, monkeypatch: pytest.MonkeyPatch
+):
+    odd = [times(PRICES, 10.0, slice(30, 40)), repeated(3, 98), flat(slice(120, 125)), times("high", 1.1, 7 * 20)]
+    rows = market(*odd, times("volume", 1000, 180), hole(100, 170))
+    whole = flagged(rows)
+    monkeypatch.setattr(inspection, "_BLOCK_ROWS", block_rows)
+
+    assert flagged(rows) == whole
+    assert set(whole) == set(ODDITIES)
+
+
+def test_rows_that_lie_in_pieces_are_inspected_as_if_they_lay_in_one():
+    rows = market(times(PRICES, 1.2))
+    pieces = pa.concat_tables([rows.slice(0, MIDDLE), rows.slice(MIDDLE)])
+
+    assert flagged(pieces) == flagged(rows)
+    assert len(timestamps_ms(pieces)) == COUNT
