@@ -8,23 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit_builders import bars, epoch_ms, minute_bars, quick, span, utc
+from unit_builders import bars, epoch_ms, minute_bars, minutes, quick, span, utc
 
 from cb_trade_data.historical.quality_days import (
     Gap,
     Prices,
     days_of,
+    findings_within,
     gaps_of,
-    inspection_within,
     tells_of_more,
     with_prices,
 )
 from cb_trade_data.historical.quality_report import Details, shorter
-from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.evidence import Found, evidence_of
 from cb_trade_data.quality.inspection import ODDITIES, Inspection
 from cb_trade_data.quality.scores import Measures
@@ -39,7 +37,7 @@ def opens(number: int):
 
 
 def inspection(rows, **flagged: list[int]) -> Inspection:
-    return Inspection(rows, {code: np.array(flagged.get(code.name, []), np.int64) for code in ODDITIES})
+    return Inspection(rows, SIX_HOURS, {code: np.array(flagged.get(code.name, []), np.int64) for code in ODDITIES})
 
 
 def held_rows(numbers: list[int]) -> Inspection:
@@ -64,7 +62,7 @@ def test_days_tell_of_every_bar_once(knowledge):
     segments, rows = knowledge
     wanted = TimeRange(START, segments[-1].range.end)
 
-    days = days_of(wanted, segments, SIX_HOURS, evidence_of(held_rows(rows), SIX_HOURS))
+    days = days_of(wanted, segments, SIX_HOURS, evidence_of(held_rows(rows)))
 
     states = [segment.state for segment in segments]
     for day in days:
@@ -90,7 +88,7 @@ def test_days_of_parts_add_up_to_those_of_the_whole(knowledge, cut):
         if first == end:
             return Measures()
         part = TimeRange(opens(first), opens(end))
-        evidence = evidence_of(inspection_within(part, found), SIX_HOURS)
+        evidence = evidence_of(found, part)
         return sum((day.measures for day in days_of(part, segments[first:end], SIX_HOURS, evidence)), Measures())
 
     assert measures(0, cut) + measures(cut, len(segments)) == measures(0, len(segments))
@@ -101,7 +99,7 @@ def test_days_of_parts_add_up_to_those_of_the_whole(knowledge, cut):
 def test_rows_and_gaps_tile_all_time(knowledge):
     segments, rows = knowledge
 
-    gaps = list(gaps_of(segments, held_rows(rows), SIX_HOURS))
+    gaps = list(gaps_of(segments, held_rows(rows).rows, SIX_HOURS))
 
     missing = [number for number in range(len(segments)) if any(opens(number) in gap.range for gap in gaps)]
     assert sorted([*missing, *rows]) == list(range(len(segments)))
@@ -147,23 +145,21 @@ def test_evidence_tells_of_more_only_where_a_day_is_cut_in_held_time(wanted, is_
     assert tells_of_more(wanted, coverage, SIX_HOURS) == is_more
 
 
-def test_rows_of_a_part_keep_what_their_neighbours_around_it_made_of_them():
-    whole = inspection(minute_bars(range(10)), PRICE_OUTLIER=[1, 5, 9], FLAT_RUN=[4])
-    times = whole.rows.column("timestamp").to_pylist()
+def test_findings_of_a_part_are_those_of_the_whole_that_lie_in_it():
+    """Also at its edges, where neighbours outside of it say what would be usual."""
+    whole = inspection(minute_bars(range(10)), PRICE_OUTLIER=[1, 5, 8], FLAT_RUN=[4])
+    part = minutes(4, 9)
 
-    part = inspection_within(TimeRange(times[4], times[9]), whole)
-
-    assert timestamps_ms(part.rows).tolist() == timestamps_ms(whole.rows).tolist()[4:9]
-    assert part.flagged[DataCode.PRICE_OUTLIER].tolist() == [1]
-    assert part.flagged[DataCode.FLAT_RUN].tolist() == [0]
+    assert list(findings_within(part, whole)) == [each for each in whole.findings() if each.time in part]
+    assert len(list(findings_within(part, whole))) == 3
 
 
 def test_prices_of_a_day_are_what_its_rows_make():
     wanted = TimeRange(START, START + timedelta(days=2))
     rows = held_rows([0, 1, 3])
-    days = days_of(wanted, [Segment(wanted, State.HELD)], SIX_HOURS, evidence_of(rows, SIX_HOURS))
+    days = days_of(wanted, [Segment(wanted, State.HELD)], SIX_HOURS, evidence_of(rows))
 
-    first, second = with_prices(days, rows, SIX_HOURS)
+    first, second = with_prices(days, rows.rows, SIX_HOURS)
 
     low, high, close, volume = (rows.rows.column(name).to_pylist() for name in ("low", "high", "close", "volume"))
     assert first.prices == Prices(min(low), max(high), close[-1], sum(volume))
@@ -186,7 +182,7 @@ def test_a_gap_that_goes_on_in_the_next_part_is_one_and_others_are_not():
 def test_of_more_than_a_thousand_gaps_the_first_are_listed(count, is_truncated):
     apart = [Segment(TimeRange(opens(2 * number), opens(2 * number + 1)), State.EMPTY) for number in range(count)]
 
-    details = Details.of(gaps_of(apart, None, SIX_HOURS), [])
+    details = Details.of(gaps_of(apart, minute_bars([]), SIX_HOURS), [])
 
     assert (len(details.gaps), details.is_truncated) == (1_000, is_truncated)
     assert details.gaps[0].range.start == START

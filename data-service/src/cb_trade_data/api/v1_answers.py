@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import isfinite
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
@@ -358,7 +359,7 @@ class FindingAnswer(BaseModel):
     time: int = Field(description="The row's.")
     columns: list[str] = Field(description="Which of its values are odd.")
     value: float = Field(description="The oddest of them.")
-    usual: float = Field(description="What would be usual there, by the rows around it.")
+    usual: float | None = Field(description="What would be usual there, by the rows around it; null where none are.")
 
     @classmethod
     def of(cls, finding: Finding) -> FindingAnswer:
@@ -368,7 +369,7 @@ class FindingAnswer(BaseModel):
             time=to_ms(finding.time),
             columns=list(finding.columns),
             value=finding.value,
-            usual=finding.usual,
+            usual=finding.usual if isfinite(finding.usual) else None,
         )
 
 

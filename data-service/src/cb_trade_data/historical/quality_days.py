@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from cb_trade_data.historical.rebuilding import folded
 from cb_trade_data.models.instants import to_ms, to_ms_ceil
-from cb_trade_data.models.market import rows_before, timestamps_ms
+from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.quality.evidence import Evidence, Found, unit_of
-from cb_trade_data.quality.inspection import Inspection
+from cb_trade_data.quality.evidence import Evidence, Found, places_of, unit_of
+from cb_trade_data.quality.inspection import Finding, Inspection
 from cb_trade_data.quality.scores import Measures
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 
@@ -117,34 +118,30 @@ def tells_of_more(wanted: TimeRange, coverage: Coverage, grid: Timeframe) -> boo
     )
 
 
-def inspection_within(wanted: TimeRange, inspection: Inspection) -> Inspection:
-    """Return the part of an *inspection* that is about the rows of *wanted*, as their neighbours around it decided."""
-    rows = inspection.rows
-    first, end = (rows_before(rows, to_ms_ceil(time)) for time in (wanted.start, wanted.end))
-    flagged = {
-        code: numbers[(numbers >= first) & (numbers < end)] - first for code, numbers in inspection.flagged.items()
-    }
-    return Inspection(rows.slice(first, end - first), flagged)
+def findings_within(wanted: TimeRange, inspection: Inspection) -> Iterator[Finding]:
+    """Yield what is odd in the rows of *wanted*, oldest first, as their neighbours, around it as well, decided."""
+    first, end = places_of(wanted, inspection.rows)
+    flagged = {code: numbers[(numbers >= first) & (numbers < end)] for code, numbers in inspection.flagged.items()}
+    return replace(inspection, flagged=flagged).findings()
 
 
-def with_prices(days: Iterable[DayQuality], inspection: Inspection, grid: Timeframe) -> list[DayQuality]:
-    """Return *days* with the prices that their rows make."""
+def with_prices(days: Iterable[DayQuality], rows: pa.Table, grid: Timeframe) -> list[DayQuality]:
+    """Return *days* with the prices that their *rows* make."""
     unit = unit_of(grid)
-    bars = folded(inspection.rows, unit)
+    bars = folded(rows, unit)
     columns = [bars.column(name).to_pylist() for name in ("low", "high", "close", "volume")]
     values = zip(*columns, strict=True)
     prices = {unit_ms: Prices(*each) for unit_ms, each in zip(timestamps_ms(bars).tolist(), values, strict=True)}
-    return [DayQuality(day.range, day.measures, prices.get(to_ms(unit.floor(day.range.start)))) for day in days]
+    return [replace(day, prices=prices.get(to_ms(unit.floor(day.range.start)))) for day in days]
 
 
-def gaps_of(segments: Iterable[Segment], inspection: Inspection | None, grid: Timeframe) -> Iterator[Gap]:
-    """Yield all times without rows, oldest first.
+def gaps_of(segments: Iterable[Segment], rows: pa.Table, grid: Timeframe) -> Iterator[Gap]:
+    """Yield all times without *rows*, oldest first.
 
     Args:
         segments: What is known of some time: they tile it, oldest first.
-        inspection: Of its rows; None where it has none.
     """
-    times_ms = np.empty(0, np.int64) if inspection is None else timestamps_ms(inspection.rows)
+    times_ms = timestamps_ms(rows)
     for segment in segments:
         if segment.state is State.HELD:
             for hole in _holes(segment.range, times_ms, grid):

@@ -9,17 +9,20 @@ from datetime import datetime
 from itertools import chain
 from typing import Final, TypeVar
 
+import pyarrow as pa
+
 from cb_trade_data.historical.comparing import StoredSide, compare_stored
 from cb_trade_data.historical.ledger import tiles
 from cb_trade_data.historical.quality_days import (
     DayQuality,
     Gap,
     days_of,
+    findings_within,
     gaps_of,
-    inspection_within,
     tells_of_more,
     with_prices,
 )
+from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
@@ -114,13 +117,15 @@ class _Looked:
     """What a look at a part of a partition showed.
 
     Attributes:
-        rows: How many were read for it.
-        inspection: Of the rows of the part, where they were looked at.
+        stored_rows: How many were read for it.
+        rows: Those of the part, where they were looked at.
+        inspection: Of all that were read.
     """
 
     coverage: Coverage = field(default_factory=Coverage)
     evidence: Evidence | None = field(default_factory=dict)
-    rows: int = 0
+    stored_rows: int = 0
+    rows: pa.Table = field(default_factory=OHLCV_SCHEMA.empty_table)
     inspection: Inspection | None = None
 
 
@@ -153,7 +158,7 @@ async def report_quality(
             if reads == _PARTITIONS_MAX or rows >= _ROWS_MAX:
                 break
             looked = await _look(storage, partition, part, grid, details=details)
-            reads, rows = reads + 1, rows + looked.rows
+            reads, rows = reads + 1, rows + looked.stored_rows
         await asyncio.to_thread(_add, so_far, looked, list(tiles(part, looked.coverage, side.reach)), part, grid)
         end = part.end
     newest_end = await _newest_end(storage, side, partitions, closed_until)
@@ -229,17 +234,18 @@ async def _look(
 
 def _looked_at(stored: StoredPartition, part: TimeRange, grid: Timeframe) -> _Looked:
     # All of it, as when it was written: what lies around a part has a say in what is odd there.
-    inspection = inspection_within(part, inspect(stored.rows, grid))
-    return _Looked(stored.coverage, evidence_of(inspection, grid), stored.rows.num_rows, inspection)
+    inspection = inspect(stored.rows, grid)
+    evidence = evidence_of(inspection, part)
+    return _Looked(stored.coverage, evidence, stored.rows.num_rows, stored.rows_in(part), inspection)
 
 
 def _add(so_far: _SoFar, looked: _Looked, segments: Sequence[Segment], part: TimeRange, grid: Timeframe) -> None:
     days = days_of(part, segments, grid, looked.evidence)
     if so_far.with_details:
-        so_far.gaps.append(gaps_of(segments, looked.inspection, grid))
+        days = with_prices(days, looked.rows, grid)
+        so_far.gaps.append(gaps_of(segments, looked.rows, grid))
         if looked.inspection is not None:
-            days = with_prices(days, looked.inspection, grid)
-            so_far.findings.append(looked.inspection.findings())
+            so_far.findings.append(findings_within(part, looked.inspection))
     so_far.days += days
 
 

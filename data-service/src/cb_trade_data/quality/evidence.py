@@ -11,8 +11,11 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pyarrow as pa
 
-from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.instants import to_ms_ceil
+from cb_trade_data.models.market import rows_before, timestamps_ms
+from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.inspection import Inspection
@@ -55,14 +58,22 @@ def unit_of(timeframe: Timeframe) -> Timeframe:
     return _DAY if timeframe.duration_ms < _DAY.duration_ms else _YEAR
 
 
-def evidence_of(inspection: Inspection, timeframe: Timeframe) -> Evidence:
-    """Return what *inspection* has found, unit by unit."""
-    unit, times = unit_of(timeframe), timestamps_ms(inspection.rows)
+def evidence_of(inspection: Inspection, wanted: TimeRange | None = None) -> Evidence:
+    """Return what *inspection* has found, unit by unit; where *wanted* is given, in the rows of that time only."""
+    unit, times = unit_of(inspection.timeframe), timestamps_ms(inspection.rows)
+    first, end = (0, len(times)) if wanted is None else places_of(wanted, inspection.rows)
     flagged: dict[int, dict[DataCode, int]] = {}
     for code, numbers in inspection.flagged.items():
-        for start_ms, count in _counts(unit.opens_ms(times[numbers])):
+        inside = numbers[(numbers >= first) & (numbers < end)]
+        for start_ms, count in _counts(unit.opens_ms(times[inside])):
             flagged.setdefault(start_ms, {})[code] = count
-    return {start_ms: Found(rows, flagged.get(start_ms, {})) for start_ms, rows in _counts(unit.opens_ms(times))}
+    rows_of_unit = _counts(unit.opens_ms(times[first:end]))
+    return {start_ms: Found(rows, flagged.get(start_ms, {})) for start_ms, rows in rows_of_unit}
+
+
+def places_of(wanted: TimeRange, rows: pa.Table) -> tuple[int, int]:
+    """Return the number of the first of *rows*, in time order, that lies in *wanted*, and of the first behind it."""
+    return rows_before(rows, to_ms_ceil(wanted.start)), rows_before(rows, to_ms_ceil(wanted.end))
 
 
 def written(evidence: Evidence) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -163,7 +164,11 @@ def _read_format_1(pairs: Mapping[bytes, bytes]) -> ObjectMetadata:
 def inspected(stored: StoredPartition) -> Evidence | None:
     """Return what is found in the rows of *stored*, all that it has; None for kinds without bars."""
     timeframe = stored.partition.series.timeframe
-    return None if timeframe is None else evidence.evidence_of(inspect(stored.rows, timeframe), timeframe)
+    if timeframe is None:
+        return None
+    # Storage keeps whatever it is given, also numbers that are none: of these nothing can be said, which is no trouble.
+    with np.errstate(all="ignore"):
+        return evidence.evidence_of(inspect(stored.rows, timeframe))
 
 
 def _write_digests(digests: Mapping[int, bytes]) -> bytes:
