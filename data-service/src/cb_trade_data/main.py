@@ -36,6 +36,7 @@ from cb_trade_data.exchange_source.stopwatch import Stopwatch
 from cb_trade_data.historical.current_fetcher import CurrentDataFetcher
 from cb_trade_data.historical.fetcher import HistoricalFetcher
 from cb_trade_data.historical.manager import HistoricalDataManagerImpl
+from cb_trade_data.historical.quality_watch import AskedSeries, QualityWatch
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.models.instants import utc_now
 from cb_trade_data.models.public_key import PublicKey
@@ -68,6 +69,8 @@ def create_app(
     source = DataSourceConnectorImpl(_exchange_registry(settings), stopwatch=stopwatch)
     register = SeriesRegister(storage, source)
     fetcher = HistoricalFetcher(storage, source, register)
+    asked = AskedSeries()
+    watch = QualityWatch(storage, source, asked)
     manager = HistoricalDataManagerImpl(
         storage,
         source,
@@ -75,6 +78,7 @@ def create_app(
         fetcher,
         CurrentDataFetcher(storage, source, register),
         preference=settings.exchange_preference,
+        asked=asked,
     )
     auth = create_authentication(settings.auth, (stopwatch or Stopwatch()).now_secs)
 
@@ -96,13 +100,14 @@ def create_app(
         admission,
         storage,
         source,
+        watch,
         connections_max=settings.limits.connections_max,
         memory_max_bytes=settings.limits.memory_max_bytes,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with measuring_loop_lag(tally.loop_lag_secs):
+        async with measuring_loop_lag(tally.loop_lag_secs), watch.watching():
             yield
         await health.close()
         await auth.close()

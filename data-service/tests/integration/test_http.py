@@ -19,6 +19,7 @@ ROUTES = [
     "series",
     "coverage?exchange=binance&symbol=BTC/USDT&timeframe=1m",
     "comparison?exchange=binance&symbol=BTC/USDT&start_time=1&end_time=2",
+    "quality?exchange=binance&symbol=BTC/USDT&timeframe=1m",
 ]
 JANUARY = {"start_time": "2024-01-01T00:00:00Z", "end_time": "2024-02-01T00:00:00Z"}
 BARS = {"exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1m"}
@@ -140,6 +141,16 @@ async def test_exchanges_are_told_with_their_facts_and_the_state_they_were_last_
         ("coverage", BARS | {"start_time": 2, "end_time": 1}, "empty_range", None),
         ("coverage", BARS | {"start_time": 1, "end_time": 1}, "empty_range", None),
         ("coverage", BARS | {"start_time": "2190-01-01T00:00:00Z"}, "range_in_future", None),
+        ("quality", {"exchange": "binance"}, "missing_field", "symbol"),
+        ("quality", BARS | {"kind": "ohlcv"}, "unknown_field", "kind"),
+        ("quality", BARS | {"exchange": "binnance"}, "unknown_exchange", None),
+        ("quality", BARS | {"timeframe": "7m"}, "unknown_timeframe", None),
+        ("quality", BARS | {"details": "yes"}, "invalid_value", "details"),
+        ("quality", BARS | {"details": ""}, "invalid_value", "details"),
+        ("quality", BARS | {"limit": 0}, "invalid_value", "limit"),
+        ("quality", BARS | {"limit": 1001}, "invalid_value", "limit"),
+        ("quality", BARS | {"start_time": 2, "end_time": 1}, "empty_range", None),
+        ("quality", BARS | {"start_time": "2190-01-01T00:00:00Z"}, "range_in_future", None),
     ],
 )
 async def test_a_bad_question_is_refused_with_the_code_of_the_socket(get, path, query, code, field):
@@ -188,7 +199,7 @@ async def test_storage_that_cannot_be_read_is_told_as_such(get, client, tmp_path
     await client.history(at("2024-01-01"), at("2024-01-02"))
     make_facts_unreadable(tmp_path)
 
-    for path, query in (("series", {}), ("coverage", BARS)):
+    for path, query in (("series", {}), ("coverage", BARS), ("quality", BARS)):
         status, refusal = await get(path, **query)
 
         assert (status, refusal["code"], refusal["retryable"]) == (503, "storage_unavailable", True)
@@ -304,7 +315,13 @@ async def test_no_question_calls_the_exchange(service, session, simulator, clien
     calls = simulator.calls.total
     get = asking(service, session)
 
-    for path, query in (("exchanges", {}), ("series", {}), ("coverage", BARS), ("coverage", BARS | JANUARY)):
+    for path, query in (
+        ("exchanges", {}),
+        ("series", {}),
+        ("coverage", BARS),
+        ("coverage", BARS | JANUARY),
+        ("quality", BARS | {"details": "true"}),
+    ):
         await get(path, **query)
 
     assert simulator.calls.total == calls
@@ -414,6 +431,10 @@ async def test_the_documentation_names_parameters_answers_and_the_way_in(service
     }
     assert set(coverage["responses"]) == {"200", "4XX", "5XX"}
     assert coverage["security"] == [{"HTTPBearer": []}]
+    quality = described["paths"]["/v1/quality"]["get"]
+    assert {"exchange", "symbol", "timeframe", "start_time", "end_time", "details", "limit"} == {
+        parameter["name"] for parameter in quality["parameters"]
+    }
 
 
 async def test_nothing_is_stored_before_the_first_question(tmp_path, simulator, session):

@@ -54,6 +54,7 @@ async def ask(service: RunningService, bearer: str, path: str) -> tuple[int, dic
         "series?exchange=binance",
         f"coverage?exchange=binance&symbol=BTC/USDT&start_time={ms(DAY[0])}",
         f"comparison?exchange=binance&symbol=BTC/USDT&start_time={ms(DAY[0])}&end_time={ms(DAY[1])}",
+        f"quality?exchange=binance&symbol=BTC/USDT&start_time={ms(DAY[0])}",
     ],
 )
 async def test_v1_tells_nothing_about_another_exchange(service, path):

@@ -19,6 +19,7 @@ from cb_trade_data.api.connection import ConnectionLimits
 from cb_trade_data.api.http_stories import HttpStories
 from cb_trade_data.api.tally import Tally
 from cb_trade_data.config import LimitSettings
+from cb_trade_data.historical import quality_watch
 from cb_trade_simulator.faults import StatusFault
 
 DAY = at("2024-01-01"), at("2024-01-02")
@@ -212,13 +213,56 @@ async def test_storage_that_cannot_be_used_shows_as_not_ready(service, session, 
 
 
 async def test_no_figure_tells_of_whom_or_of_what(service, session):
-    """Labels of such would be without bound, and who reads figures need not know who asks for what."""
+    """Labels of such would be without bound, and who reads figures need not know who asks for what.
+
+    But for the quality of the bars that are watched, which there is after some minutes.
+    """
     async with service.client(token(subject="somebody in particular")) as client:
         await client.history(*DAY, request_id="a request")
     async with session.get(f"{service.http_url}/metrics") as response:
         text = await response.text()
 
     assert not any(word in text for word in ("somebody", "BTC", "a request"))
+
+
+async def test_the_quality_of_bars_that_were_asked_for_is_told_by_series(simulator, session, tmp_path, monkeypatch):
+    """As far as they were asked for: nobody misses the newest day."""
+    monkeypatch.setattr(quality_watch, "_EVERY_SECS", 0.01)
+    series = {"exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1h"}
+
+    async with running_service(tmp_path, simulator.base_url) as service, service.client() as client:
+
+        async def quality_once(gap_bars: int, held_share: float) -> dict[str, float]:
+            while True:
+                figures = {
+                    dict(labels).get("score", name): value
+                    for (name, labels), value in (await scraped(service, session)).items()
+                    if name.startswith("cb_trade_quality") and series.items() <= dict(labels).items()
+                }
+                told = figures.get("cb_trade_quality_gap_bars"), figures.get("completeness")
+                if told == (gap_bars, held_share):
+                    return figures
+
+        current = await client.ask({"type": "request_current_timestamp", **series})
+        end = at("1970-01-01") + timedelta(milliseconds=current["closed_until"])
+        await client.history(end - timedelta(days=3), end - timedelta(days=2), timeframe="1h")
+
+        figures = await quality_once(0, 1.0)
+        assert set(figures) == {
+            "completeness",
+            "consistency",
+            "freshness",
+            "overall",
+            "cb_trade_quality_gap_bars",
+            "cb_trade_quality_bars_behind",
+        }
+        assert (figures["freshness"], figures["cb_trade_quality_bars_behind"]) == (1, 0)
+
+        simulator.inject(StatusFault(503), times=None)
+        await client.history(end - timedelta(days=2), end - timedelta(days=1), timeframe="1h")
+
+        figures = await quality_once(24, 0.5)
+        assert (figures["freshness"], figures["overall"], figures["cb_trade_quality_bars_behind"]) == (0, 0, 24)
 
 
 async def test_two_services_in_one_process_count_apart(client, service, session, simulator, tmp_path):

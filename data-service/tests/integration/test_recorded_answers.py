@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import aiohttp
 import numpy as np
 import pytest
-from service_harness import Reply, at, running_service
+from service_harness import Reply, at, ms, running_service, token
 from venues import Venue, ask, opens, pages_for, some, states
 
 from cb_trade_data.models.timeframe import Timeframe
@@ -120,3 +121,39 @@ async def test_a_recorded_answer_is_delivered_as_it_is_without_its_open_row(reco
     holes = bars[~np.isin(bars, closed.rows["timestamp"])]
     assert holes.tolist() == bars[np.isin(bars, opens(recording.timeframe, *OUTAGE))].tolist()
     assert states(closed) == ["held"]
+
+
+@pytest.mark.parametrize(
+    "recording", [each for each in recordings() if each.id in {None, "binance-BTC/USDT-1h-two pages"}]
+)
+async def test_the_quality_of_recorded_hours_shows_the_outage_and_nothing_else(recording: Recording, tmp_path):
+    clock = ManualClock(recording.end + timedelta(seconds=30))
+    market = replace(SPOT[0], symbol=recording.symbol, listed=at("2017-01-01"))
+    async with ExchangeSimulator("binance", clock=clock, markets=[market]).serve() as simulator:
+        simulator.inject(recording, times=None)
+        async with (
+            running_service(tmp_path, {"binance": simulator.base_url}) as service,
+            service.client() as client,
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token()}"}) as session,
+        ):
+            await ask(client, recording.venue, recording.start, recording.end, symbol=recording.symbol, timeframe="1h")
+            query = {"exchange": "binance", "symbol": recording.symbol, "timeframe": "1h", "details": "true"}
+            pages, start = [], {}
+            while start is not None:
+                async with session.get(f"{service.http_url}/v1/quality", params=query | start) as response:
+                    pages.append(await response.json())
+                start = None if pages[-1]["next"] is None else {"start_time": pages[-1]["next"]}
+
+    assert [gap for page in pages for gap in page["gaps"]] == [
+        {
+            "start_time": ms(OUTAGE[0]),
+            "end_time": ms(OUTAGE[1]),
+            "bars": 3,
+            "state": "held",
+            "reason": "the exchange has no bars here",
+        }
+    ]
+    assert [finding for page in pages for finding in page["findings"]] == []
+    assert {page["scores"]["overall"] for page in pages} == {1.0}
+    assert sum(page["evidence"]["rows"] for page in pages) == len(recording.rows)
+    assert sum(page["evidence"]["holes"] for page in pages) == 3

@@ -15,7 +15,8 @@ from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Coverage
-from cb_trade_data.storage.stored_partition import Change, StoredPartition
+from cb_trade_data.storage.layouts.metadata import inspected
+from cb_trade_data.storage.stored_partition import Change, Outline, StoredPartition
 
 
 class VersionsContract(StorageUnderTest):
@@ -58,6 +59,36 @@ class VersionsContract(StorageUnderTest):
         found = (await twin.read_partition(PARTITION)).digests
         assert found == unit_digests(changed.rows, MINUTES)
         assert {start_ms for start_ms in found if found[start_ms] != stored.digests[start_ms]} == {epoch_ms(minute(2))}
+
+    async def test_what_was_found_in_the_rows_is_kept_with_them(self, storage, twin):
+        written = await write(storage, known([*range(5), *range(1500, 1510)]))
+
+        for found in (
+            (await twin.read_partition(PARTITION, minutes(0, 1))).evidence,
+            (await twin.read_partition(PARTITION)).evidence,
+            (await twin.read_outline(PARTITION)).evidence,
+        ):
+            assert found == inspected(written)
+            assert [each.rows for each in found.values()] == [2, 3, 10]
+
+    async def test_a_change_has_all_rows_inspected_again(self, storage, twin):
+        await write(storage, known(range(5)))
+
+        stored = await twin.read_partition(PARTITION)
+        changed = await write(storage, stored.with_changes([Change(minute_bars([5], 7.0), (held(5, 6),))]))
+
+        found = (await twin.read_partition(PARTITION)).evidence
+        assert found == inspected(changed) != stored.evidence
+
+    async def test_coverage_and_evidence_are_read_without_rows(self, storage, twin, around, checksums):
+        stored = await write(storage, replace(known([0, 1]), coverage=COVERAGE))
+        checksums.clear()
+
+        assert await twin.read_outline(PARTITION) == Outline(COVERAGE, inspected(stored))
+        assert checksums == []
+
+        around.delete(around.path_of(self.form.commit_end))
+        assert await twin.read_outline(PARTITION) == Outline(Coverage(), {})
 
     async def test_one_object_commits_rows_and_coverage(self, storage, around):
         """Without it nothing is there, whatever else lies about."""

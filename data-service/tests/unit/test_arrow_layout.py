@@ -19,6 +19,7 @@ from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.integrity import Verified
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
+from cb_trade_data.storage.layouts.metadata import inspected
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 LAYOUT = ArrowLayout()
@@ -32,6 +33,7 @@ COVERAGE = Coverage(
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(20)), COVERAGE)
 STORED_DIGESTS = unit_digests(STORED.rows, PARTITION.series)
+STORED_EVIDENCE = inspected(STORED)
 DATA = LAYOUT.encode(STORED).to_pybytes()
 METADATA = dict(pa.ipc.open_file(DATA).schema.metadata)
 
@@ -186,6 +188,7 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
             not stored.rows.equals(STORED.rows)
             or stored.coverage != COVERAGE
             or stored.digests not in ({}, STORED_DIGESTS)
+            or stored.evidence not in (None, STORED_EVIDENCE)
             or not streamed(stored).equals(STORED.rows)
         ):
             wrong.append(place)

@@ -181,7 +181,7 @@ class TestParts:
 
         assert await StorageManagerImpl(storage).coverage(DAY_PARTITION) == self.STORED.coverage
 
-        assert downloads == [128 * 1024]
+        assert downloads == [64 * 1024]
 
     async def test_a_part_of_an_object_that_is_replaced_meanwhile_is_of_one_version(self, storage, monkeypatch):
         written = await storage.write_partition(self.STORED, self.ROWS)

@@ -18,6 +18,7 @@ from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.integrity import Verified, bytes_checksum
 from cb_trade_data.storage.layouts import StoredObject
 from cb_trade_data.storage.layouts.json import JsonLayout
+from cb_trade_data.storage.layouts.metadata import inspected
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 LAYOUT = JsonLayout()
@@ -31,6 +32,7 @@ COVERAGE = Coverage(
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(6)), COVERAGE)
 STORED_DIGESTS = unit_digests(STORED.rows, PARTITION.series)
+STORED_EVIDENCE = inspected(STORED)
 PLAN = LAYOUT.plan_entries(STORED, STORED.rows, None)
 ENTRIES = PLAN.documents
 COMMIT = LAYOUT.encode(STORED, PLAN.paths)
@@ -222,6 +224,7 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(damaged, bit
             not stored.rows.combine_chunks().equals(STORED.rows)
             or stored.coverage != COVERAGE
             or stored.digests not in ({}, STORED_DIGESTS)
+            or stored.evidence not in (None, STORED_EVIDENCE)
         ):
             wrong.append(place)
 

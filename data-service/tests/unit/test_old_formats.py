@@ -25,6 +25,7 @@ from cb_trade_data.storage.implementations.local_file_storage import LocalFileSt
 from cb_trade_data.storage.interfaces import IRawDataStorage
 from cb_trade_data.storage.layouts.arrow import ArrowLayout
 from cb_trade_data.storage.layouts.json import JsonLayout
+from cb_trade_data.storage.layouts.metadata import inspected
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 
 LAYOUTS = {"parquet": ParquetLayout, "arrow": ArrowLayout, "json": JsonLayout}
@@ -89,6 +90,7 @@ async def test_every_row_and_every_state_is_read_as_it_was_written(storage, cont
 
         assert_same_rows(stored.rows.combine_chunks(), rows_of(content))
         assert stored.digests in ({}, unit_digests(rows_of(content), series_of(content)))
+        assert stored.evidence is None
         assert [
             (
                 segment.range.start,
@@ -146,6 +148,7 @@ async def test_old_partitions_are_found_and_can_be_written_to(storage, contents)
         again = await storage.read_partition(partition_of(content))
         assert_same_rows(again.rows.combine_chunks(), pa.concat_tables([stored.rows, new]).combine_chunks())
         assert set(stored.coverage.segments[:-1]) <= {*again.coverage.segments}
+        assert again.evidence == inspected(again)
 
 
 def test_the_files_have_every_kind_that_has_a_past(contents):

@@ -18,6 +18,7 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.integrity import Verified, bytes_checksum
 from cb_trade_data.storage.layouts import StoredObject
+from cb_trade_data.storage.layouts.metadata import inspected
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.stored_partition import StoredPartition
 
@@ -32,6 +33,7 @@ COVERAGE = Coverage(
 )
 STORED = StoredPartition(PARTITION, minute_bars(range(40)), COVERAGE)
 STORED_DIGESTS = unit_digests(STORED.rows, PARTITION.series)
+STORED_EVIDENCE = inspected(STORED)
 DATA = LAYOUT.encode(STORED).to_pybytes()
 FORMAT, SEGMENTS = b"cb_trade.format", b"cb_trade.coverage"
 BATCHES, CHECKSUM = b"cb_trade.batches", b"cb_trade.checksum"
@@ -279,6 +281,7 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
             not stored.rows.equals(STORED.rows)
             or stored.coverage != COVERAGE
             or stored.digests not in ({}, STORED_DIGESTS)
+            or stored.evidence not in (None, STORED_EVIDENCE)
         ):
             wrong.append(place)
 

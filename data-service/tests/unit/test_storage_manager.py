@@ -31,7 +31,7 @@ from cb_trade_data.storage.layouts.json import JsonLayout
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
 from cb_trade_data.storage.manager import StorageManagerImpl
 from cb_trade_data.storage.series_facts import SeriesFacts
-from cb_trade_data.storage.stored_partition import Change, StoredPartition
+from cb_trade_data.storage.stored_partition import Change, Outline, StoredPartition
 
 SERIES = series()
 PARTITION = partition_at(SERIES, minute(0))
@@ -437,20 +437,13 @@ async def test_the_check_is_that_of_storage(tmp_path):
         await manager.check()
 
 
-async def test_coverage_is_read_without_rows(manager, storage):
+async def test_coverage_and_evidence_are_read_without_rows(manager, storage, monkeypatch):
     await manager.commit(EMPTY, [held(0, 5)])
-    decoded: list[int] = []
-    read_partition = storage.read_partition
-
-    async def counting(*arguments):
-        stored = await read_partition(*arguments)
-        decoded.append(stored.rows.num_rows)
-        return stored
-
-    storage.read_partition = counting
+    monkeypatch.setattr(storage, "read_partition", None)
 
     assert await manager.coverage(PARTITION) == Coverage((Segment(minutes(0, 5), State.HELD),))
-    assert decoded == [0]
+    found = (await manager.outline(PARTITION)).evidence
+    assert [each.rows for each in found.values()] == [2, 3]  # of two days
 
 
 def trusting(storage: LocalFileStorage) -> StorageManagerImpl:
@@ -475,6 +468,7 @@ async def test_coverage_of_what_is_kept_is_not_read_again(storage, monkeypatch):
     monkeypatch.setattr(storage, "read_object", None)
 
     assert await manager.coverage(PARTITION) == stored.coverage
+    assert await manager.outline(PARTITION) == Outline(stored.coverage, stored.evidence)
 
 
 async def test_what_this_process_stores_is_seen_at_once(storage):

@@ -10,6 +10,7 @@ from cb_trade_data.models import digest, market
 from cb_trade_data.models.digest import unit_digests, units_of
 from cb_trade_data.models.market import OHLCV_SCHEMA, count_shared_times, differing
 from cb_trade_data.models.partition import partition_at
+from cb_trade_data.quality.evidence import Found
 from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -99,6 +100,13 @@ def test_what_is_kept_since_an_instant_is_all_that_was_known_from_then_on(states
     known = {number: segment.state for segment in kept.coverage.segments for number in minute_numbers([segment.range])}
     assert known == {number: state for number, state in states.items() if number >= start}
     assert kept.version == "v1"
+
+
+def test_what_is_found_in_changed_rows_is_not_known_before_they_are_written():
+    stored = StoredPartition(PARTITION, minute_bars(range(3)), evidence={0: Found(3)})
+
+    assert stored.with_changes([]).evidence == {0: Found(3)}
+    assert stored.with_changes([Change(minute_bars([3]), ())]).evidence is None
 
 
 @quick(60)

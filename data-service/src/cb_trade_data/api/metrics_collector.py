@@ -16,12 +16,14 @@ from cb_trade_data.api.health import Readiness
 from cb_trade_data.api.memory_gauge import own_memory_bytes
 from cb_trade_data.api.tally import Distribution, Tally
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
+from cb_trade_data.historical.quality_watch import QualityWatch
 from cb_trade_data.models import system
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.interfaces import IStorageManager
 
 _BREAKER_STATES: Final = ("closed", "open", "half-open")
 _EXCHANGE_ERRORS: Final = ("limit", "refusal", "nonsense", "unavailable")
+_SERIES_LABELS: Final = ("exchange", "symbol", "timeframe")
 _GAP_STATES: Final = (State.EMPTY, State.FAILED, State.UNAVAILABLE)
 
 # A value for each combination of label values; the empty one for a metric without labels.
@@ -29,7 +31,9 @@ _Values = Iterable[tuple[tuple[str, ...], float]]
 
 
 class MetricsCollector(Collector):
-    """Reads the rooms. Every label has few values, known from the code and the settings: never a subject or a symbol.
+    """Reads the rooms. Every label has few values, known from the code and the settings: never a subject.
+
+    Only the quality of bars is told by symbol: of the 200 series at most that are watched.
 
     Attributes:
         readiness: What was found when `Health` looked last; None before the first time.
@@ -41,6 +45,7 @@ class MetricsCollector(Collector):
         admission: Admission,
         storage: IStorageManager,
         source: IDataSourceConnector,
+        watch: QualityWatch,
         *,
         connections_max: int,
         memory_max_bytes: int | None,
@@ -54,6 +59,7 @@ class MetricsCollector(Collector):
         self._admission = admission
         self._storage = storage
         self._source = source
+        self._watch = watch
         self._connections_max = connections_max
         self._memory_max_bytes = memory_max_bytes
         self.readiness: Readiness | None = None
@@ -66,6 +72,7 @@ class MetricsCollector(Collector):
         yield from self._connections()
         yield from self._storing()
         yield from self._exchanges()
+        yield from self._quality()
 
     def _health(self) -> Iterator[Metric]:
         readiness = self.readiness
@@ -203,6 +210,35 @@ class MetricsCollector(Collector):
         ):
             values = [((name,), getattr(each, attribute)) for name, each in conditions.items()]
             yield _gauge(metric, help_text, values, ["exchange"])
+
+    def _quality(self) -> Iterator[Metric]:
+        named = [
+            ((series.exchange, series.symbol, str(series.timeframe)), quality)
+            for series, quality in self._watch.figures.items()
+        ]
+        yield _gauge(
+            "quality_score",
+            "How good the last 30 days of watched bars are, from 0 to 1, as far as anybody asked for them.",
+            [
+                ((*name, score), value)
+                for name, quality in named
+                for score, value in {**quality.scores.by_name, "overall": quality.scores.overall}.items()
+                if value is not None
+            ],
+            [*_SERIES_LABELS, "score"],
+        )
+        yield _gauge(
+            "quality_gap_bars",
+            "How many of these bars were asked for and are not held.",
+            [(name, quality.gap_bars) for name, quality in named],
+            _SERIES_LABELS,
+        )
+        yield _gauge(
+            "quality_bars_behind",
+            "How many of those come after the newest held one.",
+            [(name, quality.bars_behind) for name, quality in named],
+            _SERIES_LABELS,
+        )
 
 
 def _gauge(name: str, help_text: str, values: _Values, labels: Iterable[str] = ()) -> Metric:

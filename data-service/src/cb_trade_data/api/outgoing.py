@@ -151,9 +151,13 @@ def segments_json(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     shown = [segment.to_json() for segment in segments]
     for facts in shown:
         if "reason" in facts:
-            plain = "".join(letter if " " <= letter <= "~" else "?" for letter in facts["reason"])
-            facts["reason"] = plain[:_REASON_MAX_CHARACTERS]
+            facts["reason"] = plain_reason(facts["reason"])
     return shown
+
+
+def plain_reason(reason: str) -> str:
+    """Return *reason* short and in plain letters."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in reason)[:_REASON_MAX_CHARACTERS]
 
 
 def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:

@@ -15,12 +15,13 @@ from cb_trade_data.api.v1_answers import (
     CoverageAnswer,
     ExchangeAnswer,
     ExchangesAnswer,
+    QualityAnswer,
     SeriesPageAnswer,
 )
 from cb_trade_data.auth.interfaces import IAuthenticationModule
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.interfaces import IHistoricalDataManager
-from cb_trade_data.models.queries import ComparisonQuery, CoverageQuery, NoQuery, SeriesQuery
+from cb_trade_data.models.queries import ComparisonQuery, CoverageQuery, NoQuery, QualityQuery, SeriesQuery
 from cb_trade_data.models.series import Kind
 
 V1: Final = "/v1"
@@ -80,5 +81,18 @@ def v1_router(
         bars = manager.series(query.exchange, query.symbol, Kind.OHLCV, query.timeframe)
         page = await manager.compare(bars, check_range(query.start_time, query.end_time))
         return ComparisonAnswer.of(bars, page)
+
+    @router.get("/quality", tags=["what there is"])
+    async def quality(query: Annotated[QualityQuery, Query()], who: WhoAsks) -> QualityAnswer:
+        """Tell how good stored bars are, day by day, and what says so.
+
+        An end after the newest closed bar is clipped.
+        """
+        who.require_exchange(query.exchange)
+        bars = manager.series(query.exchange, query.symbol, Kind.OHLCV, query.timeframe)
+        if query.start_time is not None and query.end_time is not None:
+            check_range(query.start_time, query.end_time)
+        page = await manager.quality(bars, query.start_time, query.end_time, details=query.details, limit=query.limit)
+        return QualityAnswer.of(bars, page)
 
     return router

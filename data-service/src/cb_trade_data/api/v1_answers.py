@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import isfinite
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
 from cb_trade_data.api.condition import ConditionAnswer
-from cb_trade_data.api.outgoing import segments_json
+from cb_trade_data.api.outgoing import plain_reason, segments_json
 from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import ExchangeCondition
 from cb_trade_data.historical.comparing import ComparisonPage
 from cb_trade_data.historical.inventory import InventoryPage, StoredSeries
 from cb_trade_data.historical.ledger import LedgerPage
+from cb_trade_data.historical.quality_days import DayQuality, Gap
+from cb_trade_data.historical.quality_report import QualityPage
 from cb_trade_data.historical.rebuilding import Difference
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.timeframe import derivable_from
+from cb_trade_data.quality.codes import DataCode
+from cb_trade_data.quality.evidence import Found
+from cb_trade_data.quality.inspection import ODDITIES, Finding
+from cb_trade_data.quality.scores import Scores
 from cb_trade_data.storage.coverage import Segment, State
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -235,6 +242,179 @@ class ComparisonAnswer(BaseModel):
             without_trades_ms=page.without_trades // _MILLISECOND,
             without_bars_ms=page.without_bars // _MILLISECOND,
             next_start_time=None if page.is_last else end_ms,
+        )
+
+
+class ScoresAnswer(BaseModel):
+    """How good the bars are: each from 0 to 1, null where there is nothing to say."""
+
+    completeness: float | None = Field(description="Held of the expected bars.")
+    consistency: float | None = Field(description="Rows that are not flagged, of all of them.")
+    freshness: float | None = Field(description="1 where the newest closed bar is held, less 0.1 for each behind it.")
+    accuracy: float | None = Field(description="Bars that agree with others, of those compared; with details only.")
+    overall: float | None = Field(description="The lowest of them.")
+    lowest: str | None = Field(description="Which one that is.")
+
+    @classmethod
+    def of(cls, scores: Scores) -> ScoresAnswer:
+        """Return the answer with *scores*."""
+        return cls(**scores.by_name, overall=scores.overall, lowest=scores.lowest)
+
+
+class EvidenceAnswer(BaseModel):
+    """What the scores are made of. That of several pages adds up, but for what is said of the newest bar."""
+
+    expected_bars: int = Field(description="Closed bars of listed time.")
+    held_bars: int = Field(description="Those of them that are `held`, genuine holes between stored bars included.")
+    rows: int = Field(description="How many rows there are.")
+    holes: int = Field(description="Held bars without a row: the exchange never made them.")
+    flagged: dict[DataCode, int] = Field(description="How many rows have each code; no row has two.")
+    newest_end: int | None = Field(description="Where the newest held bar of the series ends; null if there is none.")
+    bars_behind: int | None = Field(description="How many closed bars come after that; null if there is none.")
+    compared_bars: int = Field(description="Bars that were compared with others, made of what is stored.")
+    differing_bars: int = Field(description="How many of them differ.")
+    compared_with: str | None = Field(
+        description="`trades`, or the timeframe of shorter bars; null if neither is stored."
+    )
+
+    @classmethod
+    def of(cls, page: QualityPage) -> EvidenceAnswer:
+        """Return the answer about one page."""
+        measures = page.measures
+        found = measures.found or Found()
+        return cls(
+            expected_bars=measures.expected_bars,
+            held_bars=measures.held_bars,
+            rows=found.rows,
+            holes=measures.holes or 0,
+            flagged={code: found.flagged.get(code, 0) for code in ODDITIES},
+            newest_end=None if page.newest_end is None else to_ms(page.newest_end),
+            bars_behind=page.bars_behind,
+            compared_bars=measures.compared_bars,
+            differing_bars=measures.differing_bars,
+            compared_with=None if page.details is None else page.details.compared_with,
+        )
+
+
+_Price = Annotated[float | None, Field(exclude_if=_is_none, description="With details, where there are rows.")]
+
+
+class DayAnswer(BaseModel):
+    """One UTC day that may have bars; a UTC year where they last a day or longer."""
+
+    start_time: int = Field(description="Where it begins, or the page.")
+    end_time: int = Field(description="Where it ends, exclusive, or the page.")
+    expected_bars: int
+    held_bars: int
+    rows: int
+    holes: int
+    flagged: dict[DataCode, int] = Field(description="Codes that no row has are left out.")
+    completeness: float | None
+    consistency: float | None
+    low: _Price = None
+    high: _Price = None
+    close: _Price = None
+    volume: _Price = None
+
+    @classmethod
+    def of(cls, day: DayQuality) -> DayAnswer:
+        """Return the answer about one day."""
+        scores, found = Scores.of(day.measures), day.measures.found or Found()
+        return cls(
+            start_time=to_ms(day.range.start),
+            end_time=to_ms(day.range.end),
+            expected_bars=day.measures.expected_bars,
+            held_bars=day.measures.held_bars,
+            rows=found.rows,
+            holes=day.measures.holes or 0,
+            flagged=dict(found.flagged),
+            completeness=scores.completeness,
+            consistency=scores.consistency,
+            **({} if day.prices is None else vars(day.prices)),
+        )
+
+
+class GapAnswer(BaseModel):
+    """A time without rows."""
+
+    start_time: int = Field(description="Inclusive.")
+    end_time: int = Field(description="Exclusive.")
+    bars: int = Field(description="How many there could be.")
+    state: State = Field(description="`held`: the exchange never made them.")
+    reason: str = Field(description="Why, for people.")
+
+    @classmethod
+    def of(cls, gap: Gap) -> GapAnswer:
+        """Return the answer about one gap."""
+        return cls(
+            start_time=to_ms(gap.range.start),
+            end_time=to_ms(gap.range.end),
+            bars=gap.bars,
+            state=gap.state,
+            reason=plain_reason(gap.reason),
+        )
+
+
+class FindingAnswer(BaseModel):
+    """What is odd in one row."""
+
+    code: DataCode
+    time: int = Field(description="The row's.")
+    columns: list[str] = Field(description="Which of its values are odd.")
+    value: float = Field(description="The oddest of them.")
+    usual: float | None = Field(description="What would be usual there, by the rows around it; null where none are.")
+
+    @classmethod
+    def of(cls, finding: Finding) -> FindingAnswer:
+        """Return the answer about one finding."""
+        return cls(
+            code=finding.code,
+            time=to_ms(finding.time),
+            columns=list(finding.columns),
+            value=finding.value,
+            usual=finding.usual if isfinite(finding.usual) else None,
+        )
+
+
+class QualityAnswer(BaseModel):
+    """How good stored bars are, in a range or its first part: one page of days."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    start_time: int | None = Field(description="Where the page begins, on the grid; null if there is nothing to tell.")
+    end_time: int | None = Field(description="Where the page ends, exclusive; at most the newest closed bar's end.")
+    scores: ScoresAnswer = Field(description="Of this page; freshness of the series.")
+    evidence: EvidenceAnswer
+    days: list[DayAnswer] = Field(description="Those that may have bars, oldest first.")
+    gaps: Annotated[
+        list[GapAnswer] | None,
+        Field(exclude_if=_is_none, description="With details: all times without rows; of more than 1,000 the first."),
+    ] = None
+    findings: Annotated[
+        list[FindingAnswer] | None,
+        Field(exclude_if=_is_none, description="With details: the flagged rows; of more than 1,000 the first."),
+    ] = None
+    truncated: bool = Field(description="Whether there are more gaps or findings than are listed.")
+    next: int | None = Field(description="The `start_time` of the next page; null if this is the last one.")
+
+    @classmethod
+    def of(cls, bars: Series, page: QualityPage) -> QualityAnswer:
+        """Return the answer with one page."""
+        end_ms, details = None if page.range is None else to_ms(page.range.end), page.details
+        return cls(
+            exchange=bars.exchange,
+            symbol=bars.symbol,
+            timeframe=str(bars.timeframe),
+            start_time=None if page.range is None else to_ms(page.range.start),
+            end_time=end_ms,
+            scores=ScoresAnswer.of(page.scores),
+            evidence=EvidenceAnswer.of(page),
+            days=list(map(DayAnswer.of, page.days)),
+            gaps=None if details is None else list(map(GapAnswer.of, details.gaps)),
+            findings=None if details is None else list(map(FindingAnswer.of, details.findings)),
+            truncated=details is not None and details.is_truncated,
+            next=None if page.is_last else end_ms,
         )
 
 

@@ -1,4 +1,7 @@
-"""Comparing what is stored: the bars of an exchange with those that its trades make. Asks no exchange anything."""
+"""Comparing what is stored: the bars of an exchange with those that its trades, or its shorter bars, make.
+
+Asks no exchange anything.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.rebuilding import Difference, compared, folded, rebuilt, whole_bars
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import Partition, partitions_of, pieces_of
-from cb_trade_data.models.series import Series
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange, intersect_all, join, subtract
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
 
-# Of a page. Trades are gone through by the hour, bars are held until all are there.
+# Of a page. Trades are gone through by the hour, shorter bars by the partition, bars are held until all are there.
 _TRADES_AT_MOST: Final = timedelta(days=31)
 _BARS_MAX: Final = 100_000
 _DIFFERENCES_MAX: Final = 1_000
@@ -90,6 +93,7 @@ async def compare_stored(
     """Compare what is stored of *wanted*, or of its first part.
 
     Args:
+        trades: Or shorter bars, of which those of *bars* are made: what is said of trades below is then said of these.
         days: The partitions of *trades* that are stored, oldest first.
         wanted: With edges on the grid of *bars*.
         reading_secs: How long trades are read for one page, unless its first bar takes longer.
@@ -214,10 +218,11 @@ class _Making:
         def still_tells(piece: TimeRange, changed: StoredPartition) -> bool:
             return not any(subtract(intersect_all([piece], needed), self._trades.known(changed, piece, State.HELD)))
 
+        make = rebuilt if self._trades.series.kind is Kind.TRADES else folded
         bars: list[pa.Table] = []
         async with aclosing(read_by_pieces(self._storage, stored, first, pieces, still_tells)) as readings:
             async for piece, read in readings:
-                bars.append(await asyncio.to_thread(rebuilt, read.rows_in(piece), self._grid))
+                bars.append(await asyncio.to_thread(make, read.rows_in(piece), self._grid))
                 if self._is_enough(piece.end):
                     return bars, known, piece.end
         return bars, known, part.end

@@ -13,6 +13,7 @@ from cb_trade_data.historical.comparing import ComparisonPage
 from cb_trade_data.historical.inventory import InventoryPage
 from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.planning import HistoryPlan
+from cb_trade_data.historical.quality_report import QualityPage
 from cb_trade_data.historical.receipt import Receipt
 from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.messages import Fill
@@ -134,6 +135,24 @@ class IHistoricalDataManager(ABC):
         Raises:
             RangeInFutureError: The range starts in the future.
             UnsupportedKindError: The exchange has no trades of the market that could be had.
+        """
+
+    @abstractmethod
+    async def quality(
+        self, bars: Series, start: datetime | None, end: datetime | None, *, details: bool, limit: int
+    ) -> QualityPage:
+        """Return how good what is stored of a range of bars is, or of its first part; calls no exchange.
+
+        Args:
+            start: Inclusive; None begins where coverage does.
+            end: Exclusive, clipped to the newest closed bar as far as the present is known; None ends where coverage
+                does.
+            details: Whether rows are looked at as well. A page then ends after 31 days or 100,000 bars, but has at
+                least one day.
+            limit: The most days. A page also ends after a bounded number of partitions.
+
+        Raises:
+            RangeInFutureError: The range starts in the future.
         """
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -26,6 +27,8 @@ from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.ledger_reader import known_range, read_ledger
 from cb_trade_data.historical.paging import paging_of
 from cb_trade_data.historical.planning import HistoryPlan, missing
+from cb_trade_data.historical.quality_report import Details, QualityPage, report_quality, shorter, with_accuracy
+from cb_trade_data.historical.quality_watch import AskedSeries
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
 from cb_trade_data.historical.views.viewing import viewed
@@ -52,14 +55,20 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         current_fetcher: CurrentDataFetcher,
         local_now: Callable[[], datetime] = utc_now,
         preference: Sequence[str] = (),
+        asked: AskedSeries | None = None,
     ) -> None:
-        """*preference*: the exchanges that come first where a request leaves the choice to us."""
+        """
+        Args:
+            preference: The exchanges that come first where a request leaves the choice to us.
+            asked: Where to note what is asked for.
+        """
         self._storage = storage
         self._source = source
         self._register = register
         self._fetcher = fetcher
         self._current_fetcher = current_fetcher
         self._local_now = local_now
+        self._asked = asked or AskedSeries()
         self._chooser = ExchangeChooser(
             storage,
             source,
@@ -101,9 +110,11 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         """See `IHistoricalDataManager.open`."""
         is_plain = fill is Fill.NONE and series.derived_from is None
         if is_plain and not refresh and (kept := kept_answer(self._storage, series, wanted)) is not None:
+            self._asked.note(series)
             return kept
         source = series.source
         facts = await self._register.facts(source)
+        self._asked.note(source)  # not before it is known that there is such a symbol
         now = self._source.known_now(series.exchange)
         if now is None:
             now = await self._present(series, wanted, facts, refresh=refresh)
@@ -173,13 +184,29 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         closed = self._closed_bars(bars, wanted)
         if closed is None:
             return ComparisonPage.empty()
-        return await compare_stored(
-            self._storage,
-            StoredSide(bars, self._reach(bars, await self._storage.facts(bars))),
-            StoredSide(trades, self._reach(trades, await self._storage.facts(trades))),
-            await self._storage.list_partitions(trades),
-            closed,
-        )
+        side, other = await self._side(bars), await self._side(trades)
+        return await compare_stored(self._storage, side, other, await self._storage.list_partitions(trades), closed)
+
+    async def quality(
+        self, bars: Series, start: datetime | None, end: datetime | None, *, details: bool, limit: int
+    ) -> QualityPage:
+        """See `IHistoricalDataManager.quality`."""
+        now = self._now(bars.exchange)
+        if start is not None:
+            _refuse_future(start, now)
+        partitions = await self._storage.list_partitions(bars)
+        wanted = await known_range(self._storage, partitions, start, end)
+        closed = None if wanted is None else self._closed_bars(bars, wanted)
+        if closed is None:
+            return QualityPage(details=Details() if details else None)
+        side, closed_until = await self._side(bars), self._closed_until(bars, now)
+        page = await report_quality(self._storage, side, partitions, closed, closed_until, details=details, limit=limit)
+        if details:
+            for source in self._sources(bars):
+                compared = await with_accuracy(self._storage, page, side, await self._side(source))
+                if compared is not None:
+                    return compared
+        return page
 
     async def inventory(
         self,
@@ -222,6 +249,16 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if any(missing(newest, coverage, absent=facts.absent, now=now, failures_since=now)):
             return await self._source.now(series.exchange)
         return now
+
+    def _sources(self, bars: Series) -> Iterator[Series]:
+        """Yield what *bars* can be made of, the best first: trades, if there are any of the past, then shorter bars."""
+        with suppress(UnsupportedKindError):
+            yield self.series(bars.exchange, bars.symbol, Kind.TRADES, None)
+        for timeframe in shorter(bars, self._source.facts(bars.exchange).timeframes):
+            yield self.series(bars.exchange, bars.symbol, Kind.OHLCV, str(timeframe))
+
+    async def _side(self, series: Series) -> StoredSide:
+        return StoredSide(series, self._reach(series, await self._storage.facts(series)))
 
     async def _stored(self, partition: Partition, part: TimeRange) -> tuple[Coverage, int]:
         """Return what is known of *partition*, and how many rows are stored of *part*: of trades, read by the hour."""

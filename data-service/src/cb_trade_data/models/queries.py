@@ -43,6 +43,13 @@ def _parse_number(value: object) -> int:
     return int(str(value))
 
 
+def _parse_choice(value: object) -> bool:
+    """Read yes or no in a query."""
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit()
 
@@ -52,6 +59,7 @@ Instant = Annotated[
     BeforeValidator(_parse_instant),
     WithJsonSchema({"type": "string", "examples": ["2024-01-01T00:00:00Z", "1704067200000"]}),
 ]
+YesOrNo = Annotated[bool, BeforeValidator(_parse_choice)]
 Limit = Annotated[int, BeforeValidator(_parse_number), Field(ge=1, le=LIMIT_MAX)]
 
 
@@ -78,6 +86,26 @@ class ComparisonQuery(Asked):
     timeframe: Name = DEFAULT_TIMEFRAME
     start_time: Annotated[Instant, Field(description="Inclusive: ISO 8601 with a zone, or epoch milliseconds.")]
     end_time: Annotated[Instant, Field(description="Exclusive, written like start_time.")]
+
+
+class QualityQuery(Asked):
+    """How good stored bars are."""
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Name = DEFAULT_TIMEFRAME
+    start_time: Annotated[
+        Instant | None,
+        Field(description="Inclusive: ISO 8601 with a zone, or epoch milliseconds; by default where coverage begins."),
+    ] = None
+    end_time: Annotated[
+        Instant | None,
+        Field(description="Exclusive, written like start_time; by default where coverage ends."),
+    ] = None
+    details: Annotated[
+        YesOrNo, Field(description="Look at the rows: gaps, findings, prices of the days, and accuracy.")
+    ] = False
+    limit: Annotated[Limit, Field(description="The most days to list.")] = LIMIT_MAX
 
 
 class SeriesQuery(Asked):

@@ -16,7 +16,7 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.series_facts import SeriesFacts
-from cb_trade_data.storage.stored_partition import Change, StoredPartition
+from cb_trade_data.storage.stored_partition import Change, Outline, StoredPartition
 
 # Every lost race means that somebody else's write went through; so many in a row mean that something else is wrong.
 MAX_RACES: Final = 100
@@ -126,6 +126,10 @@ class IRawDataStorage(ABC):
         """
 
     @abstractmethod
+    async def read_outline(self, partition: Partition) -> Outline:
+        """Return what is stored of the partition beside its rows, which are neither read nor decoded."""
+
+    @abstractmethod
     async def partition_version(self, partition: Partition) -> str | None:
         """Return the version that `read_partition` would find now, None where nothing is stored; decodes nothing."""
 
@@ -205,6 +209,10 @@ class IStorageManager(ABC):
     @abstractmethod
     async def coverage(self, partition: Partition) -> Coverage:
         """Return what is known of *partition*, without reading its rows."""
+
+    @abstractmethod
+    async def outline(self, partition: Partition) -> Outline:
+        """Return what is stored of *partition* beside its rows, without reading these."""
 
     @abstractmethod
     async def list_series(self, exchange: str | None = None) -> Mapping[Series, Sequence[Partition]]:

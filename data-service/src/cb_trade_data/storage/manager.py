@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import structlog
 
 from cb_trade_data.errors import StorageUnavailableError, VersionConflictError
 from cb_trade_data.models.market import count_shared_times, differing
-from cb_trade_data.models.partition import EVER, Partition
+from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.past_error import PastError
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
@@ -26,7 +26,7 @@ from cb_trade_data.storage.interfaces import (
     PartitionLock,
 )
 from cb_trade_data.storage.series_facts import SeriesFacts
-from cb_trade_data.storage.stored_partition import Change, StoredPartition
+from cb_trade_data.storage.stored_partition import Change, Outline, StoredPartition
 
 _log = structlog.get_logger(__name__)
 
@@ -35,9 +35,6 @@ _PARTITION_OVERHEAD_BYTES: Final = 16 * 1024
 _KEPT_FACTS_MAX: Final = 10_000
 # A month of seconds has ten times as many: 130 MB, of which an hour may be all that somebody wants.
 _KEPT_WHOLE_BARS_MAX: Final = 262_144
-
-# A read that wants no rows, whatever the layout.
-_BEFORE_ALL_ROWS: Final = TimeRange(EVER.start - timedelta(days=1), EVER.start)
 
 
 class StorageManagerImpl(IStorageManager):
@@ -97,10 +94,14 @@ class StorageManagerImpl(IStorageManager):
 
     async def coverage(self, partition: Partition) -> Coverage:
         """See `IStorageManager.coverage`."""
+        return (await self.outline(partition)).coverage
+
+    async def outline(self, partition: Partition) -> Outline:
+        """See `IStorageManager.outline`."""
         if (kept := self._partitions.trusted(partition)) is not None:
-            return kept.coverage
+            return kept.outline
         with self._reads.noted(str(partition)):
-            return (await self._storage.read_partition(partition, _BEFORE_ALL_ROWS)).coverage
+            return await self._storage.read_outline(partition)
 
     async def list_series(self, exchange: str | None = None) -> Mapping[Series, Sequence[Partition]]:
         """See `IStorageManager.list_series`."""

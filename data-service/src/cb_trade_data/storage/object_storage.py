@@ -32,7 +32,7 @@ from cb_trade_data.storage.layouts.entries import EntryPlan
 from cb_trade_data.storage.layouts.metadata import ObjectMetadata
 from cb_trade_data.storage.path_utility import StoragePathUtility
 from cb_trade_data.storage.series_facts import SeriesFacts
-from cb_trade_data.storage.stored_partition import Change, StoredPartition
+from cb_trade_data.storage.stored_partition import Change, Outline, StoredPartition
 
 _log = structlog.get_logger(__name__)
 CHECK_PATH: Final = "_check"
@@ -173,6 +173,15 @@ class ObjectStorage(IRawDataStorage):
     async def read_partition(self, partition: Partition, wanted: TimeRange | None = None) -> StoredPartition:
         """See `IRawDataStorage.read_partition`."""
         return await self._read(partition, wanted)
+
+    async def read_outline(self, partition: Partition) -> Outline:
+        """See `IRawDataStorage.read_outline`."""
+        try:
+            head = await self.inspect_metadata(partition)
+        except DamagedObjectError as damage:
+            await self._set_aside(damage.found, damage.reason)
+            head = None
+        return Outline() if head is None else head.metadata.outline
 
     async def partition_version(self, partition: Partition) -> str | None:
         """See `IRawDataStorage.partition_version`."""

@@ -15,6 +15,7 @@ from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import SCHEMAS, rows_before, union, upsert
 from cb_trade_data.models.partition import Partition
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.quality.evidence import Evidence
 from cb_trade_data.storage.coverage import Coverage, Segment
 
 
@@ -38,6 +39,18 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What storage says of a partition beside its rows; as it stands, what it says where there is none.
+
+    Attributes:
+        evidence: What was found in all of its rows; None for kinds without bars, and where no evidence lies with them.
+    """
+
+    coverage: Coverage = field(default_factory=Coverage)
+    evidence: Evidence | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StoredPartition:
     """What storage holds of a partition.
 
@@ -45,6 +58,7 @@ class StoredPartition:
         version: Names the stored object this was read from; None where there is none yet.
         digests: Of units of time, by their first millisecond, see `models.digest`: of those that are known.
         frames: Of those rows that lie in some.
+        evidence: As in `Outline`; that of changed rows is not known before they are written.
     """
 
     partition: Partition
@@ -53,6 +67,7 @@ class StoredPartition:
     version: str | None = None
     digests: Mapping[int, bytes] = field(default_factory=dict)
     frames: tuple[Frame, ...] = ()
+    evidence: Evidence | None = None
 
     @classmethod
     def empty(cls, partition: Partition) -> StoredPartition:
@@ -74,7 +89,13 @@ class StoredPartition:
             coverage=self.coverage.with_segments(news.segments),
             digests=digests,
             frames=(),
+            evidence=None,
         )
+
+    @property
+    def outline(self) -> Outline:
+        """What it says beside the rows."""
+        return Outline() if self.version is None else Outline(self.coverage, self.evidence)
 
     def rows_in(self, wanted: TimeRange) -> pa.Table:
         """Return the rows of *wanted*, in time order, without copying them."""

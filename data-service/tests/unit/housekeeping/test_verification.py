@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from storage_around import JsonForm
 from storage_samples import COVERAGE, DAMAGES, FACTS, PARTITION, known, write
-from unit_builders import bars, minute_bars, series, utc
+from unit_builders import bars, epoch_ms, minute, minute_bars, series, utc
 
 from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.quality import evidence
+from cb_trade_data.quality.evidence import Found
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.housekeeping.findings import FindingKind
 from cb_trade_data.storage.housekeeping.scope import Scope
@@ -117,6 +119,27 @@ async def test_digests_that_are_not_those_of_the_rows_are_found(storage, fresh, 
 
     assert found(report) == [(FindingKind.WRONG_DIGEST, around.path_of(form.commit_end))]
     assert report.findings[0].count == 2
+
+
+async def test_evidence_that_is_not_of_the_rows_is_found(storage, fresh, form, around, monkeypatch):
+    other = {epoch_ms(minute(0)): Found(1), 0: Found(1)}
+    monkeypatch.setattr(metadata, "inspected", lambda stored: other)
+    await write(storage, known([0, 1]))
+    monkeypatch.undo()
+
+    report = await verified(fresh)
+
+    assert found(report) == [(FindingKind.WRONG_EVIDENCE, around.path_of(form.commit_end))]
+    assert (report.findings[0].count, report.findings[0].detail) == (3, "the first from 1970-01-01T00:00:00+00:00")
+
+
+async def test_evidence_by_other_rules_proves_nothing_and_is_no_problem(storage, fresh, monkeypatch):
+    monkeypatch.setattr(evidence, "RULES", evidence.RULES + 1)
+    await write(storage, known([0, 1]))
+    monkeypatch.undo()
+
+    assert (await verified(fresh)).findings == []
+    assert (await fresh.read_outline(PARTITION)).evidence is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff"])

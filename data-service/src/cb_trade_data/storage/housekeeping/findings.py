@@ -27,6 +27,7 @@ class FindingKind(StrEnum):
     COVERAGE_OUT_OF_ORDER = "coverage_out_of_order"
     COVERAGE_OUTSIDE_PARTITION = "coverage_outside_partition"
     WRONG_DIGEST = "wrong_digest"
+    WRONG_EVIDENCE = "wrong_evidence"
     ROWS_BEFORE_LISTING = "rows_before_listing"
     NEWER_FORMAT = "newer_format"
     # Leftovers: they take space and hurt nobody.

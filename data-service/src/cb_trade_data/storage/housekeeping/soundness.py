@@ -15,6 +15,7 @@ from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import ordered, repeats, timestamps_ms
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.housekeeping.findings import Finding, FindingKind
+from cb_trade_data.storage.layouts.metadata import inspected
 from cb_trade_data.storage.stored_partition import StoredPartition
 
 _EARLIEST_MS: Final = np.iinfo(np.int64).min // 2  # so that no difference to it overflows
@@ -40,6 +41,9 @@ def flaws(stored: StoredPartition, path: str) -> Iterator[Finding]:
     actual = unit_digests(stored.rows, stored.partition.series) if stored.digests else {}
     if wrong := [start_ms for start_ms, _ in actual.items() ^ stored.digests.items()]:
         yield Finding(FindingKind.WRONG_DIGEST, path, f"the first from {_instant(min(wrong))}", len(set(wrong)))
+    found, told = ({} if stored.evidence is None else inspected(stored) or {}), stored.evidence or {}
+    if wrong := [unit for unit in found.keys() | told.keys() if found.get(unit) != told.get(unit)]:
+        yield Finding(FindingKind.WRONG_EVIDENCE, path, f"the first from {_instant(min(wrong))}", len(wrong))
     yield from _coverage_flaws(stored, path)
 
 

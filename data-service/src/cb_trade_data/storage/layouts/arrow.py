@@ -90,7 +90,9 @@ class ArrowLayout(RowsInside):
             for end, batch, message in zip(ends, batches, messages, strict=True)
         )
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
-        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests, frames)
+        return StoredPartition(
+            partition, rows, metadata.coverage, stored.version, metadata.digests, frames, metadata.evidence
+        )
 
     def _look_into(self, partition: Partition, stored: StoredObject) -> _Inside:
         """Return what there is in the file: looked into once while the place keeps the object."""

@@ -108,7 +108,9 @@ class JsonLayout:
         rows = _rows(paths, entries, SCHEMAS[partition.series.kind])
         # At every read: entries may change while the object that names them, and with it the version, does not.
         metadata.verify(rows, numbers, stored.path, stored.version, Verified())
-        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests)
+        return StoredPartition(
+            partition, rows, metadata.coverage, stored.version, metadata.digests, evidence=metadata.evidence
+        )
 
     def _paths_of(self, partition: Partition, metadata: ObjectMetadata, days: range) -> list[str]:
         paths: list[str] = []

@@ -1,4 +1,4 @@
-"""What an object says about itself: format, coverage, and an index of its batches with their checksums."""
+"""What an object says about itself: format, coverage, evidence, and an index of its batches with their checksums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -13,17 +14,21 @@ from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.quality import evidence
+from cb_trade_data.quality.evidence import Evidence
+from cb_trade_data.quality.inspection import inspect
 from cb_trade_data.storage import formats
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.formats import FORMAT, FORMAT_KEY, reader_for
 from cb_trade_data.storage.integrity import Verified, bytes_checksum, rows_checksum
-from cb_trade_data.storage.stored_partition import StoredPartition
+from cb_trade_data.storage.stored_partition import Outline, StoredPartition
 
 _FORMAT_KEY: Final = FORMAT_KEY.encode()
 _COVERAGE_KEY: Final = b"cb_trade.coverage"
 _BATCHES_KEY: Final = b"cb_trade.batches"
 _ENTRIES_KEY: Final = b"cb_trade.entries"
 _DIGESTS_KEY: Final = b"cb_trade.digests"
+_EVIDENCE_KEY: Final = b"cb_trade.evidence"
 CHECKSUM_KEY: Final = formats.CHECKSUM_KEY.encode()
 
 
@@ -50,21 +55,32 @@ class ObjectMetadata:
         entries: Where rows lie in entries of their own: for each batch the names of them, in the order of its rows.
         digests: Of each unit of time that has rows, by its first millisecond, see `models.digest`; none where the
             object was written before there were any.
+        evidence: Of its bars; None for kinds without, where the object was written before there was any, and where it
+            was found by other rules than ours.
     """
 
     coverage: Coverage
     batches: tuple[BatchEntry, ...]
     entries: tuple[tuple[str, ...], ...] = ()
     digests: Mapping[int, bytes] = field(default_factory=dict)
+    evidence: Evidence | None = None
 
     @classmethod
     def of(
         cls, stored: StoredPartition, batches: Iterable[pa.Table], entries: tuple[tuple[str, ...], ...] = ()
     ) -> ObjectMetadata:
-        """Describe *stored*, the rows of which are cut into *batches*: in time order, none empty."""
+        """Describe *stored*, the rows of which are cut into *batches*: in time order, none empty.
+
+        All of its bars are inspected anew: the neighbours of a row, new ones too, decide about it.
+        """
         described = tuple(_describe(batch) for batch in batches)
         digests = unit_digests(stored.rows, stored.partition.series, stored.digests)
-        return cls(stored.coverage, described, entries, digests)
+        return cls(stored.coverage, described, entries, digests, inspected(stored))
+
+    @property
+    def outline(self) -> Outline:
+        """What it says beside the rows."""
+        return Outline(self.coverage, self.evidence)
 
     @property
     def rows(self) -> int:
@@ -103,7 +119,11 @@ class ObjectMetadata:
             ),
             **({_ENTRIES_KEY: orjson.dumps(self.entries)} if self.entries else {}),
         }
-        return pairs | {CHECKSUM_KEY: _checksum(FORMAT, pairs), _DIGESTS_KEY: _write_digests(self.digests)}
+        # Each with a checksum of its own: those who do not know of them check all else as they always did.
+        apart = {_DIGESTS_KEY: _write_digests(self.digests)}
+        if self.evidence is not None:
+            apart[_EVIDENCE_KEY] = _write_evidence(self.evidence)
+        return pairs | {CHECKSUM_KEY: _checksum(FORMAT, pairs)} | apart
 
     @classmethod
     def from_key_values(cls, pairs: Mapping[bytes, bytes] | None, path: str) -> ObjectMetadata:
@@ -135,14 +155,24 @@ def _read_format_1(pairs: Mapping[bytes, bytes]) -> ObjectMetadata:
         index = tuple(BatchEntry(*entry) for entry in orjson.loads(pairs[_BATCHES_KEY]))
         names = tuple(tuple(map(str, batch)) for batch in orjson.loads(pairs.get(_ENTRIES_KEY, b"[]")))
         digests = _read_digests(pairs[_DIGESTS_KEY]) if _DIGESTS_KEY in pairs else {}
-        return ObjectMetadata(Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])), index, names, digests)
+        found = _read_evidence(pairs[_EVIDENCE_KEY]) if _EVIDENCE_KEY in pairs else None
+        return ObjectMetadata(Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])), index, names, digests, found)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an index of batches: {error}") from error
 
 
+def inspected(stored: StoredPartition) -> Evidence | None:
+    """Return what is found in the rows of *stored*, all that it has; None for kinds without bars."""
+    timeframe = stored.partition.series.timeframe
+    if timeframe is None:
+        return None
+    # Storage keeps whatever it is given, also numbers that are none: of these nothing can be said, which is no trouble.
+    with np.errstate(all="ignore"):
+        return evidence.evidence_of(inspect(stored.rows, timeframe))
+
+
 def _write_digests(digests: Mapping[int, bytes]) -> bytes:
     units = [[start_ms, digest.hex()] for start_ms, digest in digests.items()]
-    # With a checksum of their own: those who do not know of digests check all else as they always did.
     return orjson.dumps({"units": units, "checksum": bytes_checksum(orjson.dumps(units))})
 
 
@@ -151,6 +181,22 @@ def _read_digests(written: bytes) -> Mapping[int, bytes]:
     if document["checksum"] != bytes_checksum(orjson.dumps(document["units"])):
         raise ValueError("the checksum of the digests does not match them")
     return {int(start_ms): bytes.fromhex(text) for start_ms, text in document["units"]}
+
+
+def _write_evidence(found: Evidence) -> bytes:
+    return _with_checksum(evidence.written(found))
+
+
+def _read_evidence(written: bytes) -> Evidence | None:
+    # Cut out, and not parsed: most who read an object want nothing of it.
+    text = written[len(_with_checksum(b"")) - 1 : -1]
+    if written != _with_checksum(text):
+        raise ValueError("the checksum of the evidence does not match it")
+    return evidence.read_back(text)
+
+
+def _with_checksum(text: bytes) -> bytes:
+    return b'{"checksum":"%s","found":%s}' % (bytes_checksum(text).encode(), text)
 
 
 def _describe(batch: pa.Table) -> BatchEntry:

@@ -76,6 +76,8 @@ class ParquetLayout(RowsInside):
 
     def metadata(self, stored: StoredObject) -> ObjectMetadata:
         """See `Layout.metadata`."""
+        if (known := self._known.get(stored)) is not None:
+            return known[1]
         try:
             return ObjectMetadata.from_key_values(pq.read_schema(pa.BufferReader(stored.data)).metadata, stored.path)
         except (pa.ArrowException, OSError) as error:
@@ -111,7 +113,9 @@ class ParquetLayout(RowsInside):
         except (pa.ArrowException, OSError) as error:
             raise ValueError(str(error)) from error
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
-        return StoredPartition(partition, rows, metadata.coverage, stored.version, metadata.digests)
+        return StoredPartition(
+            partition, rows, metadata.coverage, stored.version, metadata.digests, evidence=metadata.evidence
+        )
 
     def _open(self, partition: Partition, stored: StoredObject) -> tuple[pq.ParquetFile, ObjectMetadata]:
         """Return the file, and what it says about itself: looked into once while the place keeps the object."""

@@ -1,0 +1,186 @@
+"""What one answer about quality reads: bounded, and no more than it needs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from unit_builders import bars, minute_bars, series, span, utc
+
+from cb_trade_data.historical import quality_report
+from cb_trade_data.historical.comparing import StoredSide
+from cb_trade_data.historical.quality_report import QualityPage, report_quality, with_accuracy
+from cb_trade_data.historical.reach import Reach
+from cb_trade_data.models.market import slice_range
+from cb_trade_data.models.partition import partitions_of
+from cb_trade_data.models.series import Series
+from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.quality.evidence import Found
+from cb_trade_data.quality.scores import Measures
+from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
+from cb_trade_data.storage.layouts import metadata
+from cb_trade_data.storage.layouts.parquet import ParquetLayout
+from cb_trade_data.storage.manager import StorageManagerImpl
+from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.stored_partition import Change
+
+MINUTES = series()
+LATER = utc("2025-06-01")
+
+
+class WatchedStorage(StorageManagerImpl):
+    """The real storage manager; tells of which partitions it was asked for, and for rows of which."""
+
+    def __init__(self, root) -> None:
+        super().__init__(LocalFileStorage(root, ParquetLayout()))
+        self.outlines: list[datetime] = []
+        self.reads: list[datetime] = []
+
+    async def outline(self, partition):
+        self.outlines.append(partition.range.start)
+        return await super().outline(partition)
+
+    async def read(self, partition, wanted=None, *, known=None):
+        self.reads.append(partition.range.start)
+        return await super().read(partition, wanted, known=known)
+
+
+@pytest.fixture
+def storage(tmp_path) -> WatchedStorage:
+    return WatchedStorage(tmp_path)
+
+
+async def hold(storage: WatchedStorage, of: Series, known: TimeRange, rows=None, state: State = State.HELD) -> None:
+    rows = minute_bars([]) if rows is None else rows
+    for partition, part in partitions_of(of, known):
+        inside = slice_range(rows, part)
+        asked_at = None if state is State.HELD else LATER
+        stored = await StorageManagerImpl.read(storage, partition)
+        await storage.commit(stored, [Change(inside, (Segment(part, state, asked_at),))])
+
+
+def side(of: Series = MINUTES, facts: SeriesFacts | None = None) -> StoredSide:
+    return StoredSide(of, Reach(facts or SeriesFacts("")))
+
+
+async def report(
+    storage: WatchedStorage,
+    wanted: TimeRange,
+    of: Series = MINUTES,
+    *,
+    details: bool = False,
+    limit: int = 1_000,
+    facts: SeriesFacts | None = None,
+    closed_until: datetime = LATER,
+) -> QualityPage:
+    partitions = await storage.list_partitions(of)
+    return await report_quality(
+        storage, side(of, facts), partitions, wanted, closed_until, details=details, limit=limit
+    )
+
+
+async def test_a_page_ends_after_a_dozen_stored_partitions(storage):
+    await hold(storage, MINUTES, span("2023-01-01", "2024-06-01"))
+
+    page = await report(storage, span("2022-11-01", "2024-06-01"))
+    rest = await report(storage, TimeRange(page.range.end, utc("2024-06-01")))
+
+    assert (page.range, page.is_last) == (span("2022-11-01", "2024-01-01"), False)
+    assert (rest.range, rest.is_last) == (span("2024-01-01", "2024-06-01"), True)
+    assert len(page.days) == 365 + 61, "days that nobody asked for are told, too, and cost nothing"
+    assert storage.reads == []
+
+
+async def test_a_page_ends_after_as_many_days_as_are_wanted(storage):
+    await hold(storage, MINUTES, span("2024-01-01", "2024-03-01"))
+
+    page = await report(storage, span("2024-01-01T12:00", "2024-03-01"), limit=2)
+
+    assert page.range == span("2024-01-01T12:00", "2024-01-03")
+
+
+async def test_where_rows_have_to_be_read_a_page_ends_after_so_many_of_them(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_ROWS_MAX", 15)
+    monkeypatch.setattr(metadata, "inspected", lambda stored: None)
+    opens = [utc(f"2024-{month:02}-01") + minute * timedelta(minutes=1) for month in (1, 2, 3) for minute in range(10)]
+    await hold(storage, MINUTES, span("2024-01-01", "2024-04-01"), bars(opens))
+
+    page = await report(storage, span("2024-01-01", "2024-04-01"))
+
+    assert (page.range, page.is_last) == (span("2024-01-01", "2024-03-01"), False)
+    assert storage.reads == [utc("2024-01-01"), utc("2024-02-01")]
+    assert page.measures.found == Found(20, page.measures.found.flagged)
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "page"),
+    [
+        ("1m", span("2024-01-01", "2024-02-01")),
+        ("1h", span("2024-01-01", "2024-02-01")),
+        ("1s", span("2024-01-01", "2024-01-02")),
+        ("1d", span("2024-01-01", "2025-06-01")),
+    ],
+)
+async def test_a_page_with_details_is_of_a_month_or_of_a_hundred_thousand_bars(storage, timeframe, page):
+    found = await report(storage, span("2024-01-01", "2025-06-01"), series(timeframe=timeframe), details=True)
+
+    assert found.range == page
+
+
+async def test_only_partitions_of_which_a_day_is_cut_amid_held_bars_are_read(storage):
+    await hold(storage, MINUTES, span("2024-01-10T06:00", "2024-03-10T06:00"))
+
+    await report(storage, span("2024-01-10T06:00", "2024-03-10T06:00"))
+    assert storage.reads == []
+
+    await report(storage, span("2024-01-10T03:00", "2024-03-10T05:00"))
+    assert storage.reads == [utc("2024-03-01")]
+
+
+async def test_the_newest_bar_is_that_of_the_series_and_what_was_delisted_is_never_behind(storage):
+    await hold(storage, MINUTES, span("2024-01-01", "2024-03-10T06:00"))
+    await hold(storage, MINUTES, span("2024-04-01", "2024-04-02"), state=State.FAILED)
+    wanted = span("2024-01-01", "2024-01-02")
+
+    traded = await report(storage, wanted, closed_until=utc("2024-03-10T06:05"))
+    ended = await report(storage, wanted, facts=SeriesFacts("x", delisted_at=utc("2024-03-10T06:02")))
+    closed = await report(storage, wanted, closed_until=utc("2024-03-10T06:00"))
+
+    assert (traded.newest_end, traded.bars_behind, traded.scores.freshness) == (utc("2024-03-10T06:00"), 5, 0.5)
+    assert (ended.newest_end, ended.bars_behind) == (utc("2024-03-10T06:00"), 2)
+    assert closed.bars_behind == 0
+
+
+async def test_gaps_that_reach_over_partitions_are_one(storage):
+    await hold(storage, MINUTES, span("2024-01-31T23:58", "2024-02-01T00:02"))
+
+    page = await report(storage, span("2024-01-31T23:00", "2024-02-01T01:00"), details=True)
+
+    assert [(gap.range, gap.bars, gap.state) for gap in page.details.gaps] == [
+        (span("2024-01-31T23:00", "2024-01-31T23:58"), 58, State.UNKNOWN),
+        (span("2024-01-31T23:58", "2024-02-01T00:02"), 4, State.HELD),
+        (span("2024-02-01T00:02", "2024-02-01T01:00"), 58, State.UNKNOWN),
+    ]
+
+
+async def test_a_year_of_days_is_compared_with_a_year_of_shorter_bars(storage):
+    days, hours = series(timeframe="1d"), series(timeframe="6h")
+    year = span("2023-01-01", "2024-01-01")
+    for of, count in ((days, 365), (hours, 4 * 365)):
+        await hold(storage, of, year, bars([year.start + number * of.grid.duration for number in range(count)]))
+    page = await report(storage, year, days, details=True)
+
+    compared = await with_accuracy(storage, page, side(days), side(hours))
+
+    assert (compared.measures.compared_bars, compared.details.compared_with) == (365, "6h")
+    assert compared.measures.held_bars == page.measures.held_bars
+    assert await with_accuracy(storage, page, side(days), side(series(timeframe="1h"))) is None
+
+
+async def test_nothing_stored_is_nothing_held(storage):
+    page = await report(storage, span("2024-01-01", "2024-01-03"))
+
+    assert page.measures == Measures(2 * 1440)
+    assert (page.newest_end, page.bars_behind, page.scores.freshness) == (None, None, None)
+    assert storage.outlines == []
