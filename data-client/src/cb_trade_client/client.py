@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
-from inspect import isawaitable
+from inspect import isawaitable, signature
 from types import TracebackType
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar, cast
 from weakref import WeakSet
 
 from cb_trade_client.answers import CoverageSegment, LatestBar, PlanResult
@@ -21,9 +21,12 @@ from cb_trade_client.message_types import LATEST, PLAN
 from cb_trade_client.progress import OnProgress
 from cb_trade_client.questions import Questions
 from cb_trade_client.requests import (
+    NO_FILL,
     Exchanges,
+    Fill,
     Query,
     Request,
+    Wanted,
     comparison_query,
     coverage_query,
     history_request,
@@ -38,9 +41,23 @@ from cb_trade_client.waiting import RETRIES_WHILE_AWAY, secs_until_next_question
 
 _SERIES_PER_PAGE = 100
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Token = str | Callable[[], str | Awaitable[str]]
 """A token, or a function that returns a good one; it is called for every connection that is opened, and again
 before the token of an open one ends."""
+
+
+def _with_arguments_of(model: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Return a decorator for a method that takes what *model* takes, in the eyes of type checkers and of `help`."""
+
+    def decorate(method: Callable[..., T]) -> Callable[P, T]:
+        shown = signature(model).replace(return_annotation=signature(method).return_annotation)
+        method.__signature__ = shown  # type: ignore[attr-defined]
+        return cast(Callable[P, T], method)
+
+    return decorate
 
 
 class DataClient:
@@ -106,6 +123,8 @@ class DataClient:
         verify: bool = False,
         on_gap: GapPolicy = "warn",
         on_progress: OnProgress | None = None,
+        derive: bool = False,
+        fill: Fill = NO_FILL,
     ) -> HistoryStream:
         """Return the rows from *start* (inclusive) to *end* (exclusive) as a stream of batches in time order.
 
@@ -115,7 +134,8 @@ class DataClient:
             exchange: The exchange's CCXT id, such as `binance`; or several, of which the service chooses the first that
                 can answer; or `any`. All rows are of one exchange, which `started` names, also after a lost connection.
             symbol: The CCXT unified symbol, such as `BTC/USDT`.
-            timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars.
+            timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars. Bars that the exchange lacks
+                are made of its shorter ones where that can be done exactly; `started.derived_from` names those.
             format: How the rows travel: `arrow`, by far the fastest, `json_columns` or `json`. They arrive the same.
             chunk_rows: Upper bound of the rows in one batch; None leaves it to the service.
             refresh: Fetch the range from the exchange again even if it is stored. Needs the scope `data:refresh`.
@@ -130,59 +150,28 @@ class DataClient:
             on_gap: What to do at the end when the range has gaps: `raise` a GapError, `warn` with a GapWarning, or
                 `ignore` them. `completed.gaps` has them in any case.
             on_progress: Told how far the answer has come.
+            derive: Make the bars of shorter ones, also where the exchange has them itself. A bar of which any part is
+                missing is not made; it is a gap.
+            fill: What stands where the exchange was asked and has no bar: `none`; `previous_close`, a bar of volume 0
+                with all prices at the close before it; or `null`, one without values. With a fill every row has one
+                column more, the last one, which tells whether it is `synthetic`. What is missing for any other reason
+                is never filled: that stays a gap. The digest is that of the real rows.
         """
-        request = history_request(
-            exchange,
-            symbol,
-            timeframe,
-            start,
-            end,
-            kind=kind,
-            wire_format=format,
-            chunk_rows=chunk_rows,
-            refresh=refresh,
-        )
+        wanted = Wanted(exchange, symbol, timeframe, start, end, kind, refresh, derive, fill)
+        request = history_request(wanted, wire_format=format, chunk_rows=chunk_rows)
         options = StreamOptions(verify, on_gap, self._retries, on_progress)
         stream = HistoryStream(request, self._connector, self._coverage_of, options)
         self._streams.add(stream)
         return stream
 
-    async def history(
-        self,
-        exchange: Exchanges,
-        symbol: str,
-        timeframe: str | None,
-        start: Instant,
-        end: Instant,
-        *,
-        format: str = "arrow",  # noqa: A002
-        chunk_rows: int | None = None,
-        refresh: bool = False,
-        kind: str = "ohlcv",
-        verify: bool = False,
-        on_gap: GapPolicy = "warn",
-        on_progress: OnProgress | None = None,
-    ) -> History:
+    @_with_arguments_of(stream)
+    async def history(self, *series_and_range: Any, **options: Any) -> History:
         """Return the rows from *start* (inclusive) to *end* (exclusive) in one piece; arguments as for `stream`.
 
         No rows make an empty table of the same schema. Use `stream` for what does not fit into memory: 48 bytes a bar,
         about as many a trade.
         """
-        stream = self.stream(
-            exchange,
-            symbol,
-            timeframe,
-            start,
-            end,
-            format=format,
-            chunk_rows=chunk_rows,
-            refresh=refresh,
-            kind=kind,
-            verify=verify,
-            on_gap=on_gap,
-            on_progress=on_progress,
-        )
-        return await stream.whole()
+        return await self.stream(*series_and_range, **options).whole()
 
     async def latest(
         self, exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str = "ohlcv"
@@ -226,13 +215,15 @@ class DataClient:
         *,
         refresh: bool = False,
         kind: str = "ohlcv",
+        derive: bool = False,
+        fill: Fill = NO_FILL,
     ) -> PlanResult:
         """Return what the same `history` request would read and fetch, without calling an exchange.
 
         Where it leaves the exchange open, this is of the one that would be asked first: to know whether that has the
         symbol may take a call.
         """
-        request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
+        request = plan_request(Wanted(exchange, symbol, timeframe, start, end, kind, refresh, derive, fill))
         answer = await self._shared.ask(request, PLAN, self._retries, self._connector.is_lost)
         return PlanResult.from_message(answer, request["exchange"])
 
