@@ -149,6 +149,7 @@ class FakeService:
     stored_series: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     comparisons: list[dict[str, Any]] = field(default_factory=list)
+    quality_pages: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 1000
     breaks_contract: bool = False
     redirect_to: str | None = None
@@ -194,6 +195,7 @@ class FakeService:
             "series": self.tell_series,
             "coverage": self.tell_coverage,
             "comparison": self.tell_comparison,
+            "quality": self.tell_quality,
         }
         [edited] = self.edit(answers[parts.path.removeprefix("/v1/")](query))
         return connection.respond(HTTPStatus.OK, edited if isinstance(edited, str) else json.dumps(edited))
@@ -232,6 +234,13 @@ class FakeService:
         """Tell the page, of those ordered, that begins where it is asked for, or else the first one."""
         start = datetime.fromisoformat(query["start_time"]).timestamp() * 1000
         page = next((each for each in self.comparisons if each["start_time"] == start), self.comparisons[0])
+        return {**{name: query[name] for name in ("exchange", "symbol", "timeframe")}, **page}
+
+    def tell_quality(self, query: dict[str, str]) -> dict[str, Any]:
+        """Tell the page, of those ordered, that begins where it is asked for, or else the first one."""
+        asked = query.get("start_time")
+        start = None if asked is None else datetime.fromisoformat(asked).timestamp() * 1000
+        page = next((each for each in self.quality_pages if each["start_time"] == start), self.quality_pages[0])
         return {**{name: query[name] for name in ("exchange", "symbol", "timeframe")}, **page}
 
     def handle(self, socket: ServerConnection) -> None:

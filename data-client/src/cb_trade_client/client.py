@@ -19,6 +19,7 @@ from cb_trade_client.instants import Instant, to_text, to_utc
 from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
 from cb_trade_client.message_types import LATEST, PLAN
 from cb_trade_client.progress import OnProgress
+from cb_trade_client.quality.report import QualityReport
 from cb_trade_client.questions import Questions
 from cb_trade_client.requests import (
     NO_FILL,
@@ -32,6 +33,7 @@ from cb_trade_client.requests import (
     history_request,
     latest_request,
     plan_request,
+    quality_query,
 )
 from cb_trade_client.retrying import DEFAULT_RETRIES
 from cb_trade_client.service_url import DEFAULT_URL
@@ -307,6 +309,45 @@ class DataClient:
                     return pages[0].followed_by(*pages[1:])
                 _check_progress(pages[-1].start, next_start)
                 query["start_time"] = to_text(next_start)
+
+    async def quality_pages(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        details: bool = False,
+    ) -> AsyncGenerator[QualityReport, None]:
+        """Yield what `quality` returns in pieces that follow each other, as they come. To be closed if left early.
+
+        Args:
+            exchange: The exchange's CCXT id.
+            symbol: The CCXT unified symbol.
+            timeframe: Such as `1m`, `1h`, `1d`.
+            start: Inclusive; None: where the service's knowledge begins.
+            end: Exclusive; None: where it ends.
+            details: Have the rows read as well, for gaps, findings, prices, and the comparison with other bars. Without
+                it the answer comes from what lies beside them, quickly. The exchange is not called in either case.
+        """
+        query = quality_query(exchange, symbol, timeframe, start, end, details=details)
+        async with Questions(self._url, await self._new_token()) as questions:
+            while True:
+                answer = await questions.ask("quality", query)
+                page = QualityReport.from_message(answer)
+                yield page
+                next_start = read_optional_instant(answer, "next")
+                if next_start is None:
+                    return
+                _check_progress(page.start, next_start)
+                query["start_time"] = to_text(next_start)
+
+    @_with_arguments_of(quality_pages)
+    async def quality(self, *series_and_range: Any, **options: Any) -> QualityReport:
+        """Return how good the stored bars of a series are, and what says so; arguments as for `quality_pages`."""
+        first, *rest = [page async for page in self.quality_pages(*series_and_range, **options)]
+        return first.followed_by(*rest)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:
         answer = await self._shared.ask(request, LATEST, retries, is_loss)

@@ -133,17 +133,19 @@ def coverage_query(
 ) -> Query:
     """Return what `/v1/coverage` is asked: what is known from *start* (inclusive) to *end* (exclusive)."""
     _check_timeframe(kind, timeframe)
-    first = None if start is None else to_utc(start, "start")
-    last = None if end is None else to_utc(end, "end")
-    if first is not None and last is not None:
-        _check_order(first, last)
+    return {"exchange": exchange, "symbol": symbol, "kind": kind, "timeframe": timeframe, **_open_range(start, end)}
+
+
+def quality_query(
+    exchange: str, symbol: str, timeframe: str, start: Instant | None, end: Instant | None, *, details: bool
+) -> Query:
+    """Return what `/v1/quality` is asked: how good the bars are from *start* (inclusive) to *end* (exclusive)."""
     return {
         "exchange": exchange,
         "symbol": symbol,
-        "kind": kind,
         "timeframe": timeframe,
-        "start_time": None if first is None else to_text(first),
-        "end_time": None if last is None else to_text(last),
+        **_open_range(start, end),
+        "details": "true" if details else None,
     }
 
 
@@ -177,6 +179,17 @@ def _check_view(kind: str, *, derive: bool, fill: Fill) -> None:
 
 def _sent(exchange: Exchanges) -> str | list[str]:
     return exchange if isinstance(exchange, str) else list(exchange)
+
+
+def _open_range(start: Instant | None, end: Instant | None) -> Query:
+    first = None if start is None else to_utc(start, "start")
+    last = None if end is None else to_utc(end, "end")
+    if first is not None and last is not None:
+        _check_order(first, last)
+    return {
+        "start_time": None if first is None else to_text(first),
+        "end_time": None if last is None else to_text(last),
+    }
 
 
 def _check_order(first: datetime, last: datetime) -> None:
