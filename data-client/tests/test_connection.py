@@ -64,7 +64,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_takes_no_room(run_servic
 
     async with asyncio.timeout(WAIT_SECS):
         for _ in range(20):
-            left, awaited = (latest_request("x", "BTC/USDT", "1m", kind="ohlcv") for _ in range(2))
+            left, awaited = (latest_request("x", "BTC/USDT", "1m", kind="ohlcv", derive=False) for _ in range(2))
             connection.ask(left, PieceByPiece())
             # Answers come in the order of their requests, so the first one is there with the second.
             await connection.ask(awaited, PieceByPiece()).take()
@@ -92,7 +92,7 @@ async def test_rows_announced_for_a_request_that_was_forgotten_take_no_room(
     connection = await Connection.open(service.url, TOKEN)
     connection.ask(request, PieceByPiece())
 
-    question = latest_request("x", "BTC/USDT", "1m", kind="ohlcv")
+    question = latest_request("x", "BTC/USDT", "1m", kind="ohlcv", derive=False)
     async with asyncio.timeout(WAIT_SECS):
         assert (await connection.ask(question, PieceByPiece()).take()).message["timestamp"] is not None
         assert connection._unread_bytes == 0

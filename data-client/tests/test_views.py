@@ -62,11 +62,15 @@ async def test_a_view_is_asked_for_in_the_contracts_words_and_else_not_mentioned
         await client.plan(*SERIES, start, end, derive=True, fill="previous_close")
         await client.history(*SERIES, start, end, derive=False, fill="none")
         await client.plan(*SERIES, start, end)
+        await client.latest(*SERIES, derive=True)
+        await client.wait_until(*SERIES, start, derive=True)
+        await client.latest(*SERIES)
 
-    viewed, planned, plain, plain_plan = service.requests
+    viewed, planned, plain, plain_plan, latest, waiting, plain_latest = service.requests
     assert (viewed["derive"], viewed["fill"]) == (True, "null")
     assert (planned["derive"], planned["fill"]) == (True, "previous_close")
-    assert not {"derive", "fill"} & {*plain, *plain_plan}
+    assert (latest["derive"], waiting["derive"]) == (True, True)
+    assert not {"derive", "fill"} & {*plain, *plain_plan, *plain_latest}
 
 
 @pytest.mark.parametrize(

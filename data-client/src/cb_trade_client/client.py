@@ -176,14 +176,24 @@ class DataClient:
         return await self.stream(*series_and_range, **options).whole()
 
     async def latest(
-        self, exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str = "ohlcv"
+        self, exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str = "ohlcv", derive: bool = False
     ) -> LatestBar:
-        """Return how far a series is stored and how far its bars have closed; *exchange* as for `stream`."""
-        request = latest_request(exchange, symbol, timeframe, kind=kind)
+        """Return how far a series is stored and how far its bars have closed; *exchange* as for `stream`.
+
+        Of derived bars, which those with *derive* are and those that the exchange lacks: the newest one that is whole.
+        """
+        request = latest_request(exchange, symbol, timeframe, kind=kind, derive=derive)
         return await self._latest(request, self._retries, self._connector.is_lost)
 
     async def wait_until(
-        self, exchange: Exchanges, symbol: str, timeframe: str | None, timestamp: Instant, *, kind: str = "ohlcv"
+        self,
+        exchange: Exchanges,
+        symbol: str,
+        timeframe: str | None,
+        timestamp: Instant,
+        *,
+        kind: str = "ohlcv",
+        derive: bool = False,
     ) -> LatestBar:
         """Return as soon as all bars that end at *timestamp* or before have closed on the exchange.
 
@@ -199,7 +209,7 @@ class DataClient:
         target = to_utc(timestamp, "timestamp")
         retries = self._retries and max(self._retries, RETRIES_WHILE_AWAY)
         while True:
-            request = latest_request(exchange, symbol, timeframe, kind=kind)
+            request = latest_request(exchange, symbol, timeframe, kind=kind, derive=derive)
             reach = await self._latest(request, retries, self._connector.is_away)
             exchange = reach.exchange  # once chosen, it stays
             if reach.closed_until >= target:

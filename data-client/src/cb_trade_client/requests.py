@@ -107,9 +107,10 @@ def plan_request(wanted: Wanted) -> Request:
     return wanted.message("plan_historical")
 
 
-def latest_request(exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str) -> Request:
+def latest_request(exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str, derive: bool) -> Request:
     """Return a `request_current_timestamp`: tell how far a series reaches."""
     _check_timeframe(kind, timeframe)
+    _check_view(kind, derive=derive, fill=NO_FILL)
     request: Request = {
         "type": "request_current_timestamp",
         "request_id": uuid4().hex,
@@ -120,6 +121,8 @@ def latest_request(exchange: Exchanges, symbol: str, timeframe: str | None, *, k
         request["kind"] = kind
     if timeframe is not None:
         request["timeframe"] = timeframe
+    if derive:
+        request["derive"] = True
     return request
 
 
