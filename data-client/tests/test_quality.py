@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from quality_pages import PAGES, SPIKE, at, day, evidence, gap, page
+from quality_pages import PAGES, SPIKE, day, evidence, gap, page
 
 from cb_trade_client import (
     DataClient,
@@ -61,19 +61,18 @@ async def test_a_gap_that_a_page_has_cut_is_one_gap(run_service):
 
 
 async def test_without_details_what_needs_the_rows_may_be_left_out(run_service):
-    """Also days that nobody has looked at yet."""
-    bare = page("2020-06-27", "2020-06-28", [day("2020-06-27")], compared_bars=None, rows=None, holes=None)
+    bare = page("2020-06-27", "2020-06-28", [day("2020-06-27")])
     for name in ("gaps", "findings"):
         del bare[name]
-    bare["days"] = [{"start_time": at("2020-06-27"), "expected_bars": 24, "held_bars": 12}]
+    for name in ("low", "high", "close", "volume"):
+        del bare["days"][0][name]
     service = run_service(quality_pages=[bare])
 
     report = await DataClient(service.url, token=TOKEN).quality(*SERIES)
 
-    assert "details" not in service.requests[0]
-    assert "start_time" not in service.requests[0]
-    assert (report.gaps, report.findings, report.days[0].rows, report.days[0].low) == ((), (), None, None)
-    assert (report.scores.consistency, report.scores.accuracy) == (None, None)
+    assert not {"details", "start_time", "end_time"} & service.requests[0].keys()
+    assert (report.gaps, report.findings, report.days[0].low, report.days[0].close) == ((), (), None, None)
+    assert (report.scores.consistency, report.scores.accuracy) == (1.0, None)
 
 
 def test_it_can_be_waited_for(run_service):
@@ -121,9 +120,19 @@ async def test_a_page_of_another_form_is_a_broken_contract(run_service, broken):
 # --- Scores ----------------------------------------------------------------------------------------------------------
 
 
+def evidence_of(**facts):
+    counts = ("expected_bars", "held_bars", "rows", "holes", "compared_bars", "differing_bars")
+    return QualityEvidence.from_message({**dict.fromkeys(counts, 0), "flagged": {}, **facts})
+
+
 def scores(**facts):
-    nothing = {"expected_bars": 0, "held_bars": 0, "rows": 0, "holes": 0, "flagged": {}}
-    return QualityScores.of(QualityEvidence.from_message(nothing | facts))
+    return QualityScores.of(evidence_of(**facts))
+
+
+def test_codes_that_no_row_has_are_not_mentioned():
+    counts = {"DATA-009": 0, "DATA-020": 2}
+
+    assert evidence_of(flagged=counts).flagged == evidence_of(flagged={"DATA-020": 2}).flagged == {"DATA-020": 2}
 
 
 def test_nothing_is_said_of_nothing():

@@ -25,7 +25,7 @@ def other_kinds(made_trades, made_funding):
 @pytest.fixture
 def quality_pages():
     """One page that says that there is nothing."""
-    counts = dict.fromkeys(("expected_bars", "held_bars", "rows", "holes"), 0)
+    counts = dict.fromkeys(("expected_bars", "held_bars", "rows", "holes", "compared_bars", "differing_bars"), 0)
     return [{"start_time": None, "end_time": None, "evidence": counts, "days": [], "next": None}]
 
 

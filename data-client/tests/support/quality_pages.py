@@ -11,7 +11,15 @@ def at(text):
 
 def day(date, rows=24, held=24, flagged=None):
     facts = {"expected_bars": 24, "held_bars": held, "rows": rows, "holes": held - rows, "flagged": flagged or {}}
-    return {"start_time": at(date), **facts, "low": 9000.5, "high": 9200.0, "close": 9100.25, "volume": 1234.5}
+    return {
+        "start_time": at(date),
+        "end_time": at(date) + 86_400_000,
+        **facts,
+        "low": 9000.5,
+        "high": 9200.0,
+        "close": 9100.25,
+        "volume": 1234.5,
+    }
 
 
 def gap(start, end, state="held", reason="the exchange has no bars here"):

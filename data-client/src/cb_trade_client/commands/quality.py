@@ -182,7 +182,7 @@ def _show_trend(report: "QualityReport") -> None:
                 score_text(period.consistency),
                 f"{period.expected_bars:,}",
                 f"{period.held_bars:,}",
-                "–" if period.rows is None else f"{period.rows:,}",
+                f"{period.rows:,}",
                 f"{period.flagged_rows:,}",
             )
             for period in periods[-MAX_MONTHS_SHOWN:]

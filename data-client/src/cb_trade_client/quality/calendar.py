@@ -122,8 +122,8 @@ def _facts_by_day(report: QualityReport, start: datetime, end: datetime) -> dict
             day += _DAY
     if not has_years(report.timeframe):
         for each in report.days:
-            facts[each.start.date()] = Facts(each.expected_bars, each.held_bars, each.holes or 0, each.flagged_rows)
-        return dict(sorted(facts.items()))
+            facts[each.start.date()] = Facts(each.expected_bars, each.held_bars, each.holes, each.flagged_rows)
+        return facts
     for finding in report.findings:
         if (day := finding.time.date()) in facts:
             facts[day] += Facts(flagged=1)

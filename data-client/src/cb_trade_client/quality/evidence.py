@@ -25,9 +25,9 @@ class QualityEvidence:
     Attributes:
         expected_bars: The closed bars of the range while the market was listed.
         held_bars: Those of them that what is stored settles: there, or known never to have been made.
-        rows: How many of them there are; None where nobody has looked at the rows.
-        holes: How many were never made; None like `rows`.
-        flagged: How many rows have each code (`DATA-009`); codes that no row has may be left out. No row has two.
+        rows: How many of them there are.
+        holes: How many were never made.
+        flagged: How many rows have each code (`DATA-009`), of those that any row has. No row has two.
         newest_end: Exclusive end of the newest held bar of the series; None where none is held.
         bars_behind: How many closed bars come after it; None where that says nothing.
         compared_bars: How many bars could be compared with bars made of something else that is stored.
@@ -37,8 +37,8 @@ class QualityEvidence:
 
     expected_bars: int
     held_bars: int
-    rows: int | None
-    holes: int | None
+    rows: int
+    holes: int
     flagged: Mapping[str, int]
     newest_end: datetime | None
     bars_behind: int | None
@@ -51,13 +51,13 @@ class QualityEvidence:
         return cls(
             expected_bars=read_count(message, "expected_bars"),
             held_bars=read_count(message, "held_bars"),
-            rows=read_optional_count(message, "rows"),
-            holes=read_optional_count(message, "holes"),
-            flagged=read_counts(message, "flagged"),
+            rows=read_count(message, "rows"),
+            holes=read_count(message, "holes"),
+            flagged=_read_flagged(message),
             newest_end=read_optional_instant(message, "newest_end"),
             bars_behind=read_optional_count(message, "bars_behind"),
-            compared_bars=read_optional_count(message, "compared_bars") or 0,
-            differing_bars=read_optional_count(message, "differing_bars") or 0,
+            compared_bars=read_count(message, "compared_bars"),
+            differing_bars=read_count(message, "differing_bars"),
             compared_with=read_optional_text(message, "compared_with"),
         )
 
@@ -72,8 +72,8 @@ class QualityEvidence:
         return QualityEvidence(
             expected_bars=self.expected_bars + later.expected_bars,
             held_bars=self.held_bars + later.held_bars,
-            rows=_sum(self.rows, later.rows),
-            holes=_sum(self.holes, later.holes),
+            rows=self.rows + later.rows,
+            holes=self.holes + later.holes,
             flagged=dict(Counter(self.flagged) + Counter(later.flagged)),
             # Of the series, whatever the time: what was said last counts.
             newest_end=later.newest_end or self.newest_end,
@@ -86,10 +86,11 @@ class QualityEvidence:
 
 @dataclass(frozen=True, slots=True)
 class QualityDay:
-    """The same of one UTC day, or of a UTC year where bars last a day or longer.
+    """The same of one UTC day that may have bars, or of a UTC year where they last a day or longer.
 
     Attributes:
-        start: Its first millisecond.
+        start: Inclusive; where it begins, or the range.
+        end: Exclusive; where it ends, or the range.
         low: The lowest price; like all that follows, None without details, and where there is no row.
         high: The highest price.
         close: The last close.
@@ -97,10 +98,11 @@ class QualityDay:
     """
 
     start: datetime
+    end: datetime
     expected_bars: int
     held_bars: int
-    rows: int | None
-    holes: int | None
+    rows: int
+    holes: int
     flagged: Mapping[str, int]
     low: float | None
     high: float | None
@@ -111,11 +113,12 @@ class QualityDay:
     def from_message(cls, message: Message) -> Self:
         return cls(
             start=read_instant(message, "start_time"),
+            end=read_instant(message, "end_time"),
             expected_bars=read_count(message, "expected_bars"),
             held_bars=read_count(message, "held_bars"),
-            rows=read_optional_count(message, "rows"),
-            holes=read_optional_count(message, "holes"),
-            flagged=read_counts(message, "flagged"),
+            rows=read_count(message, "rows"),
+            holes=read_count(message, "holes"),
+            flagged=_read_flagged(message),
             low=read_optional_number(message, "low"),
             high=read_optional_number(message, "high"),
             close=read_optional_number(message, "close"),
@@ -128,6 +131,6 @@ class QualityDay:
         return sum(self.flagged.values())
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    """Return both together; None where either is not known."""
-    return None if one is None or other is None else one + other
+def _read_flagged(message: Message) -> Mapping[str, int]:
+    """Return how many rows have each code; a service may also tell the codes that none has."""
+    return {code: count for code, count in read_counts(message, "flagged").items() if count}

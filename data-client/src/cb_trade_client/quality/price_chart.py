@@ -1,9 +1,9 @@
 """Prices day by day, as a band from the lowest to the highest and a line of closes, with what is odd marked on it."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Final
 
@@ -12,7 +12,6 @@ from cb_trade_client.quality.axes import TimeAxis, ValueAxis
 from cb_trade_client.quality.codes import words_of
 from cb_trade_client.quality.evidence import QualityDay
 from cb_trade_client.quality.report import QualityFinding, QualityReport
-from cb_trade_client.quality.trend import has_years
 from cb_trade_client.quality.words import factor_text, number_text
 
 MOST_POINTS: Final = 700
@@ -72,12 +71,11 @@ class PriceChart:
 def price_chart(report: QualityReport, axis: TimeAxis, top: float, bottom: float) -> PriceChart | None:
     """Return the prices of *report*; None where it tells of none, as without details."""
     days_per_point = -(-len(report.days) // MOST_POINTS) or 1
-    following = _next_year if has_years(report.timeframe) else _next_day
-    runs = list(_runs(report.days, days_per_point, following))
+    runs = list(_runs(report.days, days_per_point))
     points = [point for run in runs for point in run]
     if not points:
         return None
-    odd = [each.value for each in report.findings if each.value is not None and each.columns != ("volume",)]
+    odd = [each.value for each in report.findings if _is_of_price(each)]
     lowest = min([*(point.low for point in points), *(value for value in odd if value > 0)])
     highest = max([*(point.high for point in points), *odd])
     values = ValueAxis.of_prices(lowest, highest, top, bottom)
@@ -91,30 +89,19 @@ def price_chart(report: QualityReport, axis: TimeAxis, top: float, bottom: float
     )
 
 
-def _runs(
-    days: Sequence[QualityDay], days_per_point: int, following: Callable[[datetime], datetime]
-) -> Iterator[list[Point]]:
+def _runs(days: Sequence[QualityDay], days_per_point: int) -> Iterator[list[Point]]:
     """Yield the points of each time in which all days have prices."""
-    told = (_point(day, following(day.start)) for day in days)
-    for has_prices, run in groupby(told, lambda point: point is not None):
+    for has_prices, run in groupby(map(_point, days), lambda point: point is not None):
         if has_prices:
             points = [point for point in run if point is not None]
             parts = (points[first : first + days_per_point] for first in range(0, len(points), days_per_point))
             yield [_together(part) for part in parts]
 
 
-def _next_day(moment: datetime) -> datetime:
-    return moment + timedelta(days=1)
-
-
-def _next_year(moment: datetime) -> datetime:
-    return moment.replace(year=moment.year + 1)
-
-
-def _point(day: QualityDay, end: datetime) -> Point | None:
+def _point(day: QualityDay) -> Point | None:
     if day.low is None or day.high is None or day.close is None:
         return None
-    return Point(day.start, end, day.low, day.high, day.close)
+    return Point(day.start, day.end, day.low, day.high, day.close)
 
 
 def _together(points: Sequence[Point]) -> Point:
@@ -148,8 +135,7 @@ def _mark(
     together: Sequence[QualityFinding], points: Sequence[Point], axis: TimeAxis, values: ValueAxis
 ) -> FindingMark:
     finding = together[0]
-    is_price = finding.value is not None and finding.columns != ("volume",)
-    price = finding.value if is_price and finding.value is not None else _close_at(points, finding.time)
+    price = finding.value if _is_of_price(finding) else _close_at(points, finding.time)
     odd = f"{' '.join(finding.columns)} {number_text(finding.value)}"
     title = f"{words_of(finding.code)}, {to_text(finding.time)}: {odd}"
     if factor := factor_text(finding):
@@ -158,6 +144,11 @@ def _mark(
         title += f"; and {len(together) - 1:,} more near it"
     shape = SHAPES.get(finding.code, OTHER_SHAPE)
     return FindingMark(axis.place(finding.time), values.place(price), shape, title)
+
+
+def _is_of_price(finding: QualityFinding) -> bool:
+    """Return whether the value of *finding* is a price, not a volume."""
+    return finding.columns != ("volume",)
 
 
 def _close_at(points: Sequence[Point], moment: datetime) -> float:

@@ -10,10 +10,10 @@ from cb_trade_client.fields import (
     Message,
     read_count,
     read_instant,
+    read_number,
     read_object,
     read_objects,
     read_optional_instant,
-    read_optional_number,
     read_optional_objects,
     read_optional_text,
     read_text,
@@ -65,8 +65,8 @@ class QualityFinding:
     code: str
     time: datetime
     columns: tuple[str, ...]
-    value: float | None
-    usual: float | None
+    value: float
+    usual: float
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -74,8 +74,8 @@ class QualityFinding:
             code=read_text(message, "code"),
             time=read_instant(message, "time"),
             columns=read_texts(message, "columns"),
-            value=read_optional_number(message, "value"),
-            usual=read_optional_number(message, "usual"),
+            value=read_number(message, "value"),
+            usual=read_number(message, "usual"),
         )
 
 

@@ -37,7 +37,7 @@ class QualityScores:
         agreeing_bars = evidence.compared_bars - evidence.differing_bars
         scores = (
             share(evidence.held_bars, evidence.expected_bars),
-            consistency(evidence.rows, evidence.flagged_rows),
+            share(evidence.rows - evidence.flagged_rows, evidence.rows),
             _freshness(evidence.bars_behind),
             share(agreeing_bars, evidence.compared_bars),
         )
@@ -49,11 +49,6 @@ class QualityScores:
 def share(part: int, whole: int) -> float | None:
     """Return how much of *whole* *part* is; None of nothing."""
     return part / whole if whole else None
-
-
-def consistency(rows: int | None, flagged_rows: int) -> float | None:
-    """Return how much of *rows* is not flagged; None where nobody has looked at them, or there is none."""
-    return None if rows is None else share(rows - flagged_rows, rows)
 
 
 def _freshness(bars_behind: int | None) -> float | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 
 from cb_trade_client.quality.evidence import QualityDay
-from cb_trade_client.quality.scores import consistency, share
+from cb_trade_client.quality.scores import share
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +15,13 @@ class Period:
 
     Attributes:
         name: `2024-01`, or `2024`.
-        rows: None where nobody has looked at the rows of one of its days.
     """
 
     name: str
     start: datetime
     expected_bars: int
     held_bars: int
-    rows: int | None
+    rows: int
     flagged_rows: int
 
     @property
@@ -33,7 +32,7 @@ class Period:
     @property
     def consistency(self) -> float | None:
         """How much of the rows is not flagged; None where there is none."""
-        return consistency(self.rows, self.flagged_rows)
+        return share(self.rows - self.flagged_rows, self.rows)
 
 
 def trend(days: Sequence[QualityDay], *, by_year: bool) -> list[Period]:
@@ -42,13 +41,12 @@ def trend(days: Sequence[QualityDay], *, by_year: bool) -> list[Period]:
     periods = []
     for name, group in groupby(days, lambda day: day.start.strftime(form)):
         together = list(group)
-        rows = [day.rows for day in together if day.rows is not None]
         period = Period(
             name=name,
             start=together[0].start,
             expected_bars=sum(day.expected_bars for day in together),
             held_bars=sum(day.held_bars for day in together),
-            rows=sum(rows) if len(rows) == len(together) else None,
+            rows=sum(day.rows for day in together),
             flagged_rows=sum(day.flagged_rows for day in together),
         )
         if period.expected_bars:

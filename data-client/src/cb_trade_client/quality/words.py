@@ -41,9 +41,9 @@ def brief_text(moment: datetime) -> str:
     return to_text(moment).removesuffix("Z").removesuffix(":00").replace("T", " ")
 
 
-def number_text(value: float | None) -> str:
+def number_text(value: float) -> str:
     """Return *value* without the last digits, in which sums of binary numbers differ from those of decimals."""
-    return "–" if value is None else f"{value:,.10g}"
+    return f"{value:,.10g}"
 
 
 def factor_text(finding: QualityFinding) -> str:
@@ -57,19 +57,15 @@ def _completeness(evidence: QualityEvidence) -> str:
     if not evidence.expected_bars:
         return "no bar has closed while the market was listed"
     held = f"{evidence.held_bars:,} of {evidence.expected_bars:,} bars held"
-    if evidence.holes is None:
-        return f"{held}; nobody has looked at all rows"
     if not evidence.holes:
         return held
     return f"{held}, {_counted(evidence.holes, 'of them was', 'of them were')} never made"
 
 
 def _consistency(evidence: QualityEvidence) -> str:
-    if evidence.rows is None:
-        return "nobody has looked at all rows"
     if not evidence.rows:
         return "there are no rows"
-    flagged = ", ".join(f"{count:,} {words_of(code)}" for code, count in sorted(evidence.flagged.items()) if count)
+    flagged = ", ".join(f"{count:,} {words_of(code)}" for code, count in sorted(evidence.flagged.items()))
     return f"{evidence.flagged_rows:,} of {evidence.rows:,} rows flagged{': ' if flagged else ''}{flagged}"
 
 
