@@ -100,6 +100,22 @@ def batch_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.Recor
     )
 
 
+def filled(rows: list[dict[str, Any]], start_ms: int, end_ms: int, fill: str) -> list[dict[str, Any]]:
+    """Return minute bars with synthetic ones between them, as a service does that knows nothing of the time before."""
+    real = {row["timestamp"]: row for row in rows}
+    told: list[dict[str, Any]] = []
+    close = None
+    for time in range(start_ms, end_ms, MINUTE_MS):
+        if time in real:
+            close = real[time]["close"]
+            told.append(real[time] | {"synthetic": False})
+        elif fill == "null":
+            told.append({"timestamp": time, **dict.fromkeys(COLUMNS[1:]), "synthetic": True})
+        elif close is not None:
+            told.append({"timestamp": time, **dict.fromkeys(COLUMNS[1:5], close), "volume": 0.0, "synthetic": True})
+    return told
+
+
 def chunks_of(rows: list[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:
     """Return *rows* in chunks of about *size*; those of one time are in one."""
     chunks: list[list[dict[str, Any]]] = []
@@ -133,10 +149,12 @@ class FakeService:
     stored_series: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     comparisons: list[dict[str, Any]] = field(default_factory=list)
+    quality_pages: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 1000
     breaks_contract: bool = False
     redirect_to: str | None = None
     chosen: str | None = None  # the exchange that answers, where the request leaves that open
+    derived_from: str | None = None
     edit: Callable[[dict[str, Any]], list[dict[str, Any] | str | bytes]] = lambda message: [message]
     edit_binary: Callable[[bytes], list[bytes | str]] = lambda binary: [binary]
 
@@ -177,6 +195,7 @@ class FakeService:
             "series": self.tell_series,
             "coverage": self.tell_coverage,
             "comparison": self.tell_comparison,
+            "quality": self.tell_quality,
         }
         [edited] = self.edit(answers[parts.path.removeprefix("/v1/")](query))
         return connection.respond(HTTPStatus.OK, edited if isinstance(edited, str) else json.dumps(edited))
@@ -217,6 +236,13 @@ class FakeService:
         page = next((each for each in self.comparisons if each["start_time"] == start), self.comparisons[0])
         return {**{name: query[name] for name in ("exchange", "symbol", "timeframe")}, **page}
 
+    def tell_quality(self, query: dict[str, str]) -> dict[str, Any]:
+        """Tell the page, of those ordered, that begins where it is asked for, or else the first one."""
+        asked = query.get("start_time")
+        start = None if asked is None else datetime.fromisoformat(asked).timestamp() * 1000
+        page = next((each for each in self.quality_pages if each["start_time"] == start), self.quality_pages[0])
+        return {**{name: query[name] for name in ("exchange", "symbol", "timeframe")}, **page}
+
     def handle(self, socket: ServerConnection) -> None:
         self.sockets.append(socket)
         try:
@@ -254,17 +280,25 @@ class FakeService:
         has_bars = request["kind"] == "ohlcv"
         end = min(asked[1], self.series[-1]["timestamp"] + MINUTE_MS) if self.series and has_bars else asked[1]
         span = {"start_time": int(asked[0]), "end_time": int(end)}
+        fill = request.get("fill")
+        if fill:
+            rows = filled(rows, *span.values(), fill)
+        schema = (
+            SCHEMAS[request["kind"]].append(pa.field("synthetic", pa.bool_())) if fill else SCHEMAS[request["kind"]]
+        )
         named = {name: request.get(name) for name in ("symbol", "kind", "timeframe", "format")}
         named["exchange"] = self.exchange_of(request)
         expected = {"estimated_rows": len(rows) if has_bars else None, "estimated_bytes": 0 if has_bars else None}
-        self.send(socket, request, "historical_data_start", **named, **span, **expected)
+        viewed = {"fill": fill} if fill else {}
+        viewed |= {"derived_from": self.derived_from} if self.derived_from else {}
+        self.send(socket, request, "historical_data_start", **named, **span, **expected, **viewed)
         chunks = chunks_of(rows, request.get("chunk_rows", self.chunk_rows))
         for sequence, chunk in enumerate(chunks):
             if self.interrupt(socket, request, sequence):
                 return
             if sequence == self.lose_chunk:
                 continue
-            data, binary = self.data_of(chunk, request["kind"], request["format"], is_first=sequence == 0)
+            data, binary = self.data_of(chunk, schema, request["format"], is_first=sequence == 0)
             self.send(
                 socket,
                 request,
@@ -294,20 +328,21 @@ class FakeService:
             rows_from_exchange=len(rows),
             exchange_calls=-(-len(rows) // 1000),
             elapsed_ms=12,
+            **({"synthetic_rows": sum(row["synthetic"] for row in rows)} if fill else {}),
         )
 
     batch_of = staticmethod(batch_of)
 
     def data_of(
-        self, rows: list[dict[str, Any]], kind: str, wire_format: str, *, is_first: bool
+        self, rows: list[dict[str, Any]], schema: pa.Schema, wire_format: str, *, is_first: bool
     ) -> tuple[dict[str, Any], bytes | None]:
         if wire_format == "json":
             return {"data": rows}, None
         if wire_format == "json_columns":
             return {"data": {name: [row[name] for row in rows] for name in rows[0]}}, None
-        binary = batch_of(rows, SCHEMAS[kind]).serialize().to_pybytes()
+        binary = batch_of(rows, schema).serialize().to_pybytes()
         if is_first:
-            binary = SCHEMAS[kind].serialize().to_pybytes() + binary
+            binary = schema.serialize().to_pybytes() + binary
         return {"bytes": len(binary)}, binary
 
     def interrupt(self, socket: ServerConnection, request: dict[str, Any], sequence: int) -> bool:
@@ -353,6 +388,7 @@ class FakeService:
             missing=missing,
             missing_truncated=False,
             exchange_calls=2,
+            **({"derived_from": self.derived_from} if self.derived_from else {}),
         )
 
 

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from cb_trade_client import DataClient, ProtocolError
+from cb_trade_client.schemas import OHLCV
 
 TOKEN = "good.token"
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
@@ -131,7 +132,7 @@ async def test_columns_that_were_not_asked_for_are_a_protocol_error(run_service,
 
     sent = []
     service = run_service(series=minute_bars(100), edit_binary=lambda binary: sent)
-    sent += other_columns(b"".join(service.data_of(service.series, "ohlcv", "arrow", is_first=True)[1:]))
+    sent += other_columns(b"".join(service.data_of(service.series, OHLCV, "arrow", is_first=True)[1:]))
     service.edit = announce
 
     with pytest.raises(ProtocolError, match="which are not those asked for"):

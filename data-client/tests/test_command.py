@@ -169,6 +169,56 @@ def test_latest_and_plan_take_a_kind_without_bars(cb_trade, run_service, made_tr
     assert [(each["kind"], "timeframe" in each) for each in service.requests] == [("trades", False)] * 2
 
 
+@pytest.fixture
+def holed(minute_bars):
+    """The first ten minutes of 2024 without the third one."""
+    return [row for minute, row in enumerate(minute_bars(10)) if minute != 2]
+
+
+def test_a_filled_fetch_marks_synthetic_rows_in_csv_and_counts_them(cb_trade, run_service, holed, tmp_path):
+    service = run_service(series=holed)
+    asked = ("fetch", *SERIES, *JANUARY_FIRST, "--fill", "previous_close")
+
+    to_stdout = cb_trade(*asked, service=service)
+    cb_trade(*asked, "-o", "bars.csv", service=service)
+
+    lines = to_stdout.stdout.splitlines()
+    assert lines[0] == f"{HEADER},synthetic"
+    assert lines[2:5] == [
+        "2024-01-01T00:01:00.000Z,101,102.5,100.25,101.5,0.1,false",
+        "2024-01-01T00:02:00.000Z,101.5,101.5,101.5,101.5,0,true",
+        "2024-01-01T00:03:00.000Z,103,104.5,102.25,103.5,0.30000000000000004,false",
+    ]
+    assert to_stdout.stderr.startswith("10 rows, 1 of them synthetic, in ")
+    assert (tmp_path / "bars.csv").read_text() == to_stdout.stdout
+
+
+def test_rows_without_values_are_empty_cells_in_csv_and_nulls_in_parquet(cb_trade, run_service, holed, tmp_path):
+    service = run_service(series=holed)
+    asked = ("fetch", *SERIES, *JANUARY_FIRST, "--fill", "null", "--chart")
+
+    to_stdout = cb_trade(*asked, service=service)
+    to_file = cb_trade(*asked, "-o", "bars.parquet", service=service)
+
+    assert to_stdout.stdout.splitlines()[3] == "2024-01-01T00:02:00.000Z,,,,,,true"
+    assert "10 rows, 1 of them synthetic, into bars.parquet in " in to_file.stderr
+    table = pq.read_table(tmp_path / "bars.parquet")
+    assert table.column("synthetic").to_pylist() == [minute == 2 for minute in range(10)]
+    assert table.column("close").null_count == 1
+
+
+def test_fetch_and_plan_tell_what_bars_are_made_of(cb_trade, run_service, minute_bars):
+    service = run_service(series=minute_bars(3), derived_from="1h")
+    asked = ("coinbase", "BTC/USDT", "4h", *JANUARY_FIRST)
+
+    fetched = cb_trade("fetch", *asked, "--derive", service=service)
+    planned = cb_trade("plan", *asked, "--derive", "--fill", "null", service=service)
+
+    assert [(each["derive"], each.get("fill")) for each in service.requests] == [(True, None), (True, "null")]
+    assert "s: derived from 1h, 0 from storage, 3 from the exchange in 1 calls" in fetched.stderr
+    assert planned.stdout.splitlines()[:2] == ["derived from     1h", "rows in storage  7"]
+
+
 def test_fetch_passes_refresh_on(cb_trade, run_service):
     service = run_service()
 
@@ -198,6 +248,7 @@ def test_times_without_a_zone_are_utc_and_the_end_defaults_to_now(cb_trade, run_
         (("--start", "yesterday"), "is no time"),
         (("--end", "0001-01-01T00:00+09:00"), "is no time"),
         (("--speed", "9"), "No such option"),
+        (("--fill", "zero"), "'zero' is not one of 'none', 'previous_close', 'null'"),
     ],
 )
 def test_a_wrong_command_line_is_told_before_any_call(cb_trade, run_service, arguments, complaint):

@@ -12,7 +12,7 @@ from cb_trade_client import connection as connection_module
 from cb_trade_client.connection import Connection
 from cb_trade_client.landing import OneBlock, PieceByPiece
 from cb_trade_client.proxies import proxy_for
-from cb_trade_client.requests import history_request, latest_request
+from cb_trade_client.requests import Wanted, history_request, latest_request
 
 TOKEN = "good.token"
 WAIT_SECS = 5
@@ -64,7 +64,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_takes_no_room(run_servic
 
     async with asyncio.timeout(WAIT_SECS):
         for _ in range(20):
-            left, awaited = (latest_request("x", "BTC/USDT", "1m", kind="ohlcv") for _ in range(2))
+            left, awaited = (latest_request("x", "BTC/USDT", "1m", kind="ohlcv", derive=False) for _ in range(2))
             connection.ask(left, PieceByPiece())
             # Answers come in the order of their requests, so the first one is there with the second.
             await connection.ask(awaited, PieceByPiece()).take()
@@ -78,9 +78,8 @@ async def test_rows_announced_for_a_request_that_was_forgotten_take_no_room(
 ):
     monkeypatch.setattr(connection_module, "UNREAD_MAX_BYTES", 1_000)
     monkeypatch.setattr(connection_module, "_UNREAD_LOW_BYTES", 500)
-    request = history_request(
-        "x", "BTC/USDT", "1m", start, end, kind="ohlcv", wire_format="arrow", chunk_rows=None, refresh=False
-    )
+    wanted = Wanted("x", "BTC/USDT", "1m", start, end, kind="ohlcv", refresh=False, derive=False, fill="none")
+    request = history_request(wanted, wire_format="arrow", chunk_rows=None)
     receive_text = Connection._receive_text
 
     def forget_once_announced(self, payload):
@@ -93,7 +92,7 @@ async def test_rows_announced_for_a_request_that_was_forgotten_take_no_room(
     connection = await Connection.open(service.url, TOKEN)
     connection.ask(request, PieceByPiece())
 
-    question = latest_request("x", "BTC/USDT", "1m", kind="ohlcv")
+    question = latest_request("x", "BTC/USDT", "1m", kind="ohlcv", derive=False)
     async with asyncio.timeout(WAIT_SECS):
         assert (await connection.ask(question, PieceByPiece()).take()).message["timestamp"] is not None
         assert connection._unread_bytes == 0

@@ -13,7 +13,8 @@ from cb_trade_client.main import build_app
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"^cb-trade (?:fetch|latest|plan|coverage|series|exchanges\b)[^|>\n]*", README, re.MULTILINE)
+NAMES = "fetch|latest|plan|coverage|quality|series|exchanges"
+COMMANDS = re.findall(rf"^cb-trade (?:{NAMES})\b[^|>\n]*", README, re.MULTILINE)
 
 
 @pytest.fixture
@@ -21,9 +22,16 @@ def other_kinds(made_trades, made_funding):
     return {"trades": made_trades(300), "funding_rate": made_funding(9)}
 
 
+@pytest.fixture
+def quality_pages():
+    """One page that says that there is nothing."""
+    counts = dict.fromkeys(("expected_bars", "held_bars", "rows", "holes", "compared_bars", "differing_bars"), 0)
+    return [{"start_time": None, "end_time": None, "evidence": counts, "days": [], "next": None}]
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_each_program_runs(program, run_service, minute_bars, other_kinds):
-    service = run_service(series=minute_bars(1440), other_kinds=other_kinds)
+def test_each_program_runs(program, run_service, minute_bars, other_kinds, quality_pages):
+    service = run_service(series=minute_bars(1440), other_kinds=other_kinds, quality_pages=quality_pages)
     program = program.replace("ws://127.0.0.1:8700/ws/data", service.url).replace("<your token>", "good.token")
 
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - our own text
@@ -32,8 +40,8 @@ def test_each_program_runs(program, run_service, minute_bars, other_kinds):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_runs(command, run_service, minute_bars, other_kinds, monkeypatch, tmp_path):
-    service = run_service(series=minute_bars(1440), other_kinds=other_kinds)
+def test_each_command_runs(command, run_service, minute_bars, other_kinds, quality_pages, monkeypatch, tmp_path):
+    service = run_service(series=minute_bars(1440), other_kinds=other_kinds, quality_pages=quality_pages)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CB_TRADE_CLIENT__URL", service.url)
     monkeypatch.setenv("CB_TRADE_CLIENT__TOKEN", "good.token")

@@ -88,6 +88,13 @@ class Page:
             raise PageError(_described(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    async def look(self, *, width: int, is_dark: bool = False) -> None:
+        """Show pages *width* pixels wide from now on, to somebody who likes them light or dark."""
+        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        await self._call("Emulation.setDeviceMetricsOverride", **metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        await self._call("Emulation.setEmulatedMedia", features=[scheme])
+
     async def attach(self) -> None:
         """Open the tab and listen to what it says."""
         target = await self._call("Target.createTarget", url="about:blank")

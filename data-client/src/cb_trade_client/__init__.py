@@ -37,6 +37,9 @@ if TYPE_CHECKING:
         StoredSeries,
     )
     from cb_trade_client.progress import Progress
+    from cb_trade_client.quality.evidence import QualityDay, QualityEvidence
+    from cb_trade_client.quality.report import QualityFinding, QualityGap, QualityReport
+    from cb_trade_client.quality.scores import QualityScores
     from cb_trade_client.service_errors import (
         AuthenticationUnavailableError,
         BadJsonError,
@@ -112,6 +115,12 @@ _HOMES = {
     "PlanResult": "answers",
     "Progress": "progress",
     "ProtocolError": "errors",
+    "QualityDay": "quality.evidence",
+    "QualityEvidence": "quality.evidence",
+    "QualityFinding": "quality.report",
+    "QualityGap": "quality.report",
+    "QualityReport": "quality.report",
+    "QualityScores": "quality.scores",
     "QuotaExceededError": "service_errors",
     "RangeInFutureError": "service_errors",
     "RangeTooLargeError": "service_errors",
@@ -174,6 +183,12 @@ __all__ = [
     "PlanResult",
     "Progress",
     "ProtocolError",
+    "QualityDay",
+    "QualityEvidence",
+    "QualityFinding",
+    "QualityGap",
+    "QualityReport",
+    "QualityScores",
     "QuotaExceededError",
     "RangeInFutureError",
     "RangeTooLargeError",

@@ -79,6 +79,7 @@ class HistoryStarted:
         estimated_rows: How many rows to expect, for progress bars; None when the service does not say, as for kinds
             without bars.
         estimated_bytes: The same in bytes on the wire.
+        derived_from: The timeframe of the bars that these are made of; None where they are the exchange's own.
     """
 
     exchange: str
@@ -90,6 +91,7 @@ class HistoryStarted:
     format: str
     estimated_rows: int | None
     estimated_bytes: int | None
+    derived_from: str | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -103,6 +105,7 @@ class HistoryStarted:
             format=read_text(message, "format"),
             estimated_rows=read_optional_count(message, "estimated_rows"),
             estimated_bytes=read_optional_count(message, "estimated_bytes"),
+            derived_from=read_optional_text(message, "derived_from"),
         )
 
 
@@ -134,21 +137,25 @@ class HistoryCompleted:
     """The receipt of a whole answer.
 
     After a lost connection, what was delivered before it has no receipt of its own. Then `coverage` and `gaps` of that
-    part are what `/v1/coverage` tells of it, and what only a receipt tells is None.
+    part are what `/v1/coverage` tells of it (of the bars that derived ones are made of), and what only a receipt tells
+    is None.
 
     Attributes:
-        rows: All rows sent.
+        rows: All rows sent, synthetic ones as well.
         chunks: All chunks sent.
         coverage: What is known about the whole range, oldest first.
         coverage_truncated: Whether `coverage` was cut because it had too many segments.
         gaps: The parts of the range that could not be settled, oldest first; empty means nothing is missing.
-        rows_from_storage: Rows the service already held; None after a resume.
-        rows_from_exchange: Rows it fetched for this answer; None after a resume.
+        rows_from_storage: Rows the service already held, of the shorter bars where these are derived; None after a
+            resume.
+        rows_from_exchange: The same, of those it fetched for this answer; None after a resume.
         exchange_calls: Calls to the exchange this answer cost; None after a resume.
         elapsed_ms: Time the service took, in milliseconds; None after a resume.
-        digest: Fingerprint of the delivered values. After a lost connection it is the SDK's own, over all that was
-            delivered, and None unless `verify` was asked for. None, too, when the service does not compute one.
+        digest: Fingerprint of the delivered values, those of synthetic rows left out. After a lost connection it is the
+            SDK's own, over all that was delivered, and None unless `verify` was asked for. None, too, when the service
+            does not compute one.
         resumes: How often the answer was taken up again after a lost connection.
+        synthetic_rows: How many of the rows a fill put where the exchange has no bar; None where none was asked for.
     """
 
     rows: int
@@ -162,6 +169,7 @@ class HistoryCompleted:
     elapsed_ms: float | None
     digest: str | None
     resumes: int = 0
+    synthetic_rows: int | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -176,6 +184,7 @@ class HistoryCompleted:
             exchange_calls=read_count(message, "exchange_calls"),
             elapsed_ms=read_milliseconds(message, "elapsed_ms"),
             digest=read_optional_text(message, "digest"),
+            synthetic_rows=read_optional_count(message, "synthetic_rows"),
         )
 
 
@@ -216,6 +225,8 @@ class PlanResult:
         exchange_calls: How many calls that would take; at least so many for kinds without bars, of which nobody knows
             how many rows are missing.
         exchange: Of which exchange.
+        derived_from: The timeframe of the bars that those asked for would be made of, and that all of this is about;
+            None where they are the exchange's own.
     """
 
     rows_in_storage: int
@@ -223,6 +234,7 @@ class PlanResult:
     missing_truncated: bool
     exchange_calls: int
     exchange: str
+    derived_from: str | None = None
 
     @classmethod
     def from_message(cls, message: Message, asked: Exchanges) -> Self:
@@ -233,6 +245,7 @@ class PlanResult:
             missing_truncated=message.get("missing_truncated") is True,
             exchange_calls=read_count(message, "exchange_calls"),
             exchange=_exchange_of(message, asked),
+            derived_from=read_optional_text(message, "derived_from"),
         )
 
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
-from inspect import isawaitable
+from inspect import isawaitable, signature
 from types import TracebackType
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar, cast
 from weakref import WeakSet
 
 from cb_trade_client.answers import CoverageSegment, LatestBar, PlanResult
@@ -19,16 +19,21 @@ from cb_trade_client.instants import Instant, to_text, to_utc
 from cb_trade_client.inventory import CoverageReport, ExchangeInfo, StoredSeries
 from cb_trade_client.message_types import LATEST, PLAN
 from cb_trade_client.progress import OnProgress
+from cb_trade_client.quality.report import QualityReport
 from cb_trade_client.questions import Questions
 from cb_trade_client.requests import (
+    NO_FILL,
     Exchanges,
+    Fill,
     Query,
     Request,
+    Wanted,
     comparison_query,
     coverage_query,
     history_request,
     latest_request,
     plan_request,
+    quality_query,
 )
 from cb_trade_client.retrying import DEFAULT_RETRIES
 from cb_trade_client.service_url import DEFAULT_URL
@@ -38,9 +43,23 @@ from cb_trade_client.waiting import RETRIES_WHILE_AWAY, secs_until_next_question
 
 _SERIES_PER_PAGE = 100
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Token = str | Callable[[], str | Awaitable[str]]
 """A token, or a function that returns a good one; it is called for every connection that is opened, and again
 before the token of an open one ends."""
+
+
+def _with_arguments_of(model: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Return a decorator for a method that takes what *model* takes, in the eyes of type checkers and of `help`."""
+
+    def decorate(method: Callable[..., T]) -> Callable[P, T]:
+        shown = signature(model).replace(return_annotation=signature(method).return_annotation)
+        method.__signature__ = shown  # type: ignore[attr-defined]
+        return cast(Callable[P, T], method)
+
+    return decorate
 
 
 class DataClient:
@@ -106,6 +125,8 @@ class DataClient:
         verify: bool = False,
         on_gap: GapPolicy = "warn",
         on_progress: OnProgress | None = None,
+        derive: bool = False,
+        fill: Fill = NO_FILL,
     ) -> HistoryStream:
         """Return the rows from *start* (inclusive) to *end* (exclusive) as a stream of batches in time order.
 
@@ -115,7 +136,8 @@ class DataClient:
             exchange: The exchange's CCXT id, such as `binance`; or several, of which the service chooses the first that
                 can answer; or `any`. All rows are of one exchange, which `started` names, also after a lost connection.
             symbol: The CCXT unified symbol, such as `BTC/USDT`.
-            timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars.
+            timeframe: Such as `1m`, `1h`, `1d`, `1w`, `1M`; None for kinds without bars. Bars that the exchange lacks
+                are made of its shorter ones where that can be done exactly; `started.derived_from` names those.
             format: How the rows travel: `arrow`, by far the fastest, `json_columns` or `json`. They arrive the same.
             chunk_rows: Upper bound of the rows in one batch; None leaves it to the service.
             refresh: Fetch the range from the exchange again even if it is stored. Needs the scope `data:refresh`.
@@ -130,69 +152,48 @@ class DataClient:
             on_gap: What to do at the end when the range has gaps: `raise` a GapError, `warn` with a GapWarning, or
                 `ignore` them. `completed.gaps` has them in any case.
             on_progress: Told how far the answer has come.
+            derive: Make the bars of shorter ones, also where the exchange has them itself. A bar of which any part is
+                missing is not made; it is a gap.
+            fill: What stands where the exchange was asked and has no bar: `none`; `previous_close`, a bar of volume 0
+                with all prices at the close before it; or `null`, one without values. With a fill every row has one
+                column more, the last one, which tells whether it is `synthetic`. What is missing for any other reason
+                is never filled: that stays a gap. The digest is that of the real rows.
         """
-        request = history_request(
-            exchange,
-            symbol,
-            timeframe,
-            start,
-            end,
-            kind=kind,
-            wire_format=format,
-            chunk_rows=chunk_rows,
-            refresh=refresh,
-        )
+        wanted = Wanted(exchange, symbol, timeframe, start, end, kind, refresh, derive, fill)
+        request = history_request(wanted, wire_format=format, chunk_rows=chunk_rows)
         options = StreamOptions(verify, on_gap, self._retries, on_progress)
         stream = HistoryStream(request, self._connector, self._coverage_of, options)
         self._streams.add(stream)
         return stream
 
-    async def history(
-        self,
-        exchange: Exchanges,
-        symbol: str,
-        timeframe: str | None,
-        start: Instant,
-        end: Instant,
-        *,
-        format: str = "arrow",  # noqa: A002
-        chunk_rows: int | None = None,
-        refresh: bool = False,
-        kind: str = "ohlcv",
-        verify: bool = False,
-        on_gap: GapPolicy = "warn",
-        on_progress: OnProgress | None = None,
-    ) -> History:
+    @_with_arguments_of(stream)
+    async def history(self, *series_and_range: Any, **options: Any) -> History:
         """Return the rows from *start* (inclusive) to *end* (exclusive) in one piece; arguments as for `stream`.
 
         No rows make an empty table of the same schema. Use `stream` for what does not fit into memory: 48 bytes a bar,
         about as many a trade.
         """
-        stream = self.stream(
-            exchange,
-            symbol,
-            timeframe,
-            start,
-            end,
-            format=format,
-            chunk_rows=chunk_rows,
-            refresh=refresh,
-            kind=kind,
-            verify=verify,
-            on_gap=on_gap,
-            on_progress=on_progress,
-        )
-        return await stream.whole()
+        return await self.stream(*series_and_range, **options).whole()
 
     async def latest(
-        self, exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str = "ohlcv"
+        self, exchange: Exchanges, symbol: str, timeframe: str | None, *, kind: str = "ohlcv", derive: bool = False
     ) -> LatestBar:
-        """Return how far a series is stored and how far its bars have closed; *exchange* as for `stream`."""
-        request = latest_request(exchange, symbol, timeframe, kind=kind)
+        """Return how far a series is stored and how far its bars have closed; *exchange* as for `stream`.
+
+        Of derived bars, which those with *derive* are and those that the exchange lacks: the newest one that is whole.
+        """
+        request = latest_request(exchange, symbol, timeframe, kind=kind, derive=derive)
         return await self._latest(request, self._retries, self._connector.is_lost)
 
     async def wait_until(
-        self, exchange: Exchanges, symbol: str, timeframe: str | None, timestamp: Instant, *, kind: str = "ohlcv"
+        self,
+        exchange: Exchanges,
+        symbol: str,
+        timeframe: str | None,
+        timestamp: Instant,
+        *,
+        kind: str = "ohlcv",
+        derive: bool = False,
     ) -> LatestBar:
         """Return as soon as all bars that end at *timestamp* or before have closed on the exchange.
 
@@ -208,7 +209,7 @@ class DataClient:
         target = to_utc(timestamp, "timestamp")
         retries = self._retries and max(self._retries, RETRIES_WHILE_AWAY)
         while True:
-            request = latest_request(exchange, symbol, timeframe, kind=kind)
+            request = latest_request(exchange, symbol, timeframe, kind=kind, derive=derive)
             reach = await self._latest(request, retries, self._connector.is_away)
             exchange = reach.exchange  # once chosen, it stays
             if reach.closed_until >= target:
@@ -226,13 +227,15 @@ class DataClient:
         *,
         refresh: bool = False,
         kind: str = "ohlcv",
+        derive: bool = False,
+        fill: Fill = NO_FILL,
     ) -> PlanResult:
         """Return what the same `history` request would read and fetch, without calling an exchange.
 
         Where it leaves the exchange open, this is of the one that would be asked first: to know whether that has the
         symbol may take a call.
         """
-        request = plan_request(exchange, symbol, timeframe, start, end, kind=kind, refresh=refresh)
+        request = plan_request(Wanted(exchange, symbol, timeframe, start, end, kind, refresh, derive, fill))
         answer = await self._shared.ask(request, PLAN, self._retries, self._connector.is_lost)
         return PlanResult.from_message(answer, request["exchange"])
 
@@ -324,6 +327,45 @@ class DataClient:
                     return
                 _check_progress(page.start, next_start)
                 query["start_time"] = to_text(next_start)
+
+    async def quality_pages(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        details: bool = False,
+    ) -> AsyncGenerator[QualityReport, None]:
+        """Yield what `quality` returns in pieces that follow each other, as they come. To be closed if left early.
+
+        Args:
+            exchange: The exchange's CCXT id.
+            symbol: The CCXT unified symbol.
+            timeframe: Such as `1m`, `1h`, `1d`.
+            start: Inclusive; None: where the service's knowledge begins.
+            end: Exclusive; None: where it ends.
+            details: Have the rows read as well, for gaps, findings, prices, and the comparison with other bars. Without
+                it the answer comes from what lies beside them, quickly. The exchange is not called in either case.
+        """
+        query = quality_query(exchange, symbol, timeframe, start, end, details=details)
+        async with Questions(self._url, await self._new_token()) as questions:
+            while True:
+                answer = await questions.ask("quality", query)
+                page = QualityReport.from_message(answer)
+                yield page
+                next_start = read_optional_instant(answer, "next")
+                if next_start is None:
+                    return
+                _check_progress(page.start, next_start)
+                query["start_time"] = to_text(next_start)
+
+    @_with_arguments_of(quality_pages)
+    async def quality(self, *series_and_range: Any, **options: Any) -> QualityReport:
+        """Return how good the stored bars of a series are, and what says so; arguments as for `quality_pages`."""
+        first, *rest = [page async for page in self.quality_pages(*series_and_range, **options)]
+        return first.followed_by(*rest)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:
         answer = await self._shared.ask(request, LATEST, retries, is_loss)

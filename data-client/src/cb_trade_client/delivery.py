@@ -8,6 +8,7 @@ import pyarrow as pa
 from cb_trade_client.answers import ChunkHeader, HistoryCompleted, HistoryStarted
 from cb_trade_client.errors import ProtocolError
 from cb_trade_client.instants import from_ms, to_ms
+from cb_trade_client.synthetic_rows import count_synthetic
 
 
 class Delivery:
@@ -20,6 +21,7 @@ class Delivery:
         self._required: list[str] | None = None  # columns without nulls; all batches have the same
         self.chunks = 0
         self.rows = 0
+        self.synthetic_rows = 0
         self.until: datetime | None = None
         """Exclusive end of what has arrived; None before the first chunk."""
 
@@ -37,6 +39,7 @@ class Delivery:
         self._check_times(header, batch)
         self.chunks += 1
         self.rows += batch.num_rows
+        self.synthetic_rows += count_synthetic(batch)
         self.until = header.end
 
     def settle(self, completed: HistoryCompleted) -> None:
@@ -46,6 +49,10 @@ class Delivery:
                 f"the service sent {completed.rows} rows in {completed.chunks} chunks, "
                 f"but {self.rows} rows in {self.chunks} chunks arrived",
                 code="missing_chunk",
+            )
+        if (completed.synthetic_rows or 0) != self.synthetic_rows:
+            raise ProtocolError(
+                f"the service tells {completed.synthetic_rows} synthetic rows, but {self.synthetic_rows} arrived"
             )
 
     def _check_presence(self, header: ChunkHeader, batch: pa.RecordBatch) -> None:

@@ -5,7 +5,8 @@ for trades and for order books, else a UTC year; one without rows has no digest.
 its rows, column by column in the order of the schema: times as milliseconds since the epoch in little-endian int64;
 numbers as little-endian float64, with one NaN for all, also for null, and 0.0 for -0.0; texts as their lengths in
 bytes, little-endian int64, all of them followed by the UTF-8 of all of them; levels of an order book in the same way,
-as how many each row has, then all prices and amounts.
+as how many each row has, then all prices and amounts. Rows that a fill put in are left out: the digest of a range is
+the same with any fill.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from cb_trade_client import kinds
 from cb_trade_client.errors import ProtocolError
+from cb_trade_client.synthetic_rows import real_rows
 
 _VERSION: Final = "v1"
 _DAY_MS: Final = 86_400_000
@@ -39,7 +41,8 @@ class AnswerDigest:
         self._open_unit: int | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of *batch*, which follow those added before."""
+        """Add the rows of *batch*, which follow those added before; synthetic ones are passed over."""
+        batch = real_rows(batch)
         if not batch.num_rows:
             return
         times, *others = batch.columns

@@ -56,6 +56,21 @@ def read_number(message: Message, name: str) -> float:
     return value
 
 
+def read_optional_number(message: Message, name: str) -> float | None:
+    """Return the number at *name*, or None when it is null or absent."""
+    return None if message.get(name) is None else read_number(message, name)
+
+
+def read_counts(message: Message, name: str) -> Mapping[str, int]:
+    """Return the object of whole numbers at *name*; empty when it is null or absent."""
+    counts = message.get(name)
+    if counts is None:
+        return {}
+    if not isinstance(counts, dict):
+        raise _broken(message, name, "an object of whole numbers")
+    return {each: read_count(counts, each) for each in counts}
+
+
 def read_instant(message: Message, name: str) -> datetime:
     """Return the instant at *name*, sent as epoch milliseconds or as ISO 8601 text with a zone."""
     value = message.get(name)
@@ -98,6 +113,11 @@ def read_objects(message: Message, name: str) -> list[Message]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise _broken(message, name, "a list of objects")
     return value
+
+
+def read_optional_objects(message: Message, name: str) -> list[Message]:
+    """Return the list of JSON objects at *name*; empty when it is null or absent."""
+    return [] if message.get(name) is None else read_objects(message, name)
 
 
 def _broken(message: Message, name: str, expected: str) -> ProtocolError:

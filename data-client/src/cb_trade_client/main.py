@@ -15,6 +15,7 @@ from cb_trade_client.commands.exchanges import exchanges
 from cb_trade_client.commands.fetch import fetch
 from cb_trade_client.commands.latest import latest
 from cb_trade_client.commands.plan import plan
+from cb_trade_client.commands.quality import quality
 from cb_trade_client.commands.series import series
 from cb_trade_client.plugins import GROUP, add_plugins
 
@@ -31,6 +32,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "plan": plan,
     "coverage": coverage,
     "compare": compare,
+    "quality": quality,
     "series": series,
     "exchanges": exchanges,
 }

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from cb_trade_client import kinds
 from cb_trade_client.service_errors import UnsupportedKindError
+from cb_trade_client.synthetic_rows import SYNTHETIC
 
 _TIMESTAMP: Final = pa.timestamp("ms", tz="UTC")
 
@@ -63,8 +64,8 @@ _SCHEMAS: Final[Mapping[str, pa.Schema]] = MappingProxyType(
 )
 
 
-def schema_of(kind: str) -> pa.Schema:
-    """Return the schema of *kind*.
+def schema_of(kind: str, *, is_filled: bool = False) -> pa.Schema:
+    """Return the schema of *kind*; where it *is_filled*, with a column more that tells which rows are synthetic.
 
     Raises:
         UnsupportedKindError: This SDK cannot decode that kind.
@@ -72,4 +73,5 @@ def schema_of(kind: str) -> pa.Schema:
     if kind not in _SCHEMAS:
         known = ", ".join(_SCHEMAS)
         raise UnsupportedKindError(f"this SDK cannot decode {kind!r}; it knows {known}")
-    return _SCHEMAS[kind]
+    schema = _SCHEMAS[kind]
+    return schema.append(_present(SYNTHETIC, pa.bool_())) if is_filled else schema

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cb_trade_client.answers import CoverageSegment, HistoryCompleted, HistoryStarted
 from cb_trade_client.connector import Connector
@@ -16,7 +17,7 @@ from cb_trade_client.digest import AnswerDigest, check_digest
 from cb_trade_client.errors import CbTradeError, ProtocolError
 from cb_trade_client.gap_policy import GapPolicy, apply_gap_policy
 from cb_trade_client.history import History
-from cb_trade_client.instants import to_text
+from cb_trade_client.instants import from_ms, to_ms, to_text
 from cb_trade_client.kinds import series_name
 from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
 from cb_trade_client.part import Part
@@ -24,6 +25,7 @@ from cb_trade_client.progress import OnProgress, Progress
 from cb_trade_client.requests import Request, resumed
 from cb_trade_client.retrying import is_temporary, with_retries
 from cb_trade_client.schemas import schema_of
+from cb_trade_client.synthetic_rows import count_synthetic, real_rows
 
 # Below this, a thread takes longer to wake than the hashing.
 _HASHED_AT_ONCE_BYTES = 64 * 1024
@@ -71,7 +73,8 @@ class HistoryStream:
         options: StreamOptions,
     ) -> None:
         self._request = request
-        self._schema = schema_of(request["kind"])
+        self._is_filled = "fill" in request
+        self._schema = schema_of(request["kind"], is_filled=self._is_filled)
         self._landing: Landing = PieceByPiece()
         self._connector = connector
         self._ask_coverage = ask_coverage
@@ -85,6 +88,8 @@ class HistoryStream:
         self._part_digest_start: datetime | None = None  # None: where the answer starts
         self._resumes = 0
         self._until: datetime | None = None
+        self._last_real: datetime | None = None  # the newest row that no fill put in
+        self._synthetic_rows = 0
         self._rows = self._chunks = self._size_bytes = 0
         self._started: HistoryStarted | None = None
         self._completed: HistoryCompleted | None = None
@@ -184,53 +189,82 @@ class HistoryStream:
         part = self._part
         if part is None:
             raise RuntimeError("the stream is closed")
-        before_bytes = part.size_bytes
-        batch = await part.next_batch()
-        if batch is None:
-            await self._complete(part)
-            return None
-        if part.chunks == 1 and self._part_start is not None and self._options.verify:
-            self._part_digest, self._part_digest_start = self._new_digest(), self._part_start
-        for digest in self._digests():
-            if batch.nbytes < _HASHED_AT_ONCE_BYTES:
-                digest.add(batch)
-            else:
-                await asyncio.to_thread(digest.add, batch)
+        while True:
+            before_bytes = part.size_bytes
+            batch = await part.next_batch()
+            if batch is None:
+                await self._complete(part)
+                return None
+            if part.chunks == 1 and self._part_start is not None and self._options.verify:
+                self._part_digest, self._part_digest_start = self._new_digest(), self._part_start
+            delivered = self._not_delivered(batch)
+            await _hash(self._digest, delivered)
+            # After a resume two: over everything, and over what the receipt will speak of.
+            if self._part_digest is not self._digest:
+                await _hash(self._part_digest, batch)
+            self._size_bytes += part.size_bytes - before_bytes
+            if delivered.num_rows or not batch.num_rows:
+                break
         self._until = part.until
-        self._rows += batch.num_rows
+        self._rows += delivered.num_rows
         self._chunks += 1
-        self._size_bytes += part.size_bytes - before_bytes
+        self._note_synthetic(delivered)
         self._tell_progress()
-        return batch
+        return delivered
 
-    def _digests(self) -> list[AnswerDigest]:
-        # After a resume two: over everything, and over what the receipt will speak of.
-        both = (self._digest, self._part_digest) if self._digest is not self._part_digest else (self._digest,)
-        return [each for each in both if each is not None]
+    def _not_delivered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows of *batch* that did not come before: a part may have to begin earlier than it is needed."""
+        if self._until is None or not batch.num_rows or batch.column("timestamp")[0].value >= to_ms(self._until):
+            return batch
+        is_new = pc.greater_equal(batch.column("timestamp"), pa.scalar(self._until, batch.schema.field(0).type))
+        return batch.filter(is_new)
+
+    def _note_synthetic(self, batch: pa.RecordBatch) -> None:
+        if not self._is_filled:
+            return
+        self._synthetic_rows += count_synthetic(batch)
+        real = real_rows(batch)
+        if real.num_rows:
+            self._last_real = from_ms(real.column("timestamp")[-1].value)
 
     def _new_digest(self) -> AnswerDigest:
         return AnswerDigest(self._request["kind"], self._request.get("timeframe"))
 
     async def _open_part(self) -> None:
-        request = self._request
-        if self._started is not None:
+        request, start = self._request, self._resume_start()
+        if self._started is not None and start is not None:
             self._resumes += 1
-            self._part_start = self._until
+            self._part_start = start if start > self._started.start else None
             # Its end, not the one asked for: bars that have closed since then belong to another answer.
-            request = resumed(request, self._until or self._started.start, self._started.end)
+            request = resumed(request, start, self._started.end)
         decoder = decoder_of(request["format"], self._schema)
         self._part = await Part.open(self._connector.open, request, decoder, self._landing)
         if self._started is None:
             self._started = self._part.started
             # Chosen by the service, if that was left open: what comes later is of the same one.
             self._request = self._request | {"exchange": self._started.exchange}
-        elif self._until is not None:
-            self._check_continuation(self._part.started, self._until)
+        elif start is not None:
+            self._check_continuation(self._part.started, start)
+
+    def _resume_start(self) -> datetime | None:
+        """Return where the next part is to begin; None where it is the first one."""
+        if self._started is None:
+            return None
+        if self._until is None:
+            return self._started.start
+        if self._request.get("fill") == "previous_close":
+            # The close before a range is known only where all since then is held: the part brings it along.
+            return self._last_real or self._started.start
+        return self._until
 
     def _check_continuation(self, part: HistoryStarted, start: datetime) -> None:
         # Each part is checked by itself; that they fit together is checked here.
         if part.exchange != self.started.exchange:
             raise ProtocolError(f"asked to go on with {self.started.exchange}, the service answers for {part.exchange}")
+        if part.derived_from != self.started.derived_from:
+            raise ProtocolError(
+                f"asked to go on with bars made of {self.started.derived_from}, the service has {part.derived_from}"
+            )
         if part.start < start or part.end > self.started.end:
             raise ProtocolError(
                 f"asked to go on from {to_text(start)} to {to_text(self.started.end)}, "
@@ -275,8 +309,11 @@ class HistoryStream:
     async def _merged(self, receipt: HistoryCompleted | None, start: datetime) -> HistoryCompleted:
         """Return one receipt for everything: *receipt* speaks from *start* on, the service's coverage before that."""
 
+        # Of derived bars nothing is known but by those that they are made of.
+        told_of = self._request | ({"timeframe": self.started.derived_from} if self.started.derived_from else {})
+
         async def ask() -> tuple[CoverageSegment, ...]:
-            return await self._ask_coverage(self._request, self.started.start, start)
+            return await self._ask_coverage(told_of, self.started.start, start)
 
         earlier = await with_retries(ask, self._options.retries, is_temporary)
         return HistoryCompleted(
@@ -291,6 +328,7 @@ class HistoryStream:
             elapsed_ms=None,
             digest=None if self._digest is None else self._digest.text(),
             resumes=self._resumes,
+            synthetic_rows=self._synthetic_rows if self._is_filled else None,
         )
 
     def _can_resume(self, error: CbTradeError) -> bool:
@@ -306,3 +344,12 @@ class HistoryStream:
     def _name(self) -> str:
         started = self.started
         return series_name(started.exchange, started.symbol, started.kind, started.timeframe)
+
+
+async def _hash(digest: AnswerDigest | None, batch: pa.RecordBatch) -> None:
+    if digest is None:
+        return
+    if batch.nbytes < _HASHED_AT_ONCE_BYTES:
+        digest.add(batch)
+    else:
+        await asyncio.to_thread(digest.add, batch)

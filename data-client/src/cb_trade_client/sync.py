@@ -127,6 +127,7 @@ class SyncDataClient:
     series = _waiting(DataClient.series)
     coverage = _waiting(DataClient.coverage)
     compare = _waiting(DataClient.compare)
+    quality = _waiting(DataClient.quality)
 
     @wraps(DataClient.stream)
     def stream(self, *args: Any, **kwargs: Any) -> "SyncHistoryStream":

@@ -10,18 +10,31 @@ import typer
 
 from cb_trade_client import kinds
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import End, Exchanges, Refresh, Start, Symbol, Timeframe, Token, Url, exchanges_of
+from cb_trade_client.commands.options import (
+    Derive,
+    End,
+    Exchanges,
+    FillWith,
+    Refresh,
+    Start,
+    Symbol,
+    Timeframe,
+    Token,
+    Url,
+    exchanges_of,
+)
 from cb_trade_client.errors import CbTradeError
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.output import SUFFIXES, open_output
+from cb_trade_client.requests import NO_FILL
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.terminal import say
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cb_trade_client.answers import HistoryCompleted
+    from cb_trade_client.answers import HistoryCompleted, HistoryStarted
     from cb_trade_client.stream import HistoryStream
 
 MAX_GAPS_SHOWN = 10
@@ -59,6 +72,8 @@ def fetch(
         ),
     ] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw the prices or rates on stderr at the end.")] = False,
+    derive: Derive = False,
+    fill: FillWith = NO_FILL,
     refresh: Refresh = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress and no summary; gaps are still told.")
@@ -71,9 +86,13 @@ def fetch(
     The service reads what it has stored and asks the exchange only for the rest. What is missing nevertheless is
     listed at the end, with the reason. Of several exchanges, or any, one is chosen, and all bars are of that one.
 
+    Bars of a length that the exchange does not have are made of its shorter ones, of whole ones only.
+
     Example: cb-trade fetch binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01 -o january.parquet
 
     Example: cb-trade fetch binance BTC/USDT:USDT funding_rate --start 2024-01-01
+
+    Example: cb-trade fetch coinbase BTC/USDT 4h --start 2024-01-01 --fill previous_close -o bars.parquet
     """
     from cb_trade_client.client import DataClient
     from cb_trade_client.progress_bar import progress_bar
@@ -99,6 +118,8 @@ def fetch(
                     until,
                     kind=kind,
                     refresh=refresh,
+                    derive=derive,
+                    fill=fill,
                     on_gap="ignore",
                     on_progress=show,
                 )
@@ -108,7 +129,7 @@ def fetch(
         if not quiet:
             if exchange != stream.started.exchange:
                 say(f"{stream.started.exchange} was chosen")
-            _say_summary(stream.completed, perf_counter() - begun, output)
+            _say_summary(stream.started, stream.completed, perf_counter() - begun, output)
         _say_gaps(stream.completed)
 
     outcome.run(work())
@@ -145,16 +166,18 @@ def _show_chart(drawn: "list[pa.RecordBatch]", schema: "pa.Schema", charted: str
     typer.echo(chart, err=True)
 
 
-def _say_summary(completed: "HistoryCompleted", seconds: float, output: Path | None) -> None:
+def _say_summary(started: "HistoryStarted", completed: "HistoryCompleted", seconds: float, output: Path | None) -> None:
+    synthetic = "" if completed.synthetic_rows is None else f", {completed.synthetic_rows:,} of them synthetic,"
     into = f" into {output}" if output else ""
-    say(f"{completed.rows:,} rows{into} in {seconds:.2f} s: {_sources(completed)}")
+    say(f"{completed.rows:,} rows{synthetic}{into} in {seconds:.2f} s: {_sources(started, completed)}")
 
 
-def _sources(completed: "HistoryCompleted") -> str:
+def _sources(started: "HistoryStarted", completed: "HistoryCompleted") -> str:
+    derived = "" if started.derived_from is None else f"derived from {started.derived_from}, "
     if completed.rows_from_storage is None:
-        return f"after {completed.resumes:,} lost connections, so that nobody knows where they came from"
+        return f"{derived}after {completed.resumes:,} lost connections, so that nobody knows where they came from"
     return (
-        f"{completed.rows_from_storage:,} from storage, "
+        f"{derived}{completed.rows_from_storage:,} from storage, "
         f"{completed.rows_from_exchange:,} from the exchange in {completed.exchange_calls:,} calls"
     )
 

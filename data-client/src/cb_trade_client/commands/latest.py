@@ -3,7 +3,7 @@
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import Exchanges, Symbol, Timeframe, Token, Url, exchanges_of
+from cb_trade_client.commands.options import Derive, Exchanges, Symbol, Timeframe, Token, Url, exchanges_of
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import kind_and_timeframe
 from cb_trade_client.service_url import DEFAULT_URL
@@ -13,6 +13,7 @@ def latest(
     exchange: Exchanges,
     symbol: Symbol,
     timeframe: Timeframe,
+    derive: Derive = False,
     url: Url = DEFAULT_URL,
     token: Token = "",
 ) -> None:
@@ -25,7 +26,7 @@ def latest(
     async def work() -> None:
         kind, bars = kind_and_timeframe(timeframe)
         async with DataClient(url, token=token) as client:
-            reach = await client.latest(exchanges_of(exchange), symbol, bars, kind=kind)
+            reach = await client.latest(exchanges_of(exchange), symbol, bars, kind=kind, derive=derive)
         if exchange != reach.exchange:
             typer.echo(f"exchange           {reach.exchange}")
         row = "row" if bars is None else "bar"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cb_trade_client.kinds import WITHOUT_BARS
+from cb_trade_client.requests import Fill
 
 _TIME_FORMS = "2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; without a zone UTC is meant"
 
@@ -73,6 +74,18 @@ End = Annotated[
 Refresh = Annotated[
     bool,
     typer.Option("--refresh", help="Ask the exchange again even for what is stored; needs the scope data:refresh."),
+]
+Derive = Annotated[
+    bool,
+    typer.Option("--derive", help="Make the bars of shorter ones even where the exchange has them itself."),
+]
+FillWith = Annotated[
+    Fill,
+    typer.Option(
+        "--fill",
+        help="What stands where the exchange has no bar: nothing, a bar of volume 0 at the close before it, or a bar "
+        "without values. A last column tells which rows are synthetic.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of words for people.")]
 Url = Annotated[

@@ -1,0 +1,268 @@
+"""`cb-trade quality`: how good a series is, and what says so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cb_trade_client.commands import outcome
+from cb_trade_client.commands.options import AsJson, End, Exchange, OptionalStart, Symbol, TimeframeOfBars, Token, Url
+from cb_trade_client.instants import to_text
+from cb_trade_client.service_url import DEFAULT_URL
+from cb_trade_client.terminal import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cb_trade_client.quality.report import QualityReport
+
+MAX_MONTHS_SHOWN: Final = 24
+MAX_SHOWN: Final = 20
+
+
+def _check_page(path: Path | None) -> Path | None:
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"the folder {path.parent} does not exist.")
+    return path
+
+
+def quality(
+    exchange: Exchange,
+    symbol: Symbol,
+    timeframe: TimeframeOfBars,
+    start: OptionalStart = None,
+    end: End = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            callback=_check_page,
+            dir_okay=False,
+            metavar="FILE",
+            help="Write a page with pictures as well: a calendar, gaps by reason, findings on a chart, the trend. One "
+            "file, which needs no network.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    minimum: Annotated[
+        float | None,
+        typer.Option(
+            "--minimum",
+            min=0,
+            max=1,
+            metavar="SCORE",
+            help="Exit with 1 if the overall score is below this, from 0 to 1, or if there is none.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Show how good the stored bars of a series are: four scores, and for each what it is made of.
+
+    Completeness: held bars, of those that there may be. Consistency: rows with nothing odd in them. Freshness: a tenth
+    less for each bar behind the newest closed one. Accuracy: bars that agree with those made of stored trades, or of
+    stored shorter bars. Overall is the lowest of them. Then come the months, the gaps by reason, and what is odd.
+
+    Nothing odd was changed or left out: it is stored, and fetched, as the exchange has it. Asks the exchange nothing.
+
+    Without --start it begins where the service's knowledge begins, and without --start and --end it ends there, too.
+
+    Example: cb-trade quality binance BTC/USDT 1h --start 2020-01-01 --end 2021-01-01 --html report.html
+
+    Example: cb-trade quality binance BTC/USDT 1h --minimum 0.8 --json > quality.json
+    """
+    from datetime import UTC, datetime
+
+    from cb_trade_client.client import DataClient
+
+    async def work() -> None:
+        until = datetime.now(UTC) if end is None and start is not None else end
+        pages: list[QualityReport] = []
+        async with DataClient(url, token=token) as client:
+            with _progress(f"{exchange} {symbol} {timeframe}") as show:
+                async for page in client.quality_pages(exchange, symbol, timeframe, start, until, details=True):
+                    pages.append(page)
+                    show(page)
+        report = pages[0].followed_by(*pages[1:])
+        if html is not None:
+            _write_page(report, html)
+        if as_json:
+            outcome.show_json(report)
+        else:
+            _show(report)
+        if minimum is not None:
+            _hold_against(report, minimum)
+
+    outcome.run(work())
+
+
+@contextmanager
+def _progress(label: str) -> "Iterator[Callable[[QualityReport], None]]":
+    """Yield what is told each page; on a terminal, stderr shows how far they have come."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    with console.status(f"{escape(label)}: looking at the first days") as status:
+
+        def show(page: "QualityReport") -> None:
+            if page.end is not None:
+                status.update(f"{escape(label)}: {page.end:%Y-%m-%d} is reached")
+
+        yield show
+
+
+def _write_page(report: "QualityReport", path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from cb_trade_client.output.whole_file import whole_file
+    from cb_trade_client.quality.page import html_page
+
+    with whole_file(path) as file:
+        file.write(html_page(report, datetime.now(UTC)).encode())
+    say(f"the page is in {path}")
+
+
+def _hold_against(report: "QualityReport", minimum: float) -> None:
+    from cb_trade_client.quality.words import score_text
+
+    overall = report.scores.overall
+    if overall is None:
+        say(f"there is no score that could be {minimum:g} or more", "error")
+    elif overall < minimum:
+        say(f"{report.scores.lowest} {score_text(overall)} is below the minimum of {minimum:g}", "error")
+    else:
+        return
+    raise typer.Exit(1)
+
+
+def _show(report: "QualityReport") -> None:
+    from cb_trade_client.quality.words import overall_line, score_lines, score_text
+    from cb_trade_client.tables import Column, StandardOutput
+
+    out = StandardOutput()
+    name = f"{report.exchange} {report.symbol} {report.timeframe}"
+    if report.start is None or report.end is None:
+        out.line(f"{name}: nothing is known")
+        return
+    out.line(f"{name}  {to_text(report.start)} … {to_text(report.end)}", style="bold")
+    out.line(overall_line(report))
+    out.line()
+    lines = [(name, score_text(score), made_of) for name, score, made_of in score_lines(report)]
+    out.table([Column("SCORE"), Column("VALUE", is_number=True), Column("MADE OF", is_prose=True)], lines)
+    _show_trend(report)
+    _show_gaps(report)
+    _show_findings(report)
+    if report.truncated:
+        say("there are more gaps or findings than the service tells; a shorter range has them all", "warning")
+
+
+def _show_trend(report: "QualityReport") -> None:
+    from cb_trade_client.quality.trend import has_years, trend
+    from cb_trade_client.quality.words import score_text
+    from cb_trade_client.tables import Column, StandardOutput
+
+    by_year = has_years(report.timeframe)
+    periods = trend(report.days, by_year=by_year)
+    if not periods:
+        return
+    numbers = ("COMPLETENESS", "CONSISTENCY", "EXPECTED", "HELD", "ROWS", "FLAGGED")
+    out = StandardOutput()
+    out.line()
+    out.table(
+        [Column("YEAR" if by_year else "MONTH"), *(Column(each, is_number=True) for each in numbers)],
+        [
+            (
+                period.name,
+                score_text(period.completeness),
+                score_text(period.consistency),
+                f"{period.expected_bars:,}",
+                f"{period.held_bars:,}",
+                f"{period.rows:,}",
+                f"{period.flagged_rows:,}",
+            )
+            for period in periods[-MAX_MONTHS_SHOWN:]
+        ],
+    )
+    if len(periods) > MAX_MONTHS_SHOWN:
+        say(f"… and {len(periods) - MAX_MONTHS_SHOWN:,} months before; --json has all days")
+
+
+def _show_gaps(report: "QualityReport") -> None:
+    from cb_trade_client.quality.reasons import by_reason
+    from cb_trade_client.tables import Column, StandardOutput
+
+    out = StandardOutput()
+    out.line()
+    if not report.gaps:
+        out.line("no time is without rows")
+        return
+    numbers = ("GAPS", "BARS")
+    headings = ("STATE", *numbers, "FIRST FROM", "LAST UNTIL", "REASON")
+    out.table(
+        [Column(each, is_number=each in numbers, is_prose=each == "REASON") for each in headings],
+        [
+            (
+                reason.state,
+                f"{len(reason.gaps):,}",
+                f"{reason.bars:,}",
+                to_text(reason.first),
+                to_text(reason.until),
+                reason.reason or "",
+            )
+            for reason in by_reason(report.gaps)
+        ],
+    )
+    out.line()
+    _show_single_gaps(report)
+
+
+def _show_single_gaps(report: "QualityReport") -> None:
+    from cb_trade_client.tables import Column, StandardOutput
+
+    headings = ("FROM", "TO", "BARS", "STATE", "REASON")
+    StandardOutput().table(
+        [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings],
+        [
+            (to_text(gap.start), to_text(gap.end), f"{gap.bars:,}", gap.state, gap.reason or "")
+            for gap in report.gaps[:MAX_SHOWN]
+        ],
+    )
+    _say_more(len(report.gaps), "gaps")
+
+
+def _show_findings(report: "QualityReport") -> None:
+    from cb_trade_client.quality.codes import words_of
+    from cb_trade_client.quality.words import factor_text, number_text
+    from cb_trade_client.tables import Column, StandardOutput
+
+    out = StandardOutput()
+    out.line()
+    if not report.findings:
+        out.line("nothing odd was found")
+        return
+    numbers = ("VALUE", "USUAL", "FACTOR")
+    out.table(
+        [Column(each, is_number=each in numbers) for each in ("BAR", "FOUND", "IN", *numbers)],
+        [
+            (
+                to_text(finding.time),
+                words_of(finding.code),
+                " ".join(finding.columns),
+                number_text(finding.value),
+                number_text(finding.usual),
+                factor_text(finding),
+            )
+            for finding in report.findings[:MAX_SHOWN]
+        ],
+    )
+    _say_more(len(report.findings), "findings")
+
+
+def _say_more(count: int, what: str) -> None:
+    if count > MAX_SHOWN:
+        say(f"… and {count - MAX_SHOWN:,} more {what}; --json has all of them")

@@ -1,0 +1,49 @@
+"""Why there are no rows: gaps by what is known of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cb_trade_client.quality.report import QualityGap
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonOfGaps:
+    """All gaps of one state and one reason.
+
+    Attributes:
+        gaps: Oldest first.
+    """
+
+    state: str
+    reason: str | None
+    gaps: tuple[QualityGap, ...]
+
+    @property
+    def bars(self) -> int:
+        """How many bars are not there for this reason."""
+        return sum(gap.bars for gap in self.gaps)
+
+    @property
+    def longest(self) -> QualityGap:
+        """The one of the most bars, the first of several."""
+        return max(self.gaps, key=lambda gap: gap.bars)
+
+    @property
+    def first(self) -> datetime:
+        """Where the first one begins."""
+        return self.gaps[0].start
+
+    @property
+    def until(self) -> datetime:
+        """Where the last one ends."""
+        return self.gaps[-1].end
+
+
+def by_reason(gaps: Iterable[QualityGap]) -> list[ReasonOfGaps]:
+    """Return *gaps*, which are in time order, by state and reason; those first of which the most bars are missing."""
+    together: dict[tuple[str, str | None], list[QualityGap]] = {}
+    for gap in gaps:
+        together.setdefault((gap.state, gap.reason), []).append(gap)
+    reasons = [ReasonOfGaps(state, reason, tuple(found)) for (state, reason), found in together.items()]
+    return sorted(reasons, key=lambda reason: -reason.bars)

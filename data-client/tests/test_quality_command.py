@@ -1,0 +1,169 @@
+"""`cb-trade quality`, run in this process against the fake service."""
+
+import json
+
+import pytest
+from quality_pages import PAGES, SPIKE, at, day, gap, page
+from typer.testing import CliRunner
+
+from cb_trade_client.main import build_app
+from cb_trade_client.quality.words import score_text
+
+TOKEN = "good.token"
+SERIES = ("binance", "BTC/USDT", "1h")
+SPAN = ("2020-06-27T00:00:00Z", "2020-06-30T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(None, "–"), (1.0, "1.000"), (0.99999, "0.999"), (0.7, "0.700"), (0.29, "0.290"), (0.0, "0.000")],
+)
+def test_a_score_is_never_shown_better_than_it_is(score, text):
+    assert score_text(score) == text
+
+
+@pytest.fixture
+def cb_trade(monkeypatch, run_service, tmp_path):
+    """Run `cb-trade quality` of some days in an empty folder against a service that tells some pages."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*pages, options=()):
+        monkeypatch.setenv("CB_TRADE_CLIENT__URL", run_service(quality_pages=list(pages)).url)
+        monkeypatch.setenv("CB_TRADE_CLIENT__TOKEN", TOKEN)
+        arguments = ["quality", *SERIES, "--start", "2020-06-27", "--end", "2020-06-30", *options]
+        return CliRunner().invoke(build_app(()), arguments)
+
+    return run
+
+
+def test_people_see_scores_with_what_they_are_made_of_months_gaps_and_findings(cb_trade):
+    result = cb_trade(*PAGES)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        f"binance BTC/USDT 1h  {SPAN[0]} … {SPAN[1]}",
+        "overall 0.968, the lowest of the scores: accuracy",
+        "",
+        "SCORE         VALUE  MADE OF",
+        "completeness  0.972  70 of 72 bars held, 3 of them were never made",
+        "consistency   0.985  1 of 67 rows flagged: 1 DATA-009 price outlier",
+        "freshness     1.000  held until 2020-07-01T00:00:00Z, 0 bars behind",
+        "accuracy      0.968  2 bars differ from what trades and bars of 5m make, of 64 compared",
+        "",
+        "MONTH    COMPLETENESS  CONSISTENCY  EXPECTED  HELD  ROWS  FLAGGED",
+        "2020-06         0.972        0.985        72    70    67        1",
+        "",
+        "STATE   GAPS  BARS  FIRST FROM            LAST UNTIL            REASON",
+        "held       1     3  2020-06-28T02:00:00Z  2020-06-28T05:00:00Z  the exchange has no bars here",
+        "failed     1     2  2020-06-29T22:00:00Z  2020-06-30T00:00:00Z  HTTP 503",
+        "",
+        "FROM                  TO                    BARS  STATE   REASON",
+        "2020-06-28T02:00:00Z  2020-06-28T05:00:00Z     3  held    the exchange has no bars here",
+        "2020-06-29T22:00:00Z  2020-06-30T00:00:00Z     2  failed  HTTP 503",
+        "",
+        "BAR                   FOUND                   IN     VALUE  USUAL  FACTOR",
+        "2020-06-29T05:00:00Z  DATA-009 price outlier  high  91,050  9,105     ×10",
+    ]
+
+
+def test_a_series_without_a_fault_says_so(cb_trade):
+    result = cb_trade(page("2020-06-27", "2020-06-28", [day("2020-06-27")]))
+
+    assert result.stdout.splitlines()[-3:] == ["no time is without rows", "", "nothing odd was found"]
+    assert "overall 1.000, the lowest of the scores: completeness" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("minimum", "exit_code", "complaint"),
+    [("0.9", 0, ""), ("0.96875", 0, ""), ("0.97", 1, "accuracy 0.968 is below the minimum of 0.97\n")],
+)
+def test_below_the_minimum_it_exits_with_1_after_all_was_told(cb_trade, minimum, exit_code, complaint):
+    result = cb_trade(*PAGES, options=["--minimum", minimum])
+
+    assert (result.exit_code, result.stderr) == (exit_code, complaint)
+    assert "DATA-009 price outlier" in result.stdout
+
+
+def test_what_has_no_score_reaches_no_minimum(cb_trade):
+    nothing = page("2020-06-27", "2020-06-28", [], newest_end=None, bars_behind=None)
+    nothing |= {"start_time": None, "end_time": None}
+
+    result = cb_trade(nothing, options=["--minimum", "0"])
+
+    assert (result.exit_code, result.stdout) == (1, "binance BTC/USDT 1h: nothing is known\n")
+    assert result.stderr == "there is no score that could be 0 or more\n"
+
+
+@pytest.mark.parametrize("minimum", ["-0.1", "1.5", "good"])
+def test_a_minimum_that_no_score_can_be_is_a_wrong_command_line(cb_trade, minimum):
+    assert cb_trade(*PAGES, options=["--minimum", minimum]).exit_code == 2
+
+
+def test_as_json_it_is_one_document_with_the_scores(cb_trade):
+    result = cb_trade(*PAGES, options=["--json", "--minimum", "0.99"])
+
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (report["scores"]["overall"], report["scores"]["lowest"]) == (62 / 64, "accuracy")
+    assert report["evidence"]["flagged"] == {"DATA-009": 1}
+    assert [each["start"] for each in report["gaps"]] == ["2020-06-28T02:00:00Z", "2020-06-29T22:00:00Z"]
+    assert report["findings"][0]["time"] == "2020-06-29T05:00:00Z"
+
+
+def test_of_many_gaps_and_findings_the_first_are_shown_and_all_are_counted(cb_trade):
+    gaps = [gap(f"2020-06-27T{hour:02}:00", f"2020-06-27T{hour + 1:02}:00", reason=f"no {hour}") for hour in range(23)]
+    findings = [SPIKE | {"time": at("2020-06-27") + number} for number in range(31)]
+
+    result = cb_trade(page("2020-06-27", "2020-06-28", [day("2020-06-27")], gaps, findings, truncated=True))
+
+    assert sum("DATA-009 price outlier  high" in line for line in result.stdout.splitlines()) == 20
+    assert result.stderr.splitlines() == [
+        "… and 3 more gaps; --json has all of them",
+        "… and 11 more findings; --json has all of them",
+        "there are more gaps or findings than the service tells; a shorter range has them all",
+    ]
+
+
+def test_of_many_months_the_newest_are_shown(cb_trade):
+    days = [day(f"20{year}-{month:02}-01") for year in range(18, 21) for month in range(1, 13)]
+
+    result = cb_trade(page("2018-01-01", "2021-01-01", days))
+
+    lines = result.stdout.splitlines()
+    assert sum(line.startswith(("2018-", "2019-", "2020-")) for line in lines) == 24
+    assert result.stderr == "… and 12 months before; --json has all days\n"
+
+
+def test_bars_of_a_day_are_told_by_year(cb_trade, run_service, monkeypatch):
+    monkeypatch.setenv(
+        "CB_TRADE_CLIENT__URL",
+        run_service(quality_pages=[page("2019-01-01", "2021-01-01", [day("2019-01-01"), day("2020-01-01")])]).url,
+    )
+    monkeypatch.setenv("CB_TRADE_CLIENT__TOKEN", TOKEN)
+
+    result = CliRunner().invoke(build_app(()), ["quality", "binance", "BTC/USDT", "1d"])
+
+    assert [line.split()[0] for line in result.stdout.splitlines() if line.startswith(("YEAR", "20"))] == [
+        "YEAR",
+        "2019",
+        "2020",
+    ]
+
+
+def test_the_page_is_written_beside_what_is_shown(cb_trade, tmp_path):
+    result = cb_trade(*PAGES, options=["--html", "report.html", "--json", "--minimum", "0.99"])
+
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert result.exit_code == 1  # not before the page was written
+    assert json.loads(result.stdout)["scores"]["lowest"] == "accuracy"
+    assert result.stderr.splitlines()[0] == "the page is in report.html"
+    assert page.startswith("<!doctype html>")
+    assert "Quality of binance BTC/USDT 1h" in page
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_told_before_any_call(cb_trade, run_service):
+    result = cb_trade(*PAGES, options=["--html", "nowhere/report.html"])
+
+    assert result.exit_code == 2
+    assert "does not exist" in " ".join(result.stderr.replace("│", " ").split())

@@ -1,0 +1,368 @@
+"""The page of `cb-trade quality --html`: what it shows, that it needs nothing else, and that nothing in it runs."""
+
+import os
+import re
+from base64 import b64encode
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from html.parser import HTMLParser
+
+import pytest
+from chromium import find_chromium, open_page
+
+from cb_trade_client import QualityFinding, QualityGap, QualityReport, QualityScores
+from cb_trade_client.quality.evidence import QualityDay, QualityEvidence
+from cb_trade_client.quality.page import MOST_ROWS, html_page
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+MADE_AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+OUTAGE = datetime(2020, 6, 28, 2, tzinfo=UTC)
+NASTY = "</title></style></svg><script>document.title='x'</script><img src=x onerror=alert(1)>\"'&{{7*7}} //h.example"
+
+
+def day(start, *, expected=24, held=24, holes=0, flagged=None, price=9000.0):
+    prices = (price, price * 1.02, price * 1.01, 5.0) if held > holes else (None,) * 4
+    return QualityDay(start, start + DAY, expected, held, held - holes, holes, flagged or {}, *prices)
+
+
+def hour_gap(start, hours, state="held", reason="the exchange has no bars here"):
+    return QualityGap(start, start + hours * HOUR, hours, state, reason)
+
+
+def spike(time, code="DATA-009", columns=("high",), value=18_000.0, usual=9000.0):
+    return QualityFinding(code, time, columns, value, usual)
+
+
+def report_of(days, gaps=(), findings=(), *, timeframe="1h", symbol="BTC/USDT", end=None, truncated=False):
+    flagged = {}
+    for each in days:
+        for code, count in each.flagged.items():
+            flagged[code] = flagged.get(code, 0) + count
+    counts = [sum(getattr(each, name) for each in days) for name in ("expected_bars", "held_bars", "rows", "holes")]
+    made_of = QualityEvidence(*counts, flagged, end, 0, 0, 0, None)
+    start, until = (days[0].start, end or days[-1].start + DAY) if days else (None, None)
+    known = ("binance", symbol, timeframe, start, until, QualityScores.of(made_of), made_of)
+    return QualityReport(*known, tuple(days), tuple(gaps), tuple(findings), truncated)
+
+
+@pytest.fixture
+def year():
+    """2020 with the outage of June, a day that failed, one before listing, and two odd bars."""
+    days = [day(START + number * DAY) for number in range(366)]
+    days[0] = day(START, expected=0, held=0)
+    days[100] = day(START + 100 * DAY, held=0)
+    days[179] = day(OUTAGE - 2 * HOUR, holes=3)
+    days[200] = day(START + 200 * DAY, flagged={"DATA-009": 1, "DATA-019": 1})
+    gaps = [
+        hour_gap(START, 24, "unlisted", None),
+        hour_gap(START + 100 * DAY, 24, "failed", "HTTP 503"),
+        hour_gap(OUTAGE, 3),
+    ]
+    odd = START + 200 * DAY
+    return report_of(days, gaps, [spike(odd), spike(odd + HOUR, "DATA-019", ("volume",), 99_000.0, 5.0)])
+
+
+class Elements(HTMLParser):
+    """The elements and texts of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.texts = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def attributes(self, tag, name):
+        return [attributes[name] for each, attributes in self.found if each == tag and name in attributes]
+
+
+def cells_of(page):
+    """Return how many cells there are of each level, and the titles of those that are not full."""
+    cells = re.findall(r'<rect class="cell (\w+)" x="\d+" y="\d+"><title>(.*?)</title>', page)
+    return {level: sum(each == level for each, _ in cells) for level, _ in cells}, [
+        title for level, title in cells if level != "full"
+    ]
+
+
+# --- What it needs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", NASTY])
+def test_nothing_in_it_points_anywhere_or_runs(year, symbol):
+    gaps = [replace(gap, reason=NASTY) for gap in year.gaps]
+    page = Elements(html_page(replace(year, symbol=symbol, gaps=tuple(gaps)), MADE_AT))
+
+    assert not {"script", "link", "iframe", "object", "embed", "img", "base", "form", "a", "use", "image"} & {
+        tag for tag, _ in page.found
+    }
+    told = [each for _, attributes in page.found for each in attributes.items()]
+    assert {name for name, _ in told if name.startswith("on")} == set()
+    assert {"src", "href", "xlink:href", "style", "xmlns"} & {name for name, _ in told} == set()
+    assert [value for name, value in told if "//" in (value or "") and name != "aria-label"] == []
+    [style] = re.findall(r"<style>(.*?)</style>", html_page(year, MADE_AT), re.DOTALL)
+    assert not re.search(r"//|url\(|@import|@font-face", style)
+
+
+def test_its_policy_allows_its_own_style_and_nothing_else(year):
+    page = html_page(year, MADE_AT)
+
+    [policy] = [each["content"] for tag, each in Elements(page).found if tag == "meta" and "http-equiv" in each]
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+
+
+def test_texts_of_others_are_shown_letter_by_letter(year):
+    odd = replace(year.findings[0], code=NASTY, columns=(NASTY,))
+    gap = replace(year.gaps[1], state=NASTY, reason=NASTY)
+
+    page = Elements(html_page(replace(year, exchange=NASTY, symbol=NASTY, gaps=(gap,), findings=(odd,)), MADE_AT))
+
+    assert sum(NASTY in text for text in page.texts) >= 7
+
+
+# --- What it shows ---------------------------------------------------------------------------------------------------
+
+
+def test_each_day_is_a_cell_coloured_by_what_is_known_of_it_and_says_so(year):
+    levels, titles = cells_of(html_page(year, MADE_AT))
+
+    assert levels == {"shut": 1, "full": 363, "none": 1, "hole": 1}
+    assert titles == [
+        "2020-01-01: no market, or no closed bar",
+        "2020-04-10: 0 of 24 bars held",
+        "2020-06-28: 24 of 24 bars held, 3 never made",
+    ]
+    assert "2020-07-19: 24 of 24 bars held, 2 flagged" in html_page(year, MADE_AT)
+
+
+@pytest.mark.parametrize(
+    ("held", "level"), [(24, "full"), (23, "part"), (13, "part"), (12, "less"), (1, "less"), (0, "none")]
+)
+def test_a_day_is_coloured_by_how_much_is_held(held, level):
+    levels, _ = cells_of(html_page(report_of([day(START, held=held)]), MADE_AT))
+
+    assert levels == {level: 1}
+
+
+def test_the_outage_is_one_gap_of_three_bars(year):
+    page = html_page(year, MADE_AT)
+
+    assert "<title>2020-06-28T02:00:00Z … 2020-06-28T05:00:00Z: 3 bars: the exchange has no bars here</title>" in page
+    assert page.count("2020-06-28 02:00") == 3  # first of its reason, the longest of it, and by itself
+    assert "3 h from 2020-06-28 02:00" in page
+
+
+def test_findings_are_marked_with_code_time_and_value(year):
+    page = html_page(year, MADE_AT)
+
+    assert "<title>DATA-009 price outlier, 2020-07-19T00:00:00Z: high 18,000, ×2 of the usual</title>" in page
+    assert "<title>DATA-019 volume outlier, 2020-07-19T01:00:00Z: volume 99,000, ×1.98e+04 of the usual</title>" in page
+
+
+def test_prices_break_where_there_are_none(year):
+    page = html_page(year, MADE_AT)
+
+    assert page.count('<polygon class="band"') == 2  # before and after the day that failed; the first one is not listed
+    assert "of a day" in page
+
+
+def test_a_price_of_another_unit_does_not_squeeze_all_others_into_a_line(year):
+    shifted = html_page(replace(year, findings=(spike(START + 9 * DAY, "DATA-022", ("high", "low"), 9e6),)), MADE_AT)
+
+    assert "(a logarithmic axis)" in shifted
+    assert "(a logarithmic axis)" not in html_page(replace(year, findings=()), MADE_AT)
+
+
+@pytest.mark.parametrize("price", [0.0, -5.0])
+def test_prices_of_which_there_is_no_logarithm_are_drawn_all_the_same(year, price):
+    page = html_page(replace(year, findings=(spike(START + 9 * DAY, value=price),)), MADE_AT)
+
+    assert 'class="mark triangle"' in page
+
+
+def test_the_axis_of_the_trend_says_where_it_begins(year):
+    assert "The axis begins at 0.95, not at 0." in html_page(year, MADE_AT)
+    low = report_of([day(START, held=3)])
+    assert "The axis begins at" not in html_page(low, MADE_AT)
+
+
+def test_a_series_of_which_nothing_is_known_says_so():
+    page = html_page(report_of([]), MADE_AT)
+
+    assert "Nothing is known of this series" in page
+    assert '<h2 id="coverage">' not in page
+
+
+def test_a_series_without_a_fault_says_so():
+    page = html_page(report_of([day(START)]), MADE_AT)
+
+    assert "No time is without rows." in page
+    assert "Nothing odd was found." in page
+
+
+def test_what_the_service_has_left_out_is_told(year):
+    assert "more gaps or findings than the service tells" in html_page(replace(year, truncated=True), MADE_AT)
+    assert "more gaps or findings than the service tells" not in html_page(year, MADE_AT)
+
+
+def test_without_details_there_are_no_prices():
+    bare = replace(day(START), low=None, high=None, close=None, volume=None)
+
+    assert "There are no prices to draw." in html_page(report_of([bare]), MADE_AT)
+
+
+# --- Of long series --------------------------------------------------------------------------------------------------
+
+
+def test_ten_years_with_a_fault_in_each_hour_are_bounded_and_say_what_was_put_together():
+    days = [day(START + number * DAY, flagged={"DATA-009": 24}, price=9000.0 + number) for number in range(3652)]
+    findings = [spike(START + number * HOUR, value=18_000.0 + number) for number in range(24 * 3652)]
+    gaps = [hour_gap(START + number * 5 * HOUR, 1, reason=f"reason {number % 40}") for number in range(17_000)]
+
+    page = html_page(report_of(days, gaps, findings), MADE_AT)
+
+    assert len(page.encode()) < 1_000_000
+    assert "87,648 findings are drawn as " in page
+    assert page.count('<path class="mark triangle"') <= 402
+    assert "price of 6 days" in page
+    assert f"The first {MOST_ROWS} of 17,000" in page
+    assert "The picture has the 8 reasons" in page
+
+
+def test_more_than_twelve_years_are_told_by_the_month():
+    days = [day(START + number * DAY) for number in range(366 * 13)]
+
+    page = html_page(report_of(days), MADE_AT)
+
+    levels, _ = cells_of(page)
+    assert (levels, "by the month" in page) == ({"full": 157}, True)
+
+
+def test_bars_of_a_day_are_told_by_the_day_though_they_are_counted_by_the_year():
+    year = QualityDay(START, START + 366 * DAY, 366, 360, 358, 2, {"DATA-020": 1}, 3800.0, 29_000.0, 28_900.0, 1.0)
+    failed, hole = START + 10 * DAY, START + 50 * DAY
+    gaps = [
+        QualityGap(failed, failed + 6 * DAY, 6, "failed", "HTTP 503"),
+        QualityGap(hole, hole + 2 * DAY, 2, "held", "the exchange has no bars here"),
+    ]
+    odd = spike(START + 99 * DAY, "DATA-020", ("close",), 9000.0)
+
+    page = html_page(report_of([year], gaps, [odd], timeframe="1d", end=START + 366 * DAY), MADE_AT)
+
+    levels, _ = cells_of(page)
+    assert levels == {"full": 358, "none": 6, "hole": 2}
+    assert page.count('<circle class="flag" cx="6"') + page.count('<circle class="flag"') >= 2
+    assert "price of a year" in page
+
+
+@pytest.mark.parametrize("timeframe", ["1w", "1M"])
+def test_longer_bars_are_told_by_the_month(timeframe):
+    year = QualityDay(START, START + 366 * DAY, 52, 52, 52, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)
+
+    levels, _ = cells_of(html_page(report_of([year], timeframe=timeframe, end=START + 366 * DAY), MADE_AT))
+
+    assert levels == {"full": 12}
+
+
+# --- In a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _has_chromium():
+    """Continuous integration leaves nothing out; elsewhere not everybody has a browser."""
+    if not find_chromium():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no Chromium on this machine")
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Return a function that writes the page of a report and returns its address."""
+
+    def write(report):
+        path = tmp_path / "report.html"
+        path.write_text(html_page(report, MADE_AT), encoding="utf-8")
+        return path.as_uri()
+
+    return write
+
+
+WHAT_IS_SHOWN = """
+    const colour = (selector) => getComputedStyle(document.querySelector(selector)).fill;
+    return {
+        title: document.title,
+        texts: document.body.innerText,
+        cells: document.querySelectorAll(".calendar .cell").length,
+        colours: new Set([...["full", "hole", "none", "shut"].map((level) => colour(`.calendar .${level}`))]).size,
+        marks: document.querySelectorAll(".chart .mark").length,
+        heights: [...document.querySelectorAll(".chart, .calendar")].map((svg) => svg.getBoundingClientRect().height),
+        cellWidth: document.querySelector(".calendar .cell").getBoundingClientRect().width,
+        scripts: document.scripts.length,
+        loaded: performance.getEntriesByType("resource").length,
+        width: document.documentElement.scrollWidth,
+        ground: getComputedStyle(document.body).backgroundColor,
+    };
+"""
+
+
+@pytest.mark.usefixtures("_has_chromium")
+@pytest.mark.parametrize(
+    ("width", "is_dark", "ground"),
+    [(1100, False, "rgb(255, 255, 255)"), (1100, True, "rgb(18, 23, 29)"), (400, False, "rgb(255, 255, 255)")],
+)
+async def test_a_browser_shows_it_without_a_complaint_light_and_dark_wide_and_narrow(
+    year, opened, width, is_dark, ground
+):
+    async with open_page() as page:
+        await page.look(width=width, is_dark=is_dark)
+        await page.goto(opened(year))
+        shown = await page.evaluate(WHAT_IS_SHOWN)
+
+    assert page.complaints == []
+    assert shown["title"] == "Quality of binance BTC/USDT 1h"
+    assert (shown["cells"], shown["colours"], shown["marks"]) == (366, 4, 2)
+    assert len(shown["heights"]) == 4
+    assert min(shown["heights"]) > 20
+    assert shown["cellWidth"] > 5
+    assert (shown["scripts"], shown["loaded"]) == (0, 0)
+    assert shown["width"] <= width
+    assert shown["ground"] == ground
+    for words in ("0.997", "DATA-009 price outlier", "HTTP 503", "2020-06-28 02:00", "the exchange has no bars here"):
+        assert words in shown["texts"]
+
+
+@pytest.mark.usefixtures("_has_chromium")
+async def test_in_a_browser_texts_of_others_stay_texts(year, opened):
+    nasty = replace(year, symbol=NASTY, gaps=tuple(replace(gap, reason=NASTY) for gap in year.gaps))
+
+    async with open_page() as page:
+        await page.goto(opened(nasty))
+        shown = await page.evaluate(WHAT_IS_SHOWN)
+
+    assert page.complaints == []
+    assert NASTY in shown["texts"]
+    assert (shown["title"], shown["scripts"], shown["loaded"]) == (f"Quality of binance {NASTY} 1h", 0, 0)
+
+
+@pytest.mark.usefixtures("_has_chromium")
+async def test_the_policy_holds_where_something_had_slipped_in(year, tmp_path):
+    """As if escaping were broken: neither scripts nor pictures nor styles of others."""
+    picture = "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>"
+    slipped = f"<script>document.title = 'run'</script>{picture}<p style='color: red'>x"
+    path = tmp_path / "slipped.html"
+    path.write_text(html_page(year, MADE_AT).replace("<main>", f"<main>{slipped}"), encoding="utf-8")
+
+    async with open_page() as page:
+        await page.goto(path.as_uri())
+        title = await page.evaluate("return document.title")
+
+    assert title == "Quality of binance BTC/USDT 1h"
+    assert len([complaint for complaint in page.complaints if "Content Security Policy" in complaint]) == 3
