@@ -47,7 +47,7 @@ def test_people_see_scores_with_what_they_are_made_of_months_gaps_and_findings(c
         "SCORE         VALUE  MADE OF",
         "completeness  0.972  70 of 72 bars held, 3 of them were never made",
         "consistency   0.985  1 of 67 rows flagged: 1 DATA-009 price outlier",
-        "freshness     1.000  held until 2020-07-01T00:00:00Z, 0 bars behind",
+        "freshness         –  only the past was asked about",
         "accuracy      0.968  2 bars differ from what trades and bars of 5m make, of 64 compared",
         "",
         "MONTH    COMPLETENESS  CONSISTENCY  EXPECTED  HELD  ROWS  FLAGGED",

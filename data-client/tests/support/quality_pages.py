@@ -33,7 +33,7 @@ def evidence(days, **facts):
         for code, count in each["flagged"].items():
             flagged[code] = flagged.get(code, 0) + count
     counted = {name: sum(each[name] for each in days) for name in ("expected_bars", "held_bars", "rows", "holes")}
-    reach = {"newest_end": at("2020-07-01"), "bars_behind": 0}
+    reach = {"newest_end": at("2020-07-01"), "bars_behind": None}
     return {
         **counted,
         "flagged": flagged,

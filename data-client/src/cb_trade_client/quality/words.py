@@ -71,7 +71,8 @@ def _consistency(evidence: QualityEvidence) -> str:
 
 def _freshness(evidence: QualityEvidence) -> str:
     if evidence.bars_behind is None:
-        return "there is no held bar to measure it by"
+        is_of_the_past = evidence.newest_end is not None
+        return "only the past was asked about" if is_of_the_past else "there is no held bar to measure it by"
     until = "" if evidence.newest_end is None else f"held until {to_text(evidence.newest_end)}, "
     return f"{until}{_counted(evidence.bars_behind, 'bar', 'bars')} behind"
 

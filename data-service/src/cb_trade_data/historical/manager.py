@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -201,6 +202,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             return QualityPage(details=Details() if details else None)
         side, closed_until = await self._side(bars), self._closed_until(bars, now)
         page = await report_quality(self._storage, side, partitions, closed, closed_until, details=details, limit=limit)
+        if end is not None and end < closed_until:
+            page = replace(page, bars_behind=None)  # Of the past nobody wants to know how fresh the series is.
         if details:
             for source in self._sources(bars):
                 compared = await with_accuracy(self._storage, page, side, await self._side(source))

@@ -83,7 +83,7 @@ class QualityPage:
         range: What the page tells about; None where no bar has closed in it.
         measures: Those of all its days, and of the bars that were compared.
         newest_end: Where the newest held bar of the series ends; None where there is none.
-        bars_behind: How many closed bars come after it.
+        bars_behind: How many closed bars come after it; None as well where only the past was asked about.
         details: None where nobody asked for any.
         is_last: Whether the range that was asked about ends here; if not, ask again from `range.end`.
     """
