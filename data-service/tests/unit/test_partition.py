@@ -10,7 +10,9 @@ from unit_builders import TIMEFRAMES, instants, quick, series, span, utc
 
 from cb_trade_data.models import partition as partition_module
 from cb_trade_data.models.partition import EVER, Partition, partition_at, partitions_of
+from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.models.timeframe import Timeframe
 
 MICROSECOND = timedelta(microseconds=1)
 names = st.sampled_from([str(timeframe) for timeframe in TIMEFRAMES])
@@ -96,3 +98,10 @@ def test_partitions_are_found_one_at_a_time(monkeypatch):
 
 def test_a_partition_is_written_with_its_series_year_and_month():
     assert str(partition_at(series(), utc("2024-02-29"))) == "binance BTC/USDT ohlcv 1m 2024-02"
+
+
+def test_nothing_of_a_derived_series_is_ever_stored():
+    derived = Series("coinbase", "BTC/USDT", Kind.OHLCV, Timeframe.parse("4h"), Timeframe.parse("2h"))
+
+    with pytest.raises(ValueError, match="is not stored"):
+        partition_at(derived, utc("2024-01-01"))

@@ -64,3 +64,27 @@ def test_series_that_differ_in_any_part_are_different_keys():
     ]
 
     assert len({*some, *some}) == len(some)
+
+
+# --- Derived ---------------------------------------------------------------------------------------------------------
+
+
+def derived(timeframe: str, source: str) -> Series:
+    return Series("coinbase", "BTC/USDT", Kind.OHLCV, Timeframe.parse(timeframe), Timeframe.parse(source))
+
+
+def test_a_derived_series_is_another_one_than_the_exchanges_own_of_that_length():
+    own = Series("coinbase", "BTC/USDT", Kind.OHLCV, Timeframe.parse("4h"))
+
+    assert derived("4h", "2h") != own
+    assert str(derived("4h", "2h")) == "coinbase BTC/USDT ohlcv 4h from 2h"
+    assert derived("4h", "2h").source == Series("coinbase", "BTC/USDT", Kind.OHLCV, Timeframe.parse("2h"))
+    assert own.source is own
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "source"), [("4h", "4h"), ("4h", "3h"), ("1h", "4h"), ("1M", "1w"), ("1w", "3d")]
+)
+def test_bars_that_others_are_not_made_of_are_no_source(timeframe, source):
+    with pytest.raises(ValueError, match="are not made of"):
+        derived(timeframe, source)

@@ -11,7 +11,7 @@ from unit_builders import TIMEFRAMES, epoch_ms, instants, quick, span, utc
 
 from cb_trade_data.models.instants import from_ms
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.models.timeframe import DERIVABLE, Timeframe
 
 timeframes = st.sampled_from(TIMEFRAMES)
 MILLISECOND = timedelta(milliseconds=1)
@@ -328,3 +328,30 @@ def test_a_run_of_months_goes_over_the_end_of_the_year_and_over_february():
 )
 def test_a_bar_holds_another_timeframe_where_it_is_made_of_whole_bars_of_it(longer, finer, holds):
     assert Timeframe.parse(longer).holds(Timeframe.parse(finer)) is holds
+
+
+# --- What bars are made of -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("longer", "finer", "is_made"),
+    [
+        ("4h", "1h", True), ("4h", "2h", True), ("4h", "3h", False), ("4h", "4h", False), ("1h", "4h", False),
+        ("1w", "1d", True), ("1w", "4h", True), ("1w", "3d", False), ("2w", "1w", True),
+        ("1M", "1d", True), ("1M", "12h", True), ("1M", "1m", True), ("1M", "1w", False), ("1M", "3d", False),
+        ("3M", "1M", True), ("12M", "3M", True), ("4M", "3M", False), ("1M", "1M", False),
+    ],
+)  # fmt: skip
+def test_bars_are_made_of_shorter_ones_that_begin_and_end_with_them(longer, finer, is_made):
+    assert frame(longer).is_made_of(frame(finer)) is is_made
+
+
+def test_each_length_that_can_be_derived_has_one_name_and_divides_a_day_or_is_of_the_calendar():
+    day_ms = 86_400_000
+    lengths = [each.duration_ms for each in DERIVABLE]
+
+    assert lengths == sorted(set(lengths))
+    assert all(day_ms % each.duration_ms == 0 for each in DERIVABLE if each.unit in "smh")
+    assert [str(each) for each in DERIVABLE if each.duration_ms >= day_ms] == [
+        "1d", "1w", "1M", "2M", "3M", "4M", "6M", "12M",
+    ]  # fmt: skip

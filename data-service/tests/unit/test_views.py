@@ -377,7 +377,7 @@ def test_a_fill_changes_no_real_row_no_digest_nothing_that_is_told_of_time_and_n
     asyncio.run(compare())
 
 
-@quick(40)
+@quick(100)
 @given(
     known_hours,
     places,
@@ -387,26 +387,34 @@ def test_a_fill_changes_no_real_row_no_digest_nothing_that_is_told_of_time_and_n
     st.integers(1, 300),
     st.data(),
 )
-def test_whoever_goes_on_from_the_end_of_any_row_gets_the_same_rest(parts, opens, timeframe, fill, first, length, data):
+def test_a_part_of_a_range_has_the_same_rows_as_the_whole_so_that_whoever_goes_on_gets_the_same_rest(
+    parts, opens, timeframe, fill, first, length, data
+):
     segments = segments_of(parts)
     wanted = TimeRange(START + first * HOUR, START + (first + length) * HOUR)
     ends = {"listed_at": segments[0].range.start, "delisted_at": segments[-1].range.end}
-    grid = Timeframe.parse(timeframe)
+    bars = opens_in(Timeframe.parse(timeframe), wanted)
+    if not bars:
+        return
+    start = data.draw(st.sampled_from(bars))
 
     async def compare() -> None:
         async with stored(segments, (START + place * HOUR for place in opens), **ends) as store:
-            rows, _ = await store.ask(wanted, timeframe, fill)
-            if rows.num_rows == 0:
-                return
-            place = data.draw(st.integers(0, rows.num_rows - 1))
-            end = grid.advance(rows["timestamp"][place].as_py(), 1)
-            if end >= wanted.end:
-                return
-            rest, _ = await store.ask(TimeRange(end, wanted.end), timeframe, fill)
+            whole, _ = await store.ask(wanted, timeframe, fill)
+            rest, _ = await store.ask(TimeRange(start, wanted.end), timeframe, fill)
 
-            assert rest.to_pylist() == rows.slice(place + 1).to_pylist()
+            assert rest.to_pylist() == [row for row in whole.to_pylist() if row["timestamp"] >= start]
 
     asyncio.run(compare())
+
+
+async def test_no_close_is_used_of_a_derived_bar_of_which_a_part_is_missing():
+    """Nor does the answer to all of the time use it, which has no such bar."""
+    async with stored([hours(0, 1, State.FAILED), hours(1, 16)], [START + 2 * HOUR]) as store:
+        whole, _ = await store.ask(TimeRange(START, START + 16 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+        rest, _ = await store.ask(TimeRange(START + 8 * HOUR, START + 16 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+
+    assert (whole.num_rows, rest.num_rows) == (0, 0)
 
 
 async def test_the_close_before_a_range_is_looked_for_as_far_back_as_nothing_is_known_to_have_been_traded():
@@ -428,6 +436,16 @@ async def test_no_close_is_used_of_before_a_time_that_is_not_known(state):
         rows, receipt = await store.ask(TimeRange(START + 5 * HOUR, START + 8 * HOUR), "1h", Fill.PREVIOUS_CLOSE)
 
     assert (rows.num_rows, receipt.synthetic_rows) == (0, 0)
+
+
+async def test_the_close_of_the_bar_in_which_a_market_was_listed_counts():
+    listed_at = START + 2 * HOUR
+    async with stored([hours(2, 16)], [listed_at], listed_at=listed_at) as store:
+        whole, _ = await store.ask(TimeRange(START, START + 16 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+        rest, _ = await store.ask(TimeRange(START + 4 * HOUR, START + 16 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+
+    assert whole["synthetic"].to_pylist() == [False, True, True, True]
+    assert rest.to_pylist() == whole.to_pylist()[1:]
 
 
 async def test_a_derived_bar_of_which_a_part_may_still_come_is_not_filled():
