@@ -107,13 +107,14 @@ class UnknownSymbolError(RequestError):
 
 
 class UnknownTimeframeError(RequestError):
-    """The exchange has no bars of that length."""
+    """The exchange has no bars of that length; *kinds*: what else it has, for who meant one of these."""
 
     code = ErrorCode.UNKNOWN_TIMEFRAME
 
-    def __init__(self, exchange: str, timeframe: str, known: list[str]) -> None:
+    def __init__(self, exchange: str, timeframe: str, known: list[str], kinds: Sequence[str] = ()) -> None:
+        without_bars = f"; without bars: {', '.join(kinds)}" if kinds else ""
         super().__init__(
-            f"{exchange} has no {timeframe!r} bars; it has {', '.join(known)}",
+            f"{exchange} has no {timeframe!r} bars; it has {', '.join(known)}{without_bars}",
             exchange=exchange,
             timeframe=timeframe,
             known=known,

@@ -73,7 +73,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if kind not in facts.kinds:
             raise UnsupportedKindError(exchange, kind)
         if timeframe is not None and timeframe not in facts.timeframes:
-            raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
+            kinds = sorted(facts.kinds - {Kind.OHLCV})
+            raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes), kinds)
         series = _series(exchange, symbol, kind, timeframe)
         if series.kind not in {Kind.OHLCV, Kind.ORDER_BOOK} and facts.event_paging(series) is None:
             raise UnsupportedKindError(exchange, kind, symbol)
