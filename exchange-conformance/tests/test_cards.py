@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from installed_packages import install_the_how_tos_example, installing
 from naive_exchange import naive_plugin
 
 from cb_trade_conformance.card import Card, Outcome, draw_up_card
 from cb_trade_conformance.subject import Subject, find_subject
+from cb_trade_conformance.trap import Trap
 from cb_trade_conformance.traps import TRAPS
 from cb_trade_data.exchange_source.discovery import ccxt_client
-from cb_trade_data.exchange_source.facts import ExchangeFacts, Pace
-from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient
-from cb_trade_data.exchange_source.plugin import ExchangePlugin
-from cb_trade_data.exchange_source.plugins.exchanges import BINANCE, COINBASE, EXCHANGES, KRAKEN, OKX
+from cb_trade_data.exchange_source.facts import EventPaging, ExchangeFacts, Pace, TimeUnit
+from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Page
+from cb_trade_data.exchange_source.plugin import ExchangeAccess, ExchangePlugin
+from cb_trade_data.exchange_source.plugins.ccxt_client import CCXTExchangeClient
+from cb_trade_data.exchange_source.plugins.exchanges import (
+    BINANCE,
+    BYBIT,
+    COINBASE,
+    CRYPTOCOM,
+    EXCHANGES,
+    KRAKEN,
+    OKX,
+)
+from cb_trade_data.models.instants import to_ms
+from cb_trade_data.models.market import timestamps_ms
+from cb_trade_data.models.series import Kind, Series
+from cb_trade_data.models.time_range import TimeRange
 from exchanges_reference import PAGE, cards_on, outcomes
 
 #: What it does wrong, and how that shows.
@@ -45,8 +62,16 @@ WHY_NAIVE_FAILS = {
     "delisted": "is told to be held",
     # Nobody has looked up what loading its markets weighs.
     "pace": r"its markets weigh as much as 3\.\d+ pages, not 1",
+    # From a page's last row on it goes on a millisecond later, in which others were.
+    "trades": r"BTC/USDT trades: 1 row\(s\) not delivered",
+    "trades-at-once": r"row\(s\) not delivered",
+    "events-duplicate": r"BTC/USDT:USDT trades: 3 row\(s\) not delivered",  # one of them for CCXT's cut, as of bars
+    "events-unsorted": r"BTC/USDT:USDT trades: 2 row\(s\) not delivered",
+    "events-no-list": "is told to be empty",
 }
 
+TRADES, FUNDING = Kind.TRADES, Kind.FUNDING_RATE
+NOTHING, ONE_MS = timedelta(0), timedelta(milliseconds=1)
 
 # A card takes some eleven seconds, ten of them waiting for an answer that never comes; on a machine that has none to
 # spare, more.
@@ -88,12 +113,99 @@ async def test_a_naive_plugin_falls_into_exactly_the_traps_that_it_should():
     ],
 )
 async def test_a_fact_that_is_wrong_shows(trap: str, facts: ExchangeFacts, changes: dict[str, Any], reason: str):
-    plugin = ExchangePlugin(replace(facts, **changes), ccxt_client)
+    assert re.search(reason, await caught(trap, ExchangePlugin(replace(facts, **changes), ccxt_client)))
 
-    card = await draw_up_card(Subject(plugin, facts.id), [each for each in TRAPS if each.name == trap])
+
+@pytest.mark.parametrize(
+    ("trap", "facts", "kind", "changes", "reason"),
+    [
+        ("funding", BYBIT, FUNDING, {"page_limit_rows": 500}, "to be empty"),
+        ("funding", BYBIT, FUNDING, {"newest_first": False}, "to be empty"),
+        ("funding", BINANCE, FUNDING, {"newest_first": True}, "to be empty"),
+        ("funding", OKX, FUNDING, {"newest_first": False}, "to be empty"),
+        ("events-window-ends", OKX, FUNDING, {"start_step": NOTHING}, "to be empty"),
+        ("events-window-ends", CRYPTOCOM, FUNDING, {"start_step": NOTHING}, "to be empty"),
+        ("events-window-ends", BYBIT, FUNDING, {"end_step": NOTHING}, "2 calls for 199 rows, which fit a page"),
+        ("events-window-ends", BYBIT, FUNDING, {"end_step": -2 * ONE_MS}, "to be empty"),
+        ("events-window-ends", KRAKEN, TRADES, {"start_step": NOTHING}, r"1 row\(s\) not delivered"),
+        ("events-window-ends", BINANCE, TRADES, {"end_step": NOTHING}, "2 calls for 999 rows, which fit a page"),
+        ("events-window-ends", BINANCE, TRADES, {"unit": TimeUnit.SECONDS}, "to be empty"),
+        ("events-window-ends", COINBASE, TRADES, {"end_step": NOTHING}, r"row\(s\) not delivered"),
+        ("events-window-ends", CRYPTOCOM, TRADES, {"end_step": -ONE_MS}, r"row\(s\) not delivered"),
+        ("trades", CRYPTOCOM, TRADES, {"page_limit_rows": 300}, r"row\(s\) not delivered"),
+        ("trades-side", COINBASE, TRADES, {"tells_maker_side": False}, "with the side of their maker"),
+        ("trades-side", KRAKEN, TRADES, {"tells_maker_side": True}, "with the side of their maker"),
+    ],
+)
+async def test_a_fact_of_events_that_is_wrong_shows(
+    trap: str, facts: ExchangeFacts, kind: Kind, changes: dict[str, Any], reason: str
+):
+    name = "perpetual_events" if kind is FUNDING else "spot_events"
+    pagings: Mapping[Kind, EventPaging] = getattr(facts, name)
+    bounds = {field: value for field, value in changes.items() if hasattr(pagings[kind].bounds, field)}
+    paging = replace(
+        pagings[kind],
+        bounds=replace(pagings[kind].bounds, **bounds),
+        **{field: value for field, value in changes.items() if field not in bounds},
+    )
+
+    wrong = replace(facts, **{name: {**pagings, kind: paging}})
+    assert re.search(reason, await caught(trap, ExchangePlugin(wrong, ccxt_client)))
+
+
+async def caught(trap: str, plugin: ExchangePlugin) -> str:
+    """Return how it shows that the plugin is wrong; fail if it does not show."""
+    card = await draw_up_card(Subject(plugin, plugin.facts.id), [trap_named(trap)])
 
     assert [name for name, _ in told(card)] == [trap]
-    assert re.search(reason, told(card)[0][1])
+    return told(card)[0][1]
+
+
+def trap_named(name: str) -> Trap:
+    (trap,) = (trap for trap in TRAPS if trap.name == name)
+    return trap
+
+
+class TidyClient(CCXTExchangeClient):
+    """Hides what is wrong with an answer from the service, which would have asked again."""
+
+    async def fetch_trades(self, series: Series, window: TimeRange, from_id: str | None = None) -> Page:
+        page = await super().fetch_trades(series, window, from_id)
+        return replace(page, rows=tidied(page.rows, window, worth="price"))
+
+    async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
+        page = await super().fetch_funding_rates(series, window)
+        return replace(page, rows=tidied(page.rows, window, worth="rate"))
+
+
+def tidied(rows: pa.Table, window: TimeRange, worth: str) -> pa.Table:
+    """Return *rows* without those outside the window, those without worth, and the first one of two for one thing."""
+    times = timestamps_ms(rows)
+    is_in_window = (times >= to_ms(window.start)) & (times < to_ms(window.end))
+    rows = rows.filter(pa.array(is_in_window & ~np.isnan(rows.column(worth).to_numpy())))
+    ids = rows.column("id").to_pylist() if "id" in rows.column_names else [None] * rows.num_rows
+    later = {key: place for place, key in enumerate(zip(timestamps_ms(rows).tolist(), ids, strict=True))}
+    return rows.take(pa.array(later.values(), pa.int64()))
+
+
+@pytest.mark.parametrize(
+    ("facts", "trap", "reason"),
+    [
+        (CRYPTOCOM, "events-null", r"BTC/USDT trades: 1 row\(s\) not delivered"),
+        (CRYPTOCOM, "events-conflict", r"BTC/USDT trades: 1 row\(s\) with other values"),
+        (CRYPTOCOM, "events-unit", "BTC/USDT trades: .* is told to be empty"),
+        (BYBIT, "events-null", "funding_rate: .* is told to be empty"),
+        (BYBIT, "events-conflict", r"funding_rate: 1 row\(s\) with other values"),
+        (BYBIT, "events-unit", "funding_rate: .* is told to be empty"),
+    ],
+)
+async def test_a_plugin_that_tidies_up_falls_into_traps_that_the_service_would_have_seen(
+    facts: ExchangeFacts, trap: str, reason: str
+):
+    def tidy(facts: ExchangeFacts, access: ExchangeAccess) -> IExchangeAPIClient:
+        return TidyClient(facts, base_url=access.base_url)
+
+    assert re.search(reason, await caught(trap, ExchangePlugin(facts, tidy)))
 
 
 async def test_a_plugin_that_breaks_falls_into_every_trap_and_ends_none_of_the_others():

@@ -70,12 +70,21 @@ def test_what_is_wrong_is_told_apart_from_what_is_failed(install):
 
     told = {
         arguments: run(*arguments)
-        for arguments in (("mtgox",), ("sine",), ("kucoin",), ("binanceus",), ("okx", "--trap", "no-such-trap"))
+        for arguments in (
+            ("mtgox",),
+            ("sine",),
+            ("kucoin",),
+            ("binanceus",),
+            ("binance", "--package", "no-such-package"),
+            ("okx", "--trap", "no-such-trap"),
+        )
     }
 
     assert {result.exit_code for result in told.values()} == {2}
     assert {result.stdout for result in told.values()} == {""}
-    assert "CCXT does not know it" in told["mtgox",].stderr
+    assert not any("CB_TRADE_" in result.stderr for result in told.values())  # no settings are read
+    assert "nobody offers an exchange 'mtgox', and CCXT does not know it" in told["mtgox",].stderr
+    assert "it is offered by cb-trade-data" in told["binance", "--package", "no-such-package"].stderr
     for exchange in ("sine", "kucoin"):
         assert "nobody simulates it" in told[exchange,].stderr
         assert "cb_trade.simulated_venues" in told[exchange,].stderr

@@ -74,8 +74,10 @@ def test_several_trades_happen_in_one_millisecond_but_never_in_one_nanosecond(hi
     at_ns = nanoseconds(trades)
     assert (np.diff(at_ns) > 0).all()
     assert np.array_equal(at_ns // MS_NS, trades["timestamp"])
-    as_kraken_is_read = (at_ns / 1e9 * 1000).astype(np.int64)
-    assert np.array_equal(as_kraken_is_read, trades["timestamp"])
+    as_kraken_is_read = [int(float(f"{at // 10**9}.{at % 10**9:09d}") * 1000) for at in at_ns.tolist()]
+    assert as_kraken_is_read == trades["timestamp"].tolist()
+    is_first_of_minute = np.diff(at_ns // (MINUTE_MS * MS_NS), prepend=0) > 0
+    assert (at_ns[is_first_of_minute] % MS_NS == 0).all()
 
 
 def test_the_tape_starts_at_the_listing(histories):

@@ -109,16 +109,25 @@ class UnknownSymbolError(RequestError):
 class UnknownTimeframeError(RequestError):
     """The exchange has no bars of that length, nor are they made here of those that it has.
 
-    *known*: the lengths that it has. *derivable*: those that are made of them where that is asked for.
+    *known*: the lengths that it has. *kinds*: what else it has, for who meant one of these. *derivable*: the lengths
+    that are made of those that it has, where that is asked for.
     """
 
     code = ErrorCode.UNKNOWN_TIMEFRAME
 
-    def __init__(self, exchange: str, timeframe: str, known: list[str], derivable: list[str] | None = None) -> None:
-        made = ", and none that they are made of" if derivable is not None else ""
+    def __init__(
+        self,
+        exchange: str,
+        timeframe: str,
+        known: list[str],
+        kinds: Sequence[str] = (),
+        derivable: list[str] | None = None,
+    ) -> None:
+        made = "" if derivable is None else ", and none that they are made of"
+        without_bars = f"; without bars: {', '.join(kinds)}" if kinds else ""
         facts = {} if derivable is None else {"derivable": derivable}
         super().__init__(
-            f"{exchange} has no {timeframe!r} bars{made}; it has {', '.join(known)}",
+            f"{exchange} has no {timeframe!r} bars{made}; it has {', '.join(known)}{without_bars}",
             exchange=exchange,
             timeframe=timeframe,
             known=known,

@@ -55,6 +55,11 @@ def test_a_timeframe_the_exchange_does_not_have_is_unknown(manager, timeframe):
         manager.series("binance", "BTC/USDT", "ohlcv", timeframe)
 
 
+def test_a_kind_that_is_misspelt_as_a_timeframe_is_told_with_the_kinds_there_are(manager):
+    with pytest.raises(UnknownTimeframeError, match=r"no 'trade' bars; it has .*; without bars: .*order_book"):
+        manager.series("binance", "BTC/USDT", "ohlcv", "trade")
+
+
 @pytest.mark.parametrize("kind", ["trades", "funding_rate"])
 def test_a_kind_that_cannot_be_had_is_unsupported(manager, kind):
     with pytest.raises(UnsupportedKindError):

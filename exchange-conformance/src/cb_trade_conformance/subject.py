@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cb_trade_data.errors import InvalidSettingsError
-from cb_trade_data.exchange_source.discovery import load_plugins, offered
+from cb_trade_data.exchange_source.discovery import ccxt_client, load_plugins, normalized, offered
+from cb_trade_data.exchange_source.plugin import ExchangePlugin
+from cb_trade_data.exchange_source.plugins.generic import ccxt_ids, generic_facts
 from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -16,7 +18,7 @@ from cb_trade_simulator.venues import GROUP, find_venue
 
 if TYPE_CHECKING:
     from cb_trade_data.exchange_source.facts import ExchangeFacts
-    from cb_trade_data.exchange_source.plugin import ExchangePlugin
+    from cb_trade_simulator.markets.market import Market
     from cb_trade_simulator.venues.venue import Venue
 
 # Traded on every simulated exchange of a card: two that are busy, one listed in mid-month, and one with many minutes
@@ -101,11 +103,39 @@ class Subject:
         return Past(TimeRange(start, end), timeframe, now)
 
     def symbols_with(self, kind: Kind) -> list[str]:
-        """Return a market for each sort of markets of which the plugin serves a kind without bars."""
+        """Return a market for each sort of markets of which the plugin serves a kind without bars.
+
+        For funding rates, the perpetual that pays most often: of an exchange that keeps only some time of them, it may
+        be the only one with more than a page.
+        """
         found = [BUSY] if kind in self.facts.spot_events else []
-        if kind in self.facts.perpetual_events and self.perpetual is not None:
-            found.append(self.perpetual)
+        perpetual = self._perpetual_that_pays_most_often if kind is Kind.FUNDING_RATE else self.perpetual
+        if kind in self.facts.perpetual_events and perpetual is not None:
+            found.append(perpetual)
         return found
+
+    @property
+    def _perpetual_that_pays_most_often(self) -> str | None:
+        perpetuals = [market for market in self.simulated.markets if market.is_perpetual]
+        return None if not perpetuals else min(perpetuals, key=_hours_between_payments).symbol
+
+
+def _generic(exchange: str) -> ExchangePlugin:
+    """Return an exchange that nobody offers and CCXT has."""
+    if exchange not in ccxt_ids():
+        raise UnfitSubjectError(
+            f"nobody offers an exchange {exchange!r}, and CCXT does not know it: "
+            "correct the name, or install a package that offers it"
+        )
+    try:
+        return ExchangePlugin(generic_facts(exchange), ccxt_client)
+    except ValueError as error:
+        raise UnfitSubjectError(f"{error}, and nobody else offers it: install a package that does") from error
+
+
+def _hours_between_payments(perpetual: Market) -> int:
+    changes = [hours for since, hours in perpetual.funding_changes if since <= PRESENT]
+    return [perpetual.funding_hours, *changes][-1]
 
 
 def find_subject(exchange: str, *, seed: int = 1, package: str | None = None) -> Subject:
@@ -124,8 +154,14 @@ def find_subject(exchange: str, *, seed: int = 1, package: str | None = None) ->
     packages = sorted(_OURS if offer.dist is None else offer.dist.name for offer in offers)
     if package is None and len(offers) > 1:
         raise UnfitSubjectError(f"{exchange!r} is offered by {', '.join(packages)}: say whose is meant")
+    if package is not None and normalized(package) not in map(normalized, packages):
+        by = ", ".join(packages) or "nobody"
+        raise UnfitSubjectError(f"{package!r} offers no exchange {exchange!r}; it is offered by {by}")
     try:
-        (plugin,) = load_plugins(offers, {} if package is None else {exchange: package}, named=[exchange])
+        if not offers:
+            plugin = _generic(exchange)
+        else:
+            (plugin,) = load_plugins(offers, {} if package is None else {exchange: package}, named=[exchange])
         markets = {market.symbol for market in find_venue(exchange).markets}
     except InvalidSettingsError as error:
         raise UnfitSubjectError("; ".join(error.problems)) from error

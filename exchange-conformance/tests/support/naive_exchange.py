@@ -1,4 +1,4 @@
-"""A plugin as it is written in an afternoon: a loop over CCXT's `fetch_ohlcv` that trusts every answer."""
+"""A plugin as it is written in an afternoon: loops over CCXT's methods that trust every answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import ccxt.async_support as ccxt
 import pyarrow as pa
 
 from cb_trade_data.errors import ExchangeUnavailableError, UnknownSymbolError
-from cb_trade_data.exchange_source.facts import ExchangeFacts
+from cb_trade_data.exchange_source.facts import Bounds, EventPaging, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IExchangeAPIClient, Market, Page
 from cb_trade_data.exchange_source.plugin import ExchangeAccess, ExchangePlugin
 from cb_trade_data.models.instants import from_ms, to_ms
-from cb_trade_data.models.market import OHLCV_SCHEMA
+from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, OHLCV_SCHEMA, TRADES_SCHEMA
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 
@@ -47,9 +47,28 @@ class NaiveClient(IExchangeAPIClient):
         while since < to_ms(window.end):
             rows += await self._asked(self._exchange.fetch_ohlcv(series.symbol, timeframe, since=since, limit=LIMIT))
             since += LIMIT * self._exchange.parse_timeframe(timeframe) * 1000
-        times, *columns = zip(*rows, strict=True) if rows else [()] * 6
-        numbers = [[float("nan") if number is None else number for number in column] for column in columns]
-        return Page(pa.table([pa.array(times, OHLCV_SCHEMA.field(0).type), *numbers], schema=OHLCV_SCHEMA))
+        return _page(rows, OHLCV_SCHEMA)
+
+    async def fetch_trades(self, series: Series, window: TimeRange, from_id: str | None = None) -> Page:
+        trades = await self._all(self._exchange.fetch_trades, series, window)
+        rows = [[row["timestamp"], row["id"], row["side"], row["price"], row["amount"]] for row in trades]
+        return _page(rows, TRADES_SCHEMA, is_cut=False)
+
+    async def fetch_funding_rates(self, series: Series, window: TimeRange) -> Page:
+        rates = await self._all(self._exchange.fetch_funding_rate_history, series, window)
+        rows = [[row["timestamp"], row["fundingRate"], None] for row in rates]
+        return _page(rows, FUNDING_RATE_SCHEMA, is_cut=False)
+
+    async def _all(self, fetch: Any, series: Series, window: TimeRange) -> list[Any]:
+        """Return what there is from the window's start on, page after page, until one is short or reaches its end."""
+        since, rows = to_ms(window.start), []
+        while since < to_ms(window.end):
+            page = await self._asked(fetch(series.symbol, since=since, limit=LIMIT))
+            rows += page
+            if len(page) < LIMIT:
+                break
+            since = page[-1]["timestamp"] + 1
+        return rows
 
     async def fetch_first_open(self, series: Series) -> datetime | None:
         rows = await self._asked(self._exchange.fetch_ohlcv(series.symbol, str(series.timeframe), since=0, limit=1))
@@ -69,10 +88,26 @@ class NaiveClient(IExchangeAPIClient):
 
 
 def naive_plugin(facts: ExchangeFacts) -> ExchangePlugin:
-    """Return it for an exchange of which the timeframes are known, and nothing else was looked up."""
+    """Return it for an exchange of which timeframes and kinds are known, and nothing else was looked up."""
+    events = EventPaging(LIMIT, Bounds(None, None))
     return ExchangePlugin(
-        replace(ExchangeFacts(facts.id, facts.timeframes, LOOPS * LIMIT), jumps_to_first=True), NaiveClient
+        replace(
+            ExchangeFacts(facts.id, facts.timeframes, LOOPS * LIMIT),
+            jumps_to_first=True,
+            spot_events=dict.fromkeys(facts.spot_events, events),
+            perpetual_events=dict.fromkeys(facts.perpetual_events, events),
+        ),
+        NaiveClient,
     )
+
+
+def _page(rows: list[list[Any]], schema: pa.Schema, is_cut: bool | None = None) -> Page:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [
+        pa.array([float("nan") if cell is None and not field.nullable else cell for cell in column], field.type)
+        for column, field in zip(columns, schema, strict=True)
+    ]
+    return Page(pa.table(arrays, schema=schema), is_cut=is_cut)
 
 
 def _rebased(addresses: Any, base_url: str | None) -> Any:

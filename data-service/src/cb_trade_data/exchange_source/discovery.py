@@ -81,7 +81,7 @@ def _the_one(name: str, offers: list[EntryPoint], chosen: str | None) -> EntryPo
     variable = f"{_variable(name)}__PLUGIN"
     by = ", ".join(sorted(_distribution(offer) for offer in offers)) or "nobody"
     if chosen is not None:
-        offers = [offer for offer in offers if _normalized(_distribution(offer)) == _normalized(chosen)]
+        offers = [offer for offer in offers if normalized(_distribution(offer)) == normalized(chosen)]
         if not offers:
             raise _UnfitError(
                 f"{variable}: {chosen!r} offers no exchange {name!r}, it is offered by {by}: "
@@ -177,6 +177,6 @@ def _distribution(entry_point: EntryPoint) -> str:
     return _OURS if entry_point.dist is None else str(entry_point.dist.name)
 
 
-def _normalized(distribution: str) -> str:
+def normalized(distribution: str) -> str:
     """Return the name of a distribution as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()

@@ -15,6 +15,7 @@ from cb_trade_data.errors import (
     UnknownTimeframeError,
     UnsupportedKindError,
 )
+from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import IDataSourceConnector
 from cb_trade_data.historical.answer import Answer
 from cb_trade_data.historical.choice import Choice, ExchangeChooser, OpenQuestion
@@ -85,7 +86,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if kind not in facts.kinds:
             raise UnsupportedKindError(exchange, kind)
         if timeframe is not None and timeframe not in facts.timeframes:
-            raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes))
+            raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes), _without_bars(facts))
         series = _series(exchange, symbol, kind, timeframe)
         if series.kind not in {Kind.OHLCV, Kind.ORDER_BOOK} and facts.event_paging(series) is None:
             raise UnsupportedKindError(exchange, kind, symbol)
@@ -95,12 +96,14 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         self, exchange: str, symbol: str, kind: str, timeframe: str | None, *, derive: bool = False
     ) -> Series:
         """See `IHistoricalDataManager.series_or_derived`."""
-        timeframes = self._source.facts(exchange).timeframes
-        if timeframe is None or (timeframe in timeframes and not derive):
+        facts = self._source.facts(exchange)
+        known = facts.timeframes
+        if timeframe is None or (timeframe in known and not derive):
             return self.series(exchange, symbol, kind, timeframe)
-        derived = _derived_series(exchange, symbol, timeframe, timeframes)
+        derived = _derived_series(exchange, symbol, timeframe, known)
         if derived is None:
-            raise UnknownTimeframeError(exchange, timeframe, list(timeframes), list(derivable_from(timeframes)))
+            derivable = list(derivable_from(known))
+            raise UnknownTimeframeError(exchange, timeframe, list(known), _without_bars(facts), derivable)
         return derived
 
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
@@ -287,6 +290,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
     def _now(self, exchange: str) -> datetime:
         """Return the exchange's present where its clock was read, else ours."""
         return self._source.known_now(exchange) or self._local_now()
+
+
+def _without_bars(facts: ExchangeFacts) -> list[str]:
+    return sorted(facts.kinds - {Kind.OHLCV})
 
 
 def _refuse_future(start: datetime, now: datetime) -> None:

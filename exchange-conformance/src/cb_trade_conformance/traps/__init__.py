@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from cb_trade_conformance.trap import Trap
-from cb_trade_conformance.traps import clocks, errors, events, markets, paging, politeness, rows
+from cb_trade_conformance.traps import clocks, errors, event_rows, events, markets, paging, politeness, rows
 
 
 def _failing(name: str, fault: str, what: str, *, waits: bool = False) -> Trap:
@@ -15,6 +15,10 @@ def _failing(name: str, fault: str, what: str, *, waits: bool = False) -> Trap:
 
 def _spoilt(fault: str, tried: str, *, is_full: bool = False) -> Trap:
     return Trap(fault, tried, partial(rows.spoilt_page, fault=fault, is_full=is_full))
+
+
+def _spoilt_events(fault: str, tried: str, *, is_full: bool = False) -> Trap:
+    return Trap(f"events-{fault}", tried, partial(event_rows.spoilt_page, fault=fault, is_full=is_full))
 
 
 TRAPS: Final = (
@@ -120,7 +124,34 @@ TRAPS: Final = (
         "Trades of one millisecond come whole, also where a page ends in it; of too many for a page none is hidden.",
         events.trades_at_once,
     ),
-    Trap("trades-twice", "A page that repeats a trade, or is in disorder, costs none.", events.trades_twice),
-    Trap("funding", "Funding rates come once each, with the times at which they were booked.", events.funding),
+    Trap("trades-side", "The side of a trade is its taker's, not its maker's.", events.trades_side),
+    Trap(
+        "funding",
+        "Funding rates over more than a page come once each, as they were booked, for the fewest pages.",
+        events.funding,
+    ),
     Trap("funding-missing", "A funding rate that an answer leaves out is a gap.", events.funding_missing),
+    Trap(
+        "events-window-ends",
+        "Of a range between two rows, as many as fit a page, the first one is part and the last one is not.",
+        events.window_ends,
+    ),
+    _spoilt_events("duplicate", "A row that comes twice pushes none off a full page.", is_full=True),
+    _spoilt_events("unsorted", "A full page in disorder ends where it ends in order.", is_full=True),
+    Trap(
+        "events-stray", "Rows of the day before and the day after are neither delivered nor stored.", event_rows.stray
+    ),
+    _spoilt_events("conflict", "Of two trades of one id, or two rates of one time, that differ none is believed."),
+    _spoilt_events("null", "A trade without a price, or a funding time without a rate, is asked for again."),
+    Trap("events-unit", "Times in another unit are believed of no row.", event_rows.other_unit),
+    Trap(
+        "events-empty-lie",
+        "An empty answer where there are rows is no absence: a refresh finds them.",
+        event_rows.empty_lie,
+    ),
+    Trap(
+        "events-no-list",
+        "JSON under an HTTP 200 that lacks the list of rows is not taken for silence.",
+        event_rows.no_list,
+    ),
 )

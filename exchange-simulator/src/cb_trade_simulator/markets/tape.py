@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Tape:
     """The trades behind a `History`. Instants are nanoseconds since 1970 UTC; spans include start and exclude end.
 
-    A trade of a millisecond is inside it: after its first nanosecond, and before the next one's.
+    A trade of a millisecond is inside it: at its first nanosecond or after it, and before the next one's.
     """
 
     def __init__(self, history: History) -> None:

@@ -38,9 +38,10 @@ FLOAT_TRADE = np.dtype(
 NO_TRADES: Rows = np.empty(0, TRADE)
 IDS_PER_MINUTE = 10_000
 SHARE_AT_ONCE = 0.3  # of the trades happen in the same millisecond as the one before: one order that met several
-# Nanoseconds of a trade into its millisecond: so many, and so many more for each trade of its minute before it. All of
-# a minute fit into one millisecond, and none is so near to either end that seconds written as a float would miss it.
-FIRST_NS, STEP_NS = 10_000, 99
+# Nanoseconds of a trade into its millisecond: so many for each trade of its minute before it. The first one of a minute
+# is at the very beginning of its millisecond: who asks from there on loses it where that is exclusive. All of a minute
+# fit into one millisecond, and none is so near to its end that seconds written as a float would miss it.
+STEP_NS = 99
 
 
 def trades_of_minute(market: Market, seed: int, minute: np.void) -> Rows:
@@ -66,7 +67,7 @@ def trades_of_minute(market: Market, seed: int, minute: np.void) -> Rows:
 
 def nanoseconds(trades: Rows) -> Instants:
     """Return when the trades happened, to the nanosecond: no two of a market at the same."""
-    into = FIRST_NS + STEP_NS * (trades["id"] % IDS_PER_MINUTE)
+    into = STEP_NS * (trades["id"] % IDS_PER_MINUTE)
     return np.asarray(trades["timestamp"] * MS_NS + into, np.int64)
 
 
