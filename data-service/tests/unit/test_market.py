@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +100,21 @@ def test_a_union_is_what_upserting_one_after_the_other_gives(pages):
     assert as_dict(result) == expected
     assert timestamps_ms(result).tolist() == sorted(timestamps_ms(result).tolist())
     assert result.schema.equals(OHLCV_SCHEMA)
+
+
+@quick(30)
+@given(st.lists(st.integers(1, 40), min_size=100, max_size=400))
+def test_upserting_page_after_page_leaves_few_pieces(page_lengths):
+    """Whatever lengths pages have: each that is added goes through all pieces there are."""
+    starts = [0, *accumulate(page_lengths)]
+    whole = minute_bars(range(starts[-1]))
+    rows = OHLCV_SCHEMA.empty_table()
+
+    for start, end in pairwise(starts):
+        rows = upsert(rows, whole.slice(start, end - start))
+
+    assert_same_rows(rows, whole)
+    assert rows.column("timestamp").num_chunks <= 64
 
 
 def test_upserting_leaves_the_rows_it_was_given_alone():

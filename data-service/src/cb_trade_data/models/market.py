@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise, takewhile
+from operator import gt
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -299,6 +302,27 @@ def upsert(rows: pa.Table, fresh: pa.Table) -> pa.Table:
         fresh = union([inside.filter(pa.array(~np.isin(timestamps_ms(inside), times))), fresh])
     if count == 0 and first in (0, rows.num_rows):
         # As pages come: slicing would make every piece of the others anew.
-        return pa.concat_tables([rows, fresh] if first else [fresh, rows])
+        return _in_few_pieces(pa.concat_tables([rows, fresh])) if first else pa.concat_tables([fresh, rows])
     parts = (rows.slice(0, first), fresh, rows.slice(first + count))
     return pa.concat_tables([part for part in parts if part.num_rows])  # what is empty is a piece, too
+
+
+# So many pieces that are about as long as each other, between two of these lengths, are made one.
+_PIECES_MAX: Final = 16
+_PIECE_ROWS: Final = (0, 8_192, 131_072, 2_097_152)
+
+
+def _in_few_pieces(rows: pa.Table) -> pa.Table:
+    """Return *rows* with the short pieces at their end made longer ones, so that there are never more than some dozens.
+
+    Each row is copied a few times for that. Left as they are, thousands of pieces would be gone through with each one
+    that is added.
+    """
+    lengths = [len(piece) for piece in rows.column("timestamp").chunks]
+    for least, limit in pairwise(_PIECE_ROWS):
+        short = [*takewhile(partial(gt, limit), reversed(lengths))]
+        if sum(length >= least for length in short) >= _PIECES_MAX:
+            kept = rows.num_rows - sum(short)
+            rows = pa.concat_tables([rows.slice(0, kept), rows.slice(kept).combine_chunks()])
+            lengths[-len(short) :] = [sum(short)]
+    return rows
