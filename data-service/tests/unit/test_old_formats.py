@@ -20,6 +20,8 @@ from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.quality.codes import DataCode
+from cb_trade_data.quality.evidence import Found
 from cb_trade_data.storage.coverage import State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.interfaces import IRawDataStorage
@@ -73,6 +75,15 @@ def rows_of(content) -> pa.Table:
     return table(content.kind, content.rows())
 
 
+def evidence_of(content) -> dict[int, Found] | None:
+    if content.evidence is None:
+        return None
+    return {
+        epoch_ms(day): Found(rows, {DataCode(code): count for code, count in flagged.items()})
+        for day, rows, flagged in content.evidence
+    }
+
+
 def table(kind: str, rows: list[tuple]) -> pa.Table:
     schema = SCHEMAS[Kind(kind)]
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
@@ -90,7 +101,7 @@ async def test_every_row_and_every_state_is_read_as_it_was_written(storage, cont
 
         assert_same_rows(stored.rows.combine_chunks(), rows_of(content))
         assert stored.digests in ({}, unit_digests(rows_of(content), series_of(content)))
-        assert stored.evidence is None
+        assert stored.evidence == evidence_of(content)
         assert [
             (
                 segment.range.start,
