@@ -94,7 +94,7 @@ async def _pages_of(service, starts):
     answers = []
     async with aiohttp.ClientSession(headers=headers) as session:
         for start in starts:
-            times = {"start_time": start.isoformat(), "end_time": "2023-04-11T00:00:00Z"}
-            async with session.get(f"{service.http_url}/v1/quality", params=query | times) as response:
+            params = query | {"start_time": start.isoformat()}
+            async with session.get(f"{service.http_url}/v1/quality", params=params) as response:
                 answers.append(await response.json())
     return answers
