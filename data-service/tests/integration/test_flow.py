@@ -72,6 +72,21 @@ async def test_a_range_with_more_rows_than_a_request_may_have_is_refused(simulat
     assert reply.last["rows"] == 1440
 
 
+async def test_where_bars_are_derived_the_shorter_ones_count_for_how_many_a_request_may_have(simulator, tmp_path):
+    limits = ConnectionLimits(request_rows=1440)
+    of_quarters = {"timeframe": "45m", "derive": True}
+    async with running_service(tmp_path, simulator.base_url, limits) as service, service.client() as client:
+        refused = await client.ask(historical(at("2024-01-01"), at("2024-01-17")) | of_quarters)
+        unplanned = await client.ask(
+            historical(at("2024-01-01"), at("2024-01-17")) | of_quarters | {"type": "plan_historical"}
+        )
+        reply = await client.history(at("2024-01-01"), at("2024-01-16"), **of_quarters)
+
+    assert refused["code"] == unplanned["code"] == "range_too_large"
+    assert refused["details"] == unplanned["details"] == {"rows": 16 * 96, "limit": 1440}
+    assert reply.last["rows"] == 15 * 32
+
+
 async def test_memory_does_not_grow_with_the_range_beyond_what_may_be_kept(simulator, tmp_path):
     """The peak of Arrow memory while three years stream is that of a few months, cold and warm."""
     pool = pa.default_memory_pool()

@@ -141,7 +141,7 @@ def test_there_is_a_bar_exactly_where_all_of_its_time_is_settled_and_something_w
         hours = (bar.start + number * hour for number in range((bar.end - bar.start) // hour))
         return all(any(instant in part for part in settled) for instant in hours)
 
-    made, told = derive(rows, timeframe, cuts, segments)
+    made, told = derive(rows, timeframe, cuts, segments, length_hours=61)
 
     bars = {grid.floor(row["timestamp"]): grid.bar(grid.floor(row["timestamp"])) for row in rows.to_pylist()}
     expected = [open_ for open_, bar in bars.items() if is_settled(bar)]

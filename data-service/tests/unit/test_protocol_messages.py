@@ -95,7 +95,14 @@ class Answer(SimpleNamespace):
             digest.add(wanted, rows)
         receipt = Receipt(**costs, digest=digest.text())
         receipt.enter(coverage)
-        super().__init__(start=wanted.start, end=wanted.end, estimated_rows=estimated_rows, receipt=receipt, rows=rows)
+        super().__init__(
+            start=wanted.start,
+            end=wanted.end,
+            estimated_rows=estimated_rows,
+            source_rows=estimated_rows,
+            receipt=receipt,
+            rows=rows,
+        )
 
     async def stretches(self) -> AsyncIterator[Stretch]:
         if self.rows is None:

@@ -325,7 +325,7 @@ class Connection:
         story.start, story.end = wanted.start, wanted.end
         answer = await self._manager.open(series, wanted, refresh=message.refresh, fill=message.fill)
         story.end = answer.end
-        self._refuse_too_many(answer.estimated_rows or 0)
+        self._refuse_too_many(answer.source_rows or 0)
         encoder = ENCODERS[message.format](request_id, series, message.chunk_rows)
         story.format, story.receipt = encoder.format, answer.receipt
         start = outgoing.historical_data_start(

@@ -97,7 +97,7 @@ class Answer:
         self._reading = ReadAhead(series, storage)
         self._fetching: _Fetching | None = None  # of the next partition
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
-        self.estimated_rows = estimated_rows(series, listed)
+        self.estimated_rows = self.source_rows = estimated_rows(series, listed)
         self.receipt = receipt or Receipt()
         self._digest = AnswerDigest(series)
 

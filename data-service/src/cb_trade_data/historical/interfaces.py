@@ -42,6 +42,7 @@ class IAnswer(Protocol):
         start: What was asked for.
         end: What was asked for, clipped to the newest closed bar; `start` where no bar has closed since then.
         estimated_rows: The bars that the range has room for, less those before listing; None for kinds without bars.
+        source_rows: The same of the exchange's own bars that it takes: more than that where bars are derived.
         receipt: Complete once `stretches` is exhausted.
     """
 
@@ -53,6 +54,9 @@ class IAnswer(Protocol):
 
     @property
     def estimated_rows(self) -> int | None: ...
+
+    @property
+    def source_rows(self) -> int | None: ...
 
     @property
     def receipt(self) -> Receipt: ...

@@ -26,6 +26,11 @@ class KeptAnswer:
     receipt: Receipt
     stretch: Stretch
 
+    @property
+    def source_rows(self) -> int | None:
+        """See `IAnswer`."""
+        return self.estimated_rows
+
     async def stretches(self) -> AsyncGenerator[Stretch, None]:
         """See `IAnswer.stretches`."""
         if self.stretch.rows.num_rows:

@@ -151,7 +151,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             bars = facts.listed_part(bars)
         if bars is None:
             return HistoryPlan(0, (), 0)
-        if series.timeframe is not None and rows_max is not None and (rows := series.grid.bars_in(bars)) > rows_max:
+        if series.timeframe is not None and rows_max is not None and (rows := source.grid.bars_in(bars)) > rows_max:
             raise RangeTooLargeError(rows, rows_max)
 
         reach = self._reach(source, facts)

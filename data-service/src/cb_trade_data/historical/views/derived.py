@@ -37,6 +37,7 @@ class DerivedAnswer:
         self.start = span.start
         self.end = span.end
         self.estimated_rows = estimated_rows
+        self.source_rows = below.source_rows
         self.receipt = below.receipt
         self._below = below
         self._derivation = derivation

@@ -34,6 +34,7 @@ class FilledAnswer:
         self.start = below.start
         self.end = below.end
         self.estimated_rows = below.estimated_rows
+        self.source_rows = below.source_rows
         self.receipt = below.receipt
         self._below = below
         self._first_open = first_open
