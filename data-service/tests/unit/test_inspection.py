@@ -180,6 +180,22 @@ def test_where_one_bar_in_four_is_wide_it_takes_more_to_stand_out():
     assert flagged(market(even, wide, times("high", 1.6, MIDDLE + 1))) == {DataCode.PRICE_OUTLIER: [MIDDLE + 1]}
 
 
+def flickering(columns: Columns) -> None:
+    """Have nearly every bar stand still at two satoshi, and some at three, the next price there is."""
+    at_three = np.random.default_rng(2).random(COUNT) < 0.05
+    at_three[MIDDLE - 3 : MIDDLE + 4] = False
+    for name in ("open", "high", "low", "close"):
+        columns[name][:] = np.where(at_three, 3e-8, 2e-8)
+
+
+def test_one_tick_up_and_back_is_no_outlier_however_much_that_is_in_percent():
+    assert DataCode.PRICE_OUTLIER not in flagged(market(flickering))
+
+
+def test_many_ticks_up_and_back_are_an_outlier():
+    assert flagged(market(flickering, times(PRICES, 15)))[DataCode.PRICE_OUTLIER] == [MIDDLE]
+
+
 def test_among_a_few_bars_none_stands_out():
     assert flagged(market(even, times(PRICES, 1.3, 2), count=5)) == {}
     assert flagged(market(even, times("volume", 1000, 2), count=5)) == {}

@@ -25,6 +25,10 @@ _WIDE_SHARE: Final = 0.8
 # wicks to 3.6, but for one: orders do run through a thin book and back within a bar.
 _CLOSE_SPREADS: Final = 2.5
 _WICK_SPREADS: Final = 4.0
+# So many rows are judged at a time: with the bars around each, some 15 MB.
+_AT_ONCE: Final = 65_536
+# So many bars, taken evenly, tell what the least step of prices is.
+_TICK_BARS: Final = 4_096
 # Fewer bars than this say nothing of what is usual.
 _BARS_MIN: Final = 6
 
@@ -75,12 +79,13 @@ def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     Args:
         numbers: In any order; a row may be in it twice, and is returned once.
     """
-    if len(numbers) == 0:
-        return numbers
+    found = [numbers[:0]]
     with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
-        closes = _gone_and_back(bars, numbers, bars.close, bars.close, _CLOSE_SPREADS)
-        wicks = _gone_and_back(bars, numbers, bars.high, bars.low, _WICK_SPREADS)
-    return np.union1d(closes, wicks)
+        for first in range(0, len(numbers), _AT_ONCE):
+            some = numbers[first : first + _AT_ONCE]
+            found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS))
+            found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS))
+    return np.unique(np.concatenate(found))
 
 
 def volume_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
@@ -167,8 +172,23 @@ def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers
     return np.asarray(np.maximum(above, below))
 
 
+def _tick(bars: Bars) -> float:
+    """Return the least difference of two prices at which bars closed more than once, of some thousand; 0 without any.
+
+    What stands out stands alone, and makes no tick.
+    """
+    prices, counts = np.unique(bars.close[:: 1 + len(bars) // _TICK_BARS], return_counts=True)
+    steps = np.diff(prices[counts > 1])
+    return float(steps.min()) if len(steps) else 0.0
+
+
 def _wide_spread(bars: Bars, numbers: RowNumbers) -> Numbers:
-    """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are."""
+    """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are.
+
+    No less than a tick: where prices have few digits, trades go one up and down, whatever that is in percent, and most
+    bars have no spread at all.
+    """
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
+    spreads = np.maximum(spreads, np.log1p(_tick(bars) / median(bars.close[places], is_there)))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)
