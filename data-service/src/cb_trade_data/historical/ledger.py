@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
 
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.coverage import Coverage, Segment, State, joined
-
-_ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
+from cb_trade_data.storage.coverage import ABSENT, Coverage, Segment, State, joined
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class LedgerPage:
 
     def bars_expected(self, grid: Timeframe) -> int:
         """Return how many bars there may be: all of the grid from listing to delisting."""
-        return sum(grid.bars_in(segment.range) for segment in self.segments if segment.state not in _ABSENT)
+        return sum(grid.bars_in(segment.range) for segment in self.segments if segment.state not in ABSENT)
 
     def bars_held(self, grid: Timeframe) -> int:
         """Return how many of those bars are settled by rows, the genuine holes between them included."""

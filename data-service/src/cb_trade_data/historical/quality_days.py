@@ -19,9 +19,8 @@ from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.quality.evidence import Evidence, Found, places_of, unit_of
 from cb_trade_data.quality.inspection import Finding, Inspection
 from cb_trade_data.quality.scores import Measures
-from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.coverage import ABSENT, Coverage, Segment, State
 
-_ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
 _NOTHING: Final = Found()
 _REASONS: Final[Mapping[State, str]] = {
     State.HELD: "the exchange has no bars here",
@@ -89,7 +88,7 @@ def days_of(
     unit = unit_of(grid)
     expected, held = Counter[int](), Counter[int]()
     for segment in segments:
-        if segment.state in _ABSENT:
+        if segment.state in ABSENT:
             continue
         for part in _by_unit(segment.range, unit):
             unit_ms, bars = to_ms(unit.floor(part.start)), grid.bars_in(part)

@@ -23,9 +23,9 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.quality.evidence import unit_of
 from cb_trade_data.quality.scores import Measures, Scores
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import ABSENT, Segment, State
 from cb_trade_data.storage.interfaces import IStorageManager
-from cb_trade_data.storage.series_facts import SeriesFacts
+from cb_trade_data.storage.series_facts import NOTHING_KNOWN
 
 _log = structlog.get_logger(__name__)
 
@@ -33,8 +33,6 @@ _SERIES_MAX: Final = 200
 _LATELY_SECS: Final = 24 * 3600.0
 _EVERY_SECS: Final = 300.0
 _LOOKED_BACK: Final = timedelta(days=30)
-_ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
-_NOTHING_KNOWN: Final = SeriesFacts("")
 
 
 class AskedSeries:
@@ -122,7 +120,7 @@ class QualityWatch:
         self.figures = figures
 
     async def _quality(self, series: Series) -> WatchedQuality:
-        grid, facts = series.grid, await self._storage.facts(series) or _NOTHING_KNOWN
+        grid, facts = series.grid, await self._storage.facts(series) or NOTHING_KNOWN
         known: list[Segment] = []
         measures = Measures()
         for partition, part in partitions_of(series, self._lately_closed(series)):
@@ -153,6 +151,6 @@ def _bars_behind(known: Iterable[Segment], grid: Timeframe) -> int:
     for segment in known:
         if segment.state is State.HELD:
             behind = 0
-        elif segment.state not in _ABSENT:
+        elif segment.state not in ABSENT:
             behind += grid.bars_in(segment.range)
     return behind

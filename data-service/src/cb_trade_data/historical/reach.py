@@ -12,9 +12,7 @@ from cb_trade_data.models.partition import EVER
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange, intersect_all, subtract
 from cb_trade_data.storage.coverage import Coverage, Segment, State
-from cb_trade_data.storage.series_facts import SeriesFacts
-
-_NOTHING_KNOWN = SeriesFacts("")
+from cb_trade_data.storage.series_facts import NOTHING_KNOWN, SeriesFacts
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Reach:
         Args:
             facts: What is known of the series; None where nothing is.
         """
-        known = facts or _NOTHING_KNOWN
+        known = facts or NOTHING_KNOWN
         match series.kind:
             case Kind.OHLCV if exchange.history_bars is not None:
                 horizon = series.grid.advance(now, 1 - exchange.history_bars)  # the open bar is one of them

@@ -55,6 +55,10 @@ _CODES: Final = {
 }
 
 
+#: Where there is no market, and nothing can be missing.
+ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One state over a range.

@@ -167,3 +167,6 @@ _TIMES: Final = ("listed_at", "listing_checked_at", "delisted_at", "delisting_ch
 # What objects that were written before it was looked up do not mention.
 _LATER_TIMES: Final = frozenset({"delisting_checked_at"})
 _READERS: Final[dict[int, Callable[[dict[str, Any], str], SeriesFacts]]] = {1: _read_format_1}
+
+#: Of a series of which there are no facts yet.
+NOTHING_KNOWN: Final = SeriesFacts("")
