@@ -124,6 +124,18 @@ def test_of_many_gaps_and_findings_the_first_are_shown_and_all_are_counted(cb_tr
     ]
 
 
+def test_a_finding_with_no_bars_near_has_a_dash_for_what_is_usual(cb_trade):
+    lonely = page("2020-06-27", "2020-06-28", [day("2020-06-27")], findings=[SPIKE | {"usual": None}])
+
+    shown, as_json = cb_trade(lonely), cb_trade(lonely, options=["--json"])
+
+    assert shown.stdout.splitlines()[-2:] == [
+        "BAR                   FOUND                   IN     VALUE  USUAL  FACTOR",
+        "2020-06-29T05:00:00Z  DATA-009 price outlier  high  91,050      –",
+    ]
+    assert json.loads(as_json.stdout)["findings"][0]["usual"] is None
+
+
 def test_of_many_months_the_newest_are_shown(cb_trade):
     days = [day(f"20{year}-{month:02}-01") for year in range(18, 21) for month in range(1, 13)]
 

@@ -168,6 +168,13 @@ def test_findings_are_marked_with_code_time_and_value(year):
     assert "<title>DATA-019 volume outlier, 2020-07-19T01:00:00Z: volume 99,000, ×1.98e+04 of the usual</title>" in page
 
 
+def test_a_finding_with_no_bars_near_has_a_dash_for_what_is_usual(year):
+    page = html_page(replace(year, findings=(spike(START + 200 * DAY, usual=None),)), MADE_AT)
+
+    assert "<title>DATA-009 price outlier, 2020-07-19T00:00:00Z: high 18,000</title>" in page
+    assert '<td class="number">18,000</td><td class="number">–</td><td class="number"></td></tr>' in page
+
+
 def test_prices_break_where_there_are_none(year):
     page = html_page(year, MADE_AT)
 
