@@ -217,8 +217,15 @@ def test_a_series_without_a_fault_says_so():
 
 
 def test_what_the_service_has_left_out_is_told(year):
-    assert "more gaps or findings than the service tells" in html_page(replace(year, truncated=True), MADE_AT)
-    assert "more gaps or findings than the service tells" not in html_page(year, MADE_AT)
+    gaps = tuple(hour_gap(START + number * 2 * HOUR, 1) for number in range(MOST_ROWS + 1))
+    findings = tuple(spike(gap.start) for gap in gaps)
+    many = replace(year, gaps=gaps, findings=findings)
+    all_told, cut = html_page(many, MADE_AT), html_page(replace(many, truncated=True), MADE_AT)
+
+    assert "Not all gaps and findings are told" not in all_told
+    assert all_told.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1};") == 2
+    assert "Not all gaps and findings are told" in cut
+    assert cut.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;") == 2
 
 
 def test_without_details_there_are_no_prices():

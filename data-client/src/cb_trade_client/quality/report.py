@@ -87,8 +87,8 @@ class QualityReport:
     Attributes:
         scores: Reckoned from `evidence`.
         days: Oldest first; years where bars last a day or longer.
-        gaps: All times without rows, oldest first; none without details.
-        findings: What is odd, oldest first; none without details.
+        gaps: All times without rows, unless `truncated`, oldest first; none without details.
+        findings: What is odd, unless `truncated` all of it, oldest first; none without details.
         truncated: Whether the service has left out gaps or findings because there were too many. The counts are whole.
     """
 
