@@ -6,6 +6,7 @@ import pytest
 from quality_pages import PAGES, SPIKE, at, day, gap, page
 from typer.testing import CliRunner
 
+from cb_trade_client.commands.quality import NOT_ALL_TOLD
 from cb_trade_client.main import build_app
 from cb_trade_client.quality.words import score_text
 
@@ -114,14 +115,60 @@ def test_of_many_gaps_and_findings_the_first_are_shown_and_all_are_counted(cb_tr
     gaps = [gap(f"2020-06-27T{hour:02}:00", f"2020-06-27T{hour + 1:02}:00", reason=f"no {hour}") for hour in range(23)]
     findings = [SPIKE | {"time": at("2020-06-27") + number} for number in range(31)]
 
-    result = cb_trade(page("2020-06-27", "2020-06-28", [day("2020-06-27")], gaps, findings, truncated=True))
+    all_told, cut = (
+        cb_trade(page("2020-06-27", "2020-06-28", [day("2020-06-27")], gaps, findings, truncated=is_cut))
+        for is_cut in (False, True)
+    )
 
-    assert sum("DATA-009 price outlier  high" in line for line in result.stdout.splitlines()) == 20
-    assert result.stderr.splitlines() == [
+    assert sum("DATA-009 price outlier  high" in line for line in all_told.stdout.splitlines()) == 20
+    assert all_told.stderr.splitlines() == [
         "… and 3 more gaps; --json has all of them",
         "… and 11 more findings; --json has all of them",
-        "there are more gaps or findings than the service tells; a shorter range has them all",
     ]
+    assert cut.stdout == all_told.stdout
+    assert cut.stderr.splitlines() == [
+        "… and 3 more gaps; --json has those that are told",
+        "… and 11 more findings; --json has those that are told",
+        NOT_ALL_TOLD,
+    ]
+
+
+def test_as_json_too_it_says_where_not_all_is_told(cb_trade):
+    cut = page("2020-06-27", "2020-06-28", [day("2020-06-27")], truncated=True)
+
+    result = cb_trade(cut, options=["--json"])
+
+    assert (json.loads(result.stdout)["truncated"], result.stderr) == (True, NOT_ALL_TOLD + "\n")
+
+
+def test_as_json_it_has_the_gaps_and_findings_of_all_pages(cb_trade):
+    """A page of a service ends where its lists fill up; the next one goes on."""
+    hours = [[f"2020-06-{date}T{hour:02}:00" for hour in range(24)] for date in (27, 28)]
+    gaps = [[gap(at_hour, at_hour[:-2] + "30") for at_hour in each] for each in hours]
+    findings = [[SPIKE | {"time": at(at_hour)} for at_hour in each] for each in hours]
+    pages = [
+        page("2020-06-27", "2020-06-28", [day("2020-06-27")], gaps[0], findings[0], following="2020-06-28"),
+        page("2020-06-28", "2020-06-29", [day("2020-06-28")], gaps[1], findings[1]),
+    ]
+
+    result = cb_trade(*pages, options=["--json"])
+
+    report = json.loads(result.stdout)
+    assert [each["start"][:16] for each in report["gaps"]] == [*hours[0], *hours[1]]
+    assert [each["time"][:16] for each in report["findings"]] == [*hours[0], *hours[1]]
+    assert (report["truncated"], result.stderr) == (False, "")
+
+
+def test_a_finding_with_no_bars_near_has_a_dash_for_what_is_usual(cb_trade):
+    lonely = page("2020-06-27", "2020-06-28", [day("2020-06-27")], findings=[SPIKE | {"usual": None}])
+
+    shown, as_json = cb_trade(lonely), cb_trade(lonely, options=["--json"])
+
+    assert shown.stdout.splitlines()[-2:] == [
+        "BAR                   FOUND                   IN     VALUE  USUAL  FACTOR",
+        "2020-06-29T05:00:00Z  DATA-009 price outlier  high  91,050      –",
+    ]
+    assert json.loads(as_json.stdout)["findings"][0]["usual"] is None
 
 
 def test_of_many_months_the_newest_are_shown(cb_trade):

@@ -17,7 +17,7 @@ from cb_trade_client.quality.page import MOST_ROWS, html_page
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 MADE_AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 OUTAGE = datetime(2020, 6, 28, 2, tzinfo=UTC)
 NASTY = "</title></style></svg><script>document.title='x'</script><img src=x onerror=alert(1)>\"'&{{7*7}} //h.example"
 
@@ -168,6 +168,13 @@ def test_findings_are_marked_with_code_time_and_value(year):
     assert "<title>DATA-019 volume outlier, 2020-07-19T01:00:00Z: volume 99,000, ×1.98e+04 of the usual</title>" in page
 
 
+def test_a_finding_with_no_bars_near_has_a_dash_for_what_is_usual(year):
+    page = html_page(replace(year, findings=(spike(START + 200 * DAY, usual=None),)), MADE_AT)
+
+    assert "<title>DATA-009 price outlier, 2020-07-19T00:00:00Z: high 18,000</title>" in page
+    assert '<td class="number">18,000</td><td class="number">–</td><td class="number"></td></tr>' in page
+
+
 def test_prices_break_where_there_are_none(year):
     page = html_page(year, MADE_AT)
 
@@ -210,8 +217,15 @@ def test_a_series_without_a_fault_says_so():
 
 
 def test_what_the_service_has_left_out_is_told(year):
-    assert "more gaps or findings than the service tells" in html_page(replace(year, truncated=True), MADE_AT)
-    assert "more gaps or findings than the service tells" not in html_page(year, MADE_AT)
+    gaps = tuple(hour_gap(START + number * 2 * HOUR, 1) for number in range(MOST_ROWS + 1))
+    findings = tuple(spike(gap.start) for gap in gaps)
+    many = replace(year, gaps=gaps, findings=findings)
+    all_told, cut = html_page(many, MADE_AT), html_page(replace(many, truncated=True), MADE_AT)
+
+    assert "Not all gaps and findings are told" not in all_told
+    assert all_told.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1};") == 2
+    assert "Not all gaps and findings are told" in cut
+    assert cut.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;") == 2
 
 
 def test_without_details_there_are_no_prices():
@@ -262,6 +276,44 @@ def test_bars_of_a_day_are_told_by_the_day_though_they_are_counted_by_the_year()
     assert levels == {"full": 358, "none": 6, "hole": 2}
     assert page.count('<circle class="flag" cx="6"') + page.count('<circle class="flag"') >= 2
     assert "price of a year" in page
+
+
+def test_days_that_may_have_no_bars_are_not_shown_as_held_though_no_gap_tells_of_them():
+    gaps = [QualityGap(START + number * MINUTE, START + (number + 1) * MINUTE, 1, "held", "") for number in range(1000)]
+    listed = day(START, expected=1440, held=1440, holes=1040)
+
+    page = html_page(report_of([listed], gaps, timeframe="1m", end=START + 10 * DAY, truncated=True), MADE_AT)
+
+    levels, titles = cells_of(page)
+    assert levels == {"hole": 1, "shut": 9}
+    assert titles[1] == "2020-01-02: no market, or no closed bar"
+    assert "no market, or no closed bar: 9" in page
+
+
+def test_bars_of_a_day_are_not_shown_as_held_where_not_all_gaps_are_told():
+    year = QualityDay(START, START + 366 * DAY, 366, 183, 183, 0, {"DATA-020": 1}, 3800.0, 29_000.0, 28_900.0, 1.0)
+    gaps = [
+        QualityGap(START + number * DAY, START + (number + 1) * DAY, 1, "failed", "") for number in range(0, 100, 2)
+    ]
+    known = ([year], gaps, [spike(START + DAY, "DATA-020")])
+
+    page = html_page(report_of(*known, timeframe="1d", end=START + 366 * DAY, truncated=True), MADE_AT)
+
+    levels, titles = cells_of(page)
+    assert levels == {"none": 50, "untold": 316}
+    assert titles[1:4:2] == ["2020-01-02: not told, 1 flagged", "2020-01-04: not told"]
+    assert "not told, or not all of it: there are too many gaps or findings: 316" in page
+
+
+def test_a_month_of_which_not_all_is_told_says_how_much():
+    year = QualityDay(START, START + 366 * DAY, 52, 26, 26, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)
+    gaps = [QualityGap(START, START + 14 * DAY, 2, "failed", "")]
+
+    page = html_page(report_of([year], gaps, timeframe="1w", end=START + 366 * DAY, truncated=True), MADE_AT)
+
+    levels, titles = cells_of(page)
+    assert levels == {"untold": 12}
+    assert titles[:2] == ["2020-01: 0 of 14 days held, 17 not told", "2020-02: not told"]
 
 
 @pytest.mark.parametrize("timeframe", ["1w", "1M"])

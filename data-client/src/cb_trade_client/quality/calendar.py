@@ -1,9 +1,9 @@
 """A calendar of a report: a cell for each day, by what is known of it; of many years, or long bars, for each month."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import groupby
 from typing import Final
 
@@ -24,6 +24,7 @@ LEVELS: Final = {
     "less": "half or more missing",
     "none": "nothing held",
     "shut": "no market, or no closed bar",
+    "untold": "not told, or not all of it: there are too many gaps or findings",
 }
 
 _DAY: Final = timedelta(days=1)
@@ -32,12 +33,17 @@ _MONTH_NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a day or a month: its bars; or its days, where bars last one or longer."""
+    """What is known of a day or a month: its bars; or its days, where bars last one or longer.
+
+    Attributes:
+        untold: How many days there are of which nothing is told.
+    """
 
     expected: int = 0
     held: int = 0
     holes: int = 0
     flagged: int = 0
+    untold: int = 0
 
     def __add__(self, other: "Facts") -> "Facts":
         return Facts(
@@ -45,11 +51,14 @@ class Facts:
             self.held + other.held,
             self.holes + other.holes,
             self.flagged + other.flagged,
+            self.untold + other.untold,
         )
 
     @property
     def level(self) -> str:
         """One of `LEVELS`."""
+        if self.untold:
+            return "untold"
         if not self.expected:
             return "shut"
         if self.held >= self.expected:
@@ -94,9 +103,11 @@ def calendar(report: QualityReport) -> Calendar | None:
     """Return the calendar of *report*; None where it tells of no time."""
     if report.start is None or report.end is None:
         return None
-    facts = _facts_by_day(report, report.start, report.end)
+    is_by_year = has_years(report.timeframe)
+    dates = [report.start.date() + number * _DAY for number in range(-(-(report.end - report.start) // _DAY) or 1)]
+    facts = (_facts_by_gaps if is_by_year else _facts_as_counted)(report, dates)
     is_of_months = report.timeframe[-1:] in {"w", "M"} or report.end.year - report.start.year >= MOST_YEARS_OF_DAYS
-    unit = "days" if has_years(report.timeframe) else "bars"
+    unit = "days" if is_by_year else "bars"
     years = tuple(
         (_year_of_months if is_of_months else _year_of_days)(year, dict(days), unit)
         for year, days in groupby(facts.items(), lambda item: item[0].year)
@@ -108,10 +119,20 @@ def calendar(report: QualityReport) -> Calendar | None:
     return Calendar(years, is_of_months, counts)
 
 
-def _facts_by_day(report: QualityReport, start: datetime, end: datetime) -> dict[date, Facts]:
-    """Return the facts of each day of the range: as counted, or by the gaps where days are not counted one by one."""
-    whole = Facts(1, 1)
-    facts = {start.date() + number * _DAY: whole for number in range(-(-(end - start) // _DAY) or 1)}
+def _facts_as_counted(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
+    """Return the facts of each of *dates*. The report leaves out those that may have no bars."""
+    facts = dict.fromkeys(dates, Facts())
+    for each in report.days:
+        facts[each.start.date()] = Facts(each.expected_bars, each.held_bars, each.holes, each.flagged_rows)
+    return facts
+
+
+def _facts_by_gaps(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
+    """Return the facts of each of *dates*, which are not counted one by one: those in no gap are whole.
+
+    Where not all gaps are told, nothing is known of the others.
+    """
+    facts = dict.fromkeys(dates, Facts(untold=1) if report.truncated else Facts(1, 1))
     for gap in report.gaps:
         state = gap.state
         missing = Facts() if state in WITHOUT_MARKET else Facts(1, 1, 1) if state == "held" else Facts(1, 0)
@@ -120,10 +141,6 @@ def _facts_by_day(report: QualityReport, start: datetime, end: datetime) -> dict
             if day in facts:
                 facts[day] = missing
             day += _DAY
-    if not has_years(report.timeframe):
-        for each in report.days:
-            facts[each.start.date()] = Facts(each.expected_bars, each.held_bars, each.holes, each.flagged_rows)
-        return facts
     for finding in report.findings:
         if (day := finding.time.date()) in facts:
             facts[day] += Facts(flagged=1)
@@ -155,9 +172,11 @@ def _year_of_months(year: int, facts: Mapping[date, Facts], unit: str) -> YearOf
 
 
 def _in_words(facts: Facts, unit: str) -> str:
-    if not facts.expected:
+    if not facts.expected and not facts.untold:
         return "no market, or no closed bar"
-    words = [f"{facts.held:,} of {facts.expected:,} {unit} held"]
+    words = [f"{facts.held:,} of {facts.expected:,} {unit} held"] if facts.expected else []
+    if facts.untold:
+        words.append(f"{facts.untold:,} not told" if words else "not told")
     if facts.holes:
         words.append(f"{facts.holes:,} never made")
     if facts.flagged:

@@ -23,7 +23,7 @@ from cb_trade_client.quality.trend_chart import trend_chart
 from cb_trade_client.quality.words import brief_text, factor_text, number_text, score_lines, score_text
 
 MOST_ROWS: Final = 100
-"""How many gaps, and how many findings, are listed one by one; the pictures and the counts are of all of them."""
+"""How many gaps, and how many findings, are listed one by one; the pictures and the counts are of all that are told."""
 
 FEW_ROWS: Final = 12
 """Lists that are not longer are open from the beginning."""

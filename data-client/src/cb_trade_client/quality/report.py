@@ -14,6 +14,7 @@ from cb_trade_client.fields import (
     read_object,
     read_objects,
     read_optional_instant,
+    read_optional_number,
     read_optional_objects,
     read_optional_text,
     read_text,
@@ -59,14 +60,14 @@ class QualityFinding:
         time: The open time of the bar.
         columns: Which of its values are odd.
         value: The oddest of them.
-        usual: What would be usual there, by the bars around it.
+        usual: What would be usual there, by the bars around it; None where there are none near.
     """
 
     code: str
     time: datetime
     columns: tuple[str, ...]
     value: float
-    usual: float
+    usual: float | None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -75,7 +76,7 @@ class QualityFinding:
             time=read_instant(message, "time"),
             columns=read_texts(message, "columns"),
             value=read_number(message, "value"),
-            usual=read_number(message, "usual"),
+            usual=read_optional_number(message, "usual"),
         )
 
 
@@ -86,8 +87,8 @@ class QualityReport:
     Attributes:
         scores: Reckoned from `evidence`.
         days: Oldest first; years where bars last a day or longer.
-        gaps: All times without rows, oldest first; none without details.
-        findings: What is odd, oldest first; none without details.
+        gaps: All times without rows, unless `truncated`, oldest first; none without details.
+        findings: What is odd, unless `truncated` all of it, oldest first; none without details.
         truncated: Whether the service has left out gaps or findings because there were too many. The counts are whole.
     """
 

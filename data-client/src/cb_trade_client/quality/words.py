@@ -41,9 +41,12 @@ def brief_text(moment: datetime) -> str:
     return to_text(moment).removesuffix("Z").removesuffix(":00").replace("T", " ")
 
 
-def number_text(value: float) -> str:
-    """Return *value* without the last digits, in which sums of binary numbers differ from those of decimals."""
-    return f"{value:,.10g}"
+def number_text(value: float | None) -> str:
+    """Return *value* without the last digits, in which sums of binary numbers differ from those of decimals.
+
+    A dash where there is none.
+    """
+    return "–" if value is None else f"{value:,.10g}"
 
 
 def factor_text(finding: QualityFinding) -> str:
