@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 
 import pytest
 from unit_builders import bars, minute_bars, series, span, utc
 
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical import quality_report
 from cb_trade_data.historical.comparing import StoredSide
 from cb_trade_data.historical.quality_report import QualityPage, report_quality, with_accuracy
@@ -78,6 +80,13 @@ async def report(
     return await report_quality(
         storage, side(of, facts), partitions, wanted, closed_until, details=details, limit=limit
     )
+
+
+async def accuracy(
+    storage: WatchedStorage, page: QualityPage, of: Series, source: Series, *, secs: float = 60.0
+) -> QualityPage | None:
+    until_secs = asyncio.get_running_loop().time() + secs
+    return await with_accuracy(storage, page, side(of), side(source), until_secs)
 
 
 async def test_a_page_ends_after_a_dozen_stored_partitions(storage):
@@ -171,11 +180,28 @@ async def test_a_year_of_days_is_compared_with_a_year_of_shorter_bars(storage):
         await hold(storage, of, year, bars([year.start + number * of.grid.duration for number in range(count)]))
     page = await report(storage, year, days, details=True)
 
-    compared = await with_accuracy(storage, page, side(days), side(hours))
+    compared = await accuracy(storage, page, days, hours)
 
     assert (compared.measures.compared_bars, compared.details.compared_with) == (365, "6h")
     assert compared.measures.held_bars == page.measures.held_bars
-    assert await with_accuracy(storage, page, side(days), side(series(timeframe="1h"))) is None
+    assert await accuracy(storage, page, days, series(timeframe="1h")) is None
+
+
+async def test_what_cannot_be_compared_in_time_or_as_a_whole_has_no_accuracy_and_fails_nothing(storage, monkeypatch):
+    days, hours = series(timeframe="1d"), series(timeframe="6h")
+    year = span("2023-01-01", "2024-01-01")
+    for of, count in ((days, 365), (hours, 4 * 365)):
+        await hold(storage, of, year, bars([year.start + number * of.grid.duration for number in range(count)]))
+    page = await report(storage, year, days, details=True)
+
+    assert await accuracy(storage, page, days, hours, secs=-1.0) is None
+    for error in (BarTooLongError("1d", year.start, 90.0), PartitionChangedError("a day of trades")):
+
+        async def compare(*args, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(quality_report, "compare_stored", compare)
+        assert await accuracy(storage, page, days, hours) is None
 
 
 async def test_nothing_stored_is_nothing_held(storage):

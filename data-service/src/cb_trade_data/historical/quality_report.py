@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical.comparing import StoredSide, compare_stored
 from cb_trade_data.historical.ledger import tiles
 from cb_trade_data.historical.quality_days import (
@@ -43,6 +44,9 @@ _DETAILED_BARS_MAX: Final = 100_000
 _LISTED_MAX: Final = 1_000
 # How often the next month of shorter bars is compared; of trades, the first one is.
 _COMPARISONS_MAX: Final = 12
+# For a page, all sources that are tried, and one of them, are read so long: clients wait two minutes for an answer.
+ACCURACY_SECS: Final = 30.0
+_SOURCE_SECS: Final = 15.0
 # How many partitions without a bar there may be at the end before the newest bar is not looked for any more.
 _LOOKED_BACK_MAX: Final = 12
 
@@ -174,24 +178,36 @@ async def report_quality(
 
 
 async def with_accuracy(
-    storage: IStorageManager, page: QualityPage, bars: StoredSide, source: StoredSide
+    storage: IStorageManager, page: QualityPage, bars: StoredSide, source: StoredSide, until_secs: float
 ) -> QualityPage | None:
     """Return a detailed *page* with how many of its bars agree with those that *source* makes.
 
     Args:
         source: Trades, or shorter bars that those of *bars* are made of.
+        until_secs: When to read no more, by the loop's time.
 
     Returns:
-        None where nothing that could be compared is stored of *source*.
+        None where nothing that could be compared is stored of *source*, or none of it could be read in time or as a
+        whole.
     """
     wanted = None if page.range is None else bars.series.grid.snap(page.range)
     if wanted is None or page.details is None:
         return None
+    loop = asyncio.get_running_loop()
+    until_secs = min(until_secs, loop.time() + _SOURCE_SECS)
     is_trades = source.series.kind is Kind.TRADES
     partitions = await storage.list_partitions(source.series)
     compared, differing = 0, 0
     for _ in range(1 if is_trades else _COMPARISONS_MAX):
-        comparison = await compare_stored(storage, bars, source, partitions, wanted)
+        left_secs = until_secs - loop.time()
+        if left_secs <= 0:
+            break
+        try:
+            comparison = await compare_stored(
+                storage, bars, source, partitions, wanted, reading_secs=left_secs, bar_secs=left_secs
+            )
+        except (BarTooLongError, PartitionChangedError):
+            break  # Everything else that the page tells is true all the same.
         compared, differing = compared + comparison.bars_compared, differing + comparison.bars_that_differ
         if comparison.is_last or comparison.range is None:
             break
