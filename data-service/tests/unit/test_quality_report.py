@@ -17,7 +17,9 @@ from cb_trade_data.models.market import slice_range
 from cb_trade_data.models.partition import partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.evidence import Found
+from cb_trade_data.quality.inspection import Finding
 from cb_trade_data.quality.scores import Measures
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
@@ -171,6 +173,69 @@ async def test_gaps_that_reach_over_partitions_are_one(storage):
         (span("2024-01-31T23:58", "2024-02-01T00:02"), 4, State.HELD),
         (span("2024-02-01T00:02", "2024-02-01T01:00"), 58, State.UNKNOWN),
     ]
+
+
+async def whole_days(storage: WatchedStorage, gaps_of_days: list[int]) -> TimeRange:
+    """Hold days of minutes, each with so many single holes, and return their time."""
+    start = utc("2024-01-30")
+    known = TimeRange(start, start + timedelta(days=len(gaps_of_days)))
+    without = {1440 * day + 60 + 2 * number for day, count in enumerate(gaps_of_days) for number in range(count)}
+    opens = [start + minute * timedelta(minutes=1) for minute in range(1440 * len(gaps_of_days))]
+    await hold(storage, MINUTES, known, bars([each for number, each in enumerate(opens) if number not in without]))
+    return known
+
+
+async def test_a_page_ends_before_the_day_for_which_a_list_has_no_room_and_the_next_one_goes_on(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_LISTED_MAX", 5)
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(()))  # All bars are the same here.
+    known = await whole_days(storage, [2, 3, 1, 5, 7, 0, 1])
+
+    pages, start = [], known.start
+    while start < known.end:
+        pages.append(await report(storage, TimeRange(start, known.end), details=True))
+        start = pages[-1].range.end
+
+    assert [len(page.days) for page in pages] == [2, 1, 1, 1, 2]
+    assert [len(page.details.gaps) for page in pages] == [5, 1, 5, 5, 1]
+    assert [page.details.is_truncated for page in pages] == [False, False, False, True, False]
+    assert [page.is_last for page in pages] == [False, False, False, False, True]
+    assert [page.measures.expected_bars for page in pages] == [2 * 1440, 1440, 1440, 1440, 2 * 1440]
+
+
+@pytest.mark.parametrize(("gaps", "days"), [(500, 2), (501, 1)])
+async def test_a_list_has_room_for_a_thousand(storage, monkeypatch, gaps, days):
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(()))
+    known = await whole_days(storage, [500, gaps])
+
+    page = await report(storage, known, details=True)
+
+    assert (len(page.days), len(page.details.gaps)) == (days, 500 * days)
+
+
+async def test_a_gap_that_goes_on_behind_the_end_of_a_page_is_told_in_parts(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_LISTED_MAX", 1)
+    await hold(storage, MINUTES, span("2024-01-02T12:00", "2024-01-02T12:01"), bars([utc("2024-01-02T12:00")]))
+
+    first = await report(storage, span("2024-01-01", "2024-01-03"), details=True)
+    second = await report(storage, span("2024-01-02", "2024-01-03"), details=True)
+
+    assert (first.range, first.details.is_truncated) == (span("2024-01-01", "2024-01-02"), False)
+    assert [(gap.range, gap.bars) for gap in first.details.gaps] == [(span("2024-01-01", "2024-01-02"), 1440)]
+    assert [(gap.range, gap.bars) for gap in second.details.gaps] == [(span("2024-01-02", "2024-01-02T12:00"), 720)]
+    assert second.details.is_truncated
+
+
+async def test_findings_end_a_page_as_gaps_do(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_LISTED_MAX", 1)
+    known = await whole_days(storage, [0, 0])
+    odd = [
+        Finding(DataCode.PRICE_OUTLIER, known.start + timedelta(hours=at), ("high",), 2.0, 1.0) for at in (1, 25, 26)
+    ]
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(odd))
+
+    page = await report(storage, TimeRange(known.start, known.start + timedelta(days=2)), details=True)
+
+    assert (len(page.days), page.details.findings, page.details.is_truncated) == (1, (odd[0],), False)
 
 
 async def test_a_year_of_days_is_compared_with_a_year_of_shorter_bars(storage):
