@@ -209,9 +209,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         partitions = await self._storage.list_partitions(bars)
         wanted = await known_range(self._storage, partitions, start, end)
         closed = None if wanted is None else self._closed_bars(bars, wanted)
-        if closed is None:
+        facts = await self._storage.facts(bars)
+        if closed is None or not (partitions or facts):  # Of what is not known at all there may be no such market.
             return QualityPage(details=Details() if details else None)
-        side, closed_until = await self._side(bars), self._closed_until(bars, now)
+        side, closed_until = StoredSide(bars, self._reach(bars, facts)), self._closed_until(bars, now)
         page = await report_quality(self._storage, side, partitions, closed, closed_until, details=details, limit=limit)
         if end is not None and end < closed_until:
             page = replace(page, bars_behind=None)  # Of the past nobody wants to know how fresh the series is.

@@ -77,7 +77,7 @@ class QualityPage:
     """How good a range of bars is, or its first part.
 
     Attributes:
-        range: What the page tells about; None where no bar has closed in it.
+        range: What the page tells about; None where no bar has closed in it, or nothing is known of the series.
         measures: Those of all its days, and of the bars that were compared.
         newest_end: Where the newest held bar of the series ends; None where there is none.
         bars_behind: How many closed bars come after it; None as well where only the past was asked about.
