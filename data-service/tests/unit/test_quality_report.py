@@ -238,16 +238,17 @@ async def test_findings_end_a_page_as_gaps_do(storage, monkeypatch):
     assert (len(page.days), page.details.findings, page.details.is_truncated) == (1, (odd[0],), False)
 
 
-async def test_a_year_of_days_is_compared_with_a_year_of_shorter_bars(storage):
+async def test_years_of_days_are_compared_with_as_many_years_of_shorter_bars(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(()))
     days, hours = series(timeframe="1d"), series(timeframe="6h")
-    year = span("2023-01-01", "2024-01-01")
-    for of, count in ((days, 365), (hours, 4 * 365)):
-        await hold(storage, of, year, bars([year.start + number * of.grid.duration for number in range(count)]))
-    page = await report(storage, year, days, details=True)
+    years = span("2021-01-01", "2024-01-01")
+    for of, count in ((days, 3 * 365), (hours, 4 * 3 * 365)):
+        await hold(storage, of, years, bars([years.start + number * of.grid.duration for number in range(count)]))
+    page = await report(storage, years, days, details=True)
 
     compared = await accuracy(storage, page, days, hours)
 
-    assert (compared.measures.compared_bars, compared.details.compared_with) == (365, "6h")
+    assert (compared.measures.compared_bars, compared.details.compared_with) == (3 * 365, "6h")
     assert compared.measures.held_bars == page.measures.held_bars
     assert await accuracy(storage, page, days, series(timeframe="1h")) is None
 

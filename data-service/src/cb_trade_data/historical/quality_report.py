@@ -43,8 +43,6 @@ _ROWS_MAX: Final = 1_000_000
 _DETAILED_DAYS_MAX: Final = 31
 _DETAILED_BARS_MAX: Final = 100_000
 _LISTED_MAX: Final = 1_000
-# How often the next month of shorter bars is compared; of trades, the first one is.
-_COMPARISONS_MAX: Final = 12
 # For a page, all sources that are tried, and one of them, are read so long: clients wait two minutes for an answer.
 ACCURACY_SECS: Final = 30.0
 _SOURCE_SECS: Final = 15.0
@@ -179,6 +177,8 @@ async def with_accuracy(
 ) -> QualityPage | None:
     """Return a detailed *page* with how many of its bars agree with those that *source* makes.
 
+    Shorter bars are gone through a month at a time, to the end of the page; of trades, the first month is.
+
     Args:
         source: Trades, or shorter bars that those of *bars* are made of.
         until_secs: When to read no more, by the loop's time.
@@ -195,10 +195,7 @@ async def with_accuracy(
     is_trades = source.series.kind is Kind.TRADES
     partitions = await storage.list_partitions(source.series)
     compared, differing = 0, 0
-    for _ in range(1 if is_trades else _COMPARISONS_MAX):
-        left_secs = until_secs - loop.time()
-        if left_secs <= 0:
-            break
+    while (left_secs := until_secs - loop.time()) > 0:
         try:
             comparison = await compare_stored(
                 storage, bars, source, partitions, wanted, reading_secs=left_secs, bar_secs=left_secs
@@ -206,7 +203,7 @@ async def with_accuracy(
         except (BarTooLongError, PartitionChangedError):
             break  # Everything else that the page tells is true all the same.
         compared, differing = compared + comparison.bars_compared, differing + comparison.bars_that_differ
-        if comparison.is_last or comparison.range is None:
+        if is_trades or comparison.is_last or comparison.range is None:
             break
         wanted = TimeRange(comparison.range.end, wanted.end)
     if compared == 0:
