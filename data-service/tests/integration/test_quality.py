@@ -299,11 +299,12 @@ async def test_months_are_compared_with_days(quality, client):
 
 
 async def test_nothing_is_told_of_what_nobody_ever_asked_for(quality, client):
-    answer = await quality(details="true")
+    for named in ({}, times("2024-01-01", "2024-03-01"), times("2024-01-01", "2024-03-01") | {"symbol": "NO/SUCH"}):
+        answer = await quality(**named, details="true")
 
-    assert (answer["start_time"], answer["end_time"], answer["days"]) == (None, None, [])
-    assert set(answer["scores"].values()) == {None}
-    assert (answer["gaps"], answer["findings"], answer["next"]) == ([], [], None)
+        assert (answer["start_time"], answer["end_time"], answer["days"]) == (None, None, [])
+        assert set(answer["scores"].values()) == {None}
+        assert (answer["gaps"], answer["findings"], answer["next"]) == ([], [], None)
 
 
 async def test_no_exchange_is_called_also_after_a_restart(client, quality, simulator, tmp_path, session):

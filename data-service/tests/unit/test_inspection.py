@@ -151,6 +151,16 @@ def test_a_minute_that_is_missing_makes_nobody_blind():
     assert flagged(market(hole(1), hole(1, MIDDLE + 1), times(PRICES, 1.3))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
 
 
+@pytest.mark.parametrize(("name", "factor"), [("high", 1.5), ("low", 0.5)])
+def test_of_a_bar_without_neighbours_the_wick_is_what_is_odd(name: str, factor: float):
+    rows = market(hole(10), hole(10, MIDDLE + 1), times(name, factor))
+
+    [finding] = inspect(rows, MINUTE).findings()
+
+    assert (finding.code, finding.columns) == (DataCode.PRICE_OUTLIER, (name,))
+    assert (finding.value, np.isnan(finding.usual)) == (rows.column(name)[MIDDLE].as_py(), True)
+
+
 def test_a_wick_before_a_long_hole_is_an_outlier_whatever_the_market_does_behind_it():
     rows = market(times("high", 1.1, MIDDLE - 1), hole(1000), times(PRICES, 2, slice(MIDDLE, None)))
 

@@ -16,10 +16,11 @@ from cb_trade_data.historical.quality_days import (
     days_of,
     findings_within,
     gaps_of,
+    joined,
     tells_of_more,
     with_prices,
 )
-from cb_trade_data.historical.quality_report import Details, shorter
+from cb_trade_data.historical.quality_report import shorter
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
@@ -172,20 +173,7 @@ def test_a_gap_that_goes_on_in_the_next_part_is_one_and_others_are_not():
 
     told = [gap(0, 2, State.HELD), gap(2, 3, State.HELD), gap(3, 4, State.EMPTY), gap(5, 6, State.EMPTY, "else")]
 
-    details = Details.of(told, [])
-
-    assert details.gaps == (gap(0, 3, State.HELD), gap(3, 4, State.EMPTY), gap(5, 6, State.EMPTY, "else"))
-    assert not details.is_truncated
-
-
-@pytest.mark.parametrize(("count", "is_truncated"), [(1_000, False), (1_001, True)])
-def test_of_more_than_a_thousand_gaps_the_first_are_listed(count, is_truncated):
-    apart = [Segment(TimeRange(opens(2 * number), opens(2 * number + 1)), State.EMPTY) for number in range(count)]
-
-    details = Details.of(gaps_of(apart, minute_bars([]), SIX_HOURS), [])
-
-    assert (len(details.gaps), details.is_truncated) == (1_000, is_truncated)
-    assert details.gaps[0].range.start == START
+    assert list(joined(told)) == [gap(0, 3, State.HELD), gap(3, 4, State.EMPTY), gap(5, 6, State.EMPTY, "else")]
 
 
 @pytest.mark.parametrize(

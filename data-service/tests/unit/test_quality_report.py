@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 
 import pytest
 from unit_builders import bars, minute_bars, series, span, utc
 
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical import quality_report
 from cb_trade_data.historical.comparing import StoredSide
 from cb_trade_data.historical.quality_report import QualityPage, report_quality, with_accuracy
@@ -15,7 +17,9 @@ from cb_trade_data.models.market import slice_range
 from cb_trade_data.models.partition import partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
+from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.evidence import Found
+from cb_trade_data.quality.inspection import Finding
 from cb_trade_data.quality.scores import Measures
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
@@ -78,6 +82,13 @@ async def report(
     return await report_quality(
         storage, side(of, facts), partitions, wanted, closed_until, details=details, limit=limit
     )
+
+
+async def accuracy(
+    storage: WatchedStorage, page: QualityPage, of: Series, source: Series, *, secs: float = 60.0
+) -> QualityPage | None:
+    until_secs = asyncio.get_running_loop().time() + secs
+    return await with_accuracy(storage, page, side(of), side(source), until_secs)
 
 
 async def test_a_page_ends_after_a_dozen_stored_partitions(storage):
@@ -164,18 +175,99 @@ async def test_gaps_that_reach_over_partitions_are_one(storage):
     ]
 
 
-async def test_a_year_of_days_is_compared_with_a_year_of_shorter_bars(storage):
+async def whole_days(storage: WatchedStorage, gaps_of_days: list[int]) -> TimeRange:
+    """Hold days of minutes, each with so many single holes, and return their time."""
+    start = utc("2024-01-30")
+    known = TimeRange(start, start + timedelta(days=len(gaps_of_days)))
+    without = {1440 * day + 60 + 2 * number for day, count in enumerate(gaps_of_days) for number in range(count)}
+    opens = [start + minute * timedelta(minutes=1) for minute in range(1440 * len(gaps_of_days))]
+    await hold(storage, MINUTES, known, bars([each for number, each in enumerate(opens) if number not in without]))
+    return known
+
+
+async def test_a_page_ends_before_the_day_for_which_a_list_has_no_room_and_the_next_one_goes_on(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_LISTED_MAX", 5)
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(()))  # All bars are the same here.
+    known = await whole_days(storage, [2, 3, 1, 5, 7, 0, 1])
+
+    pages, start = [], known.start
+    while start < known.end:
+        pages.append(await report(storage, TimeRange(start, known.end), details=True))
+        start = pages[-1].range.end
+
+    assert [len(page.days) for page in pages] == [2, 1, 1, 1, 2]
+    assert [len(page.details.gaps) for page in pages] == [5, 1, 5, 5, 1]
+    assert [page.details.is_truncated for page in pages] == [False, False, False, True, False]
+    assert [page.is_last for page in pages] == [False, False, False, False, True]
+    assert [page.measures.expected_bars for page in pages] == [2 * 1440, 1440, 1440, 1440, 2 * 1440]
+
+
+@pytest.mark.parametrize(("gaps", "days"), [(500, 2), (501, 1)])
+async def test_a_list_has_room_for_a_thousand(storage, monkeypatch, gaps, days):
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(()))
+    known = await whole_days(storage, [500, gaps])
+
+    page = await report(storage, known, details=True)
+
+    assert (len(page.days), len(page.details.gaps)) == (days, 500 * days)
+
+
+async def test_a_gap_that_goes_on_behind_the_end_of_a_page_is_told_in_parts(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_LISTED_MAX", 1)
+    await hold(storage, MINUTES, span("2024-01-02T12:00", "2024-01-02T12:01"), bars([utc("2024-01-02T12:00")]))
+
+    first = await report(storage, span("2024-01-01", "2024-01-03"), details=True)
+    second = await report(storage, span("2024-01-02", "2024-01-03"), details=True)
+
+    assert (first.range, first.details.is_truncated) == (span("2024-01-01", "2024-01-02"), False)
+    assert [(gap.range, gap.bars) for gap in first.details.gaps] == [(span("2024-01-01", "2024-01-02"), 1440)]
+    assert [(gap.range, gap.bars) for gap in second.details.gaps] == [(span("2024-01-02", "2024-01-02T12:00"), 720)]
+    assert second.details.is_truncated
+
+
+async def test_findings_end_a_page_as_gaps_do(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "_LISTED_MAX", 1)
+    known = await whole_days(storage, [0, 0])
+    odd = [
+        Finding(DataCode.PRICE_OUTLIER, known.start + timedelta(hours=at), ("high",), 2.0, 1.0) for at in (1, 25, 26)
+    ]
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(odd))
+
+    page = await report(storage, TimeRange(known.start, known.start + timedelta(days=2)), details=True)
+
+    assert (len(page.days), page.details.findings, page.details.is_truncated) == (1, (odd[0],), False)
+
+
+async def test_years_of_days_are_compared_with_as_many_years_of_shorter_bars(storage, monkeypatch):
+    monkeypatch.setattr(quality_report, "findings_within", lambda *_: iter(()))
+    days, hours = series(timeframe="1d"), series(timeframe="6h")
+    years = span("2021-01-01", "2024-01-01")
+    for of, count in ((days, 3 * 365), (hours, 4 * 3 * 365)):
+        await hold(storage, of, years, bars([years.start + number * of.grid.duration for number in range(count)]))
+    page = await report(storage, years, days, details=True)
+
+    compared = await accuracy(storage, page, days, hours)
+
+    assert (compared.measures.compared_bars, compared.details.compared_with) == (3 * 365, "6h")
+    assert compared.measures.held_bars == page.measures.held_bars
+    assert await accuracy(storage, page, days, series(timeframe="1h")) is None
+
+
+async def test_what_cannot_be_compared_in_time_or_as_a_whole_has_no_accuracy_and_fails_nothing(storage, monkeypatch):
     days, hours = series(timeframe="1d"), series(timeframe="6h")
     year = span("2023-01-01", "2024-01-01")
     for of, count in ((days, 365), (hours, 4 * 365)):
         await hold(storage, of, year, bars([year.start + number * of.grid.duration for number in range(count)]))
     page = await report(storage, year, days, details=True)
 
-    compared = await with_accuracy(storage, page, side(days), side(hours))
+    assert await accuracy(storage, page, days, hours, secs=-1.0) is None
+    for error in (BarTooLongError("1d", year.start, 90.0), PartitionChangedError("a day of trades")):
 
-    assert (compared.measures.compared_bars, compared.details.compared_with) == (365, "6h")
-    assert compared.measures.held_bars == page.measures.held_bars
-    assert await with_accuracy(storage, page, side(days), side(series(timeframe="1h"))) is None
+        async def compare(*args, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(quality_report, "compare_stored", compare)
+        assert await accuracy(storage, page, days, hours) is None
 
 
 async def test_nothing_stored_is_nothing_held(storage):

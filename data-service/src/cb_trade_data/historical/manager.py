@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +30,14 @@ from cb_trade_data.historical.ledger import LedgerPage
 from cb_trade_data.historical.ledger_reader import known_range, read_ledger
 from cb_trade_data.historical.paging import paging_of
 from cb_trade_data.historical.planning import HistoryPlan, missing
-from cb_trade_data.historical.quality_report import Details, QualityPage, report_quality, shorter, with_accuracy
+from cb_trade_data.historical.quality_report import (
+    ACCURACY_SECS,
+    Details,
+    QualityPage,
+    report_quality,
+    shorter,
+    with_accuracy,
+)
 from cb_trade_data.historical.quality_watch import AskedSeries
 from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.series_register import SeriesRegister
@@ -201,15 +209,17 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         partitions = await self._storage.list_partitions(bars)
         wanted = await known_range(self._storage, partitions, start, end)
         closed = None if wanted is None else self._closed_bars(bars, wanted)
-        if closed is None:
+        facts = await self._storage.facts(bars)
+        if closed is None or not (partitions or facts):  # Of what is not known at all there may be no such market.
             return QualityPage(details=Details() if details else None)
-        side, closed_until = await self._side(bars), self._closed_until(bars, now)
+        side, closed_until = StoredSide(bars, self._reach(bars, facts)), self._closed_until(bars, now)
         page = await report_quality(self._storage, side, partitions, closed, closed_until, details=details, limit=limit)
         if end is not None and end < closed_until:
             page = replace(page, bars_behind=None)  # Of the past nobody wants to know how fresh the series is.
         if details:
+            until_secs = asyncio.get_running_loop().time() + ACCURACY_SECS
             for source in self._sources(bars):
-                compared = await with_accuracy(self._storage, page, side, await self._side(source))
+                compared = await with_accuracy(self._storage, page, side, await self._side(source), until_secs)
                 if compared is not None:
                     return compared
         return page

@@ -149,6 +149,22 @@ def gaps_of(segments: Iterable[Segment], rows: pa.Table, grid: Timeframe) -> Ite
             yield Gap(segment.range, bars, segment.state, segment.reason or _REASONS[segment.state])
 
 
+def joined(gaps: Iterable[Gap]) -> Iterator[Gap]:
+    """Yield *gaps*, in order, with neighbours that are one made one: parts of it lay in several partitions."""
+    current: Gap | None = None
+    for gap in gaps:
+        if current is not None and current.joins(gap):
+            current = replace(
+                current, range=TimeRange(current.range.start, gap.range.end), bars=current.bars + gap.bars
+            )
+            continue
+        if current is not None:
+            yield current
+        current = gap
+    if current is not None:
+        yield current
+
+
 def _holes(held: TimeRange, times_ms: npt.NDArray[np.int64], grid: Timeframe) -> Iterator[TimeRange]:
     first, end = np.searchsorted(times_ms, [to_ms_ceil(held.start), to_ms_ceil(held.end)]).tolist()
     cursor = grid.ceil(held.start)

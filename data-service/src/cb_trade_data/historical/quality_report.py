@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
-from typing import Final, TypeVar
+from itertools import chain, islice
+from typing import Final
 
 import pyarrow as pa
 
+from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical.comparing import StoredSide, compare_stored
 from cb_trade_data.historical.ledger import tiles
 from cb_trade_data.historical.quality_days import (
@@ -19,6 +20,7 @@ from cb_trade_data.historical.quality_days import (
     days_of,
     findings_within,
     gaps_of,
+    joined,
     tells_of_more,
     with_prices,
 )
@@ -41,14 +43,13 @@ _ROWS_MAX: Final = 1_000_000
 _DETAILED_DAYS_MAX: Final = 31
 _DETAILED_BARS_MAX: Final = 100_000
 _LISTED_MAX: Final = 1_000
-# How often the next month of shorter bars is compared; of trades, the first one is.
-_COMPARISONS_MAX: Final = 12
+# For a page, all sources that are tried, and one of them, are read so long: clients wait two minutes for an answer.
+ACCURACY_SECS: Final = 30.0
+_SOURCE_SECS: Final = 15.0
 # How many partitions without a bar there may be at the end before the newest bar is not looked for any more.
 _LOOKED_BACK_MAX: Final = 12
 
 _DAY: Final = Timeframe(1, "d")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ class Details:
     """What only the rows tell.
 
     Attributes:
-        gaps: All times without rows, oldest first; the first thousand.
-        findings: What is odd in single rows, oldest first; the first thousand.
+        gaps: All times without rows, oldest first; of a page of one day, the first thousand.
+        findings: What is odd in single rows, oldest first; of a page of one day, the first thousand.
         compared_with: What bars were made of to be compared with: `trades`, or a shorter timeframe; None where nothing
             of that is stored.
+        is_truncated: Whether there are more gaps or findings: in a single day, for else the page ends before them.
     """
 
     gaps: tuple[Gap, ...] = ()
@@ -67,20 +69,13 @@ class Details:
     compared_with: str | None = None
     is_truncated: bool = False
 
-    @classmethod
-    def of(cls, gaps: Iterable[Gap], findings: Iterable[Finding]) -> Details:
-        """Return the first of each."""
-        first_gaps, more_gaps = _first(_joined(gaps))
-        first_findings, more_findings = _first(findings)
-        return cls(first_gaps, first_findings, is_truncated=more_gaps or more_findings)
-
 
 @dataclass(frozen=True)
 class QualityPage:
     """How good a range of bars is, or its first part.
 
     Attributes:
-        range: What the page tells about; None where no bar has closed in it.
+        range: What the page tells about; None where no bar has closed in it, or nothing is known of the series.
         measures: Those of all its days, and of the bars that were compared.
         newest_end: Where the newest held bar of the series ends; None where there is none.
         bars_behind: How many closed bars come after it; None as well where only the past was asked about.
@@ -161,39 +156,54 @@ async def report_quality(
             reads, rows = reads + 1, rows + looked.stored_rows
         await asyncio.to_thread(_add, so_far, looked, list(tiles(part, looked.coverage, side.reach)), part, grid)
         end = part.end
+    found, days = None, so_far.days
+    if details:
+        found, end = await asyncio.to_thread(_details, so_far, TimeRange(page.start, end), grid)
+        days = [day for day in days if day.range.start < end]
     newest_end = await _newest_end(storage, side, partitions, closed_until)
     return QualityPage(
         TimeRange(page.start, end),
-        tuple(so_far.days),
-        sum((day.measures for day in so_far.days), Measures()),
+        tuple(days),
+        sum((day.measures for day in days), Measures()),
         newest_end,
         None if newest_end is None else _bars_behind(side, newest_end, closed_until),
-        await asyncio.to_thread(_details, so_far) if details else None,
+        found,
         is_last=end == bars.end,
     )
 
 
 async def with_accuracy(
-    storage: IStorageManager, page: QualityPage, bars: StoredSide, source: StoredSide
+    storage: IStorageManager, page: QualityPage, bars: StoredSide, source: StoredSide, until_secs: float
 ) -> QualityPage | None:
     """Return a detailed *page* with how many of its bars agree with those that *source* makes.
 
+    Shorter bars are gone through a month at a time, to the end of the page; of trades, the first month is.
+
     Args:
         source: Trades, or shorter bars that those of *bars* are made of.
+        until_secs: When to read no more, by the loop's time.
 
     Returns:
-        None where nothing that could be compared is stored of *source*.
+        None where nothing that could be compared is stored of *source*, or none of it could be read in time or as a
+        whole.
     """
     wanted = None if page.range is None else bars.series.grid.snap(page.range)
     if wanted is None or page.details is None:
         return None
+    loop = asyncio.get_running_loop()
+    until_secs = min(until_secs, loop.time() + _SOURCE_SECS)
     is_trades = source.series.kind is Kind.TRADES
     partitions = await storage.list_partitions(source.series)
     compared, differing = 0, 0
-    for _ in range(1 if is_trades else _COMPARISONS_MAX):
-        comparison = await compare_stored(storage, bars, source, partitions, wanted)
+    while (left_secs := until_secs - loop.time()) > 0:
+        try:
+            comparison = await compare_stored(
+                storage, bars, source, partitions, wanted, reading_secs=left_secs, bar_secs=left_secs
+            )
+        except (BarTooLongError, PartitionChangedError):
+            break  # Everything else that the page tells is true all the same.
         compared, differing = compared + comparison.bars_compared, differing + comparison.bars_that_differ
-        if comparison.is_last or comparison.range is None:
+        if is_trades or comparison.is_last or comparison.range is None:
             break
         wanted = TimeRange(comparison.range.end, wanted.end)
     if compared == 0:
@@ -249,8 +259,32 @@ def _add(so_far: _SoFar, looked: _Looked, segments: Sequence[Segment], part: Tim
     so_far.days += days
 
 
-def _details(so_far: _SoFar) -> Details:
-    return Details.of(chain.from_iterable(so_far.gaps), chain.from_iterable(so_far.findings))
+def _details(so_far: _SoFar, page: TimeRange, grid: Timeframe) -> tuple[Details, datetime]:
+    """Return the details of the first days of *page*, and where these end: where a list has no room for the next day.
+
+    One day is told about at least; if its own lists are too long, they are cut.
+    """
+    gaps = list(islice(joined(chain.from_iterable(so_far.gaps)), _LISTED_MAX + 1))
+    findings = list(islice(chain.from_iterable(so_far.findings), _LISTED_MAX + 1))
+    no_room = [gap.range.start for gap in gaps[_LISTED_MAX:]] + [finding.time for finding in findings[_LISTED_MAX:]]
+    end, unit = page.end, unit_of(grid)
+    if no_room:
+        end = min(end, max(unit.advance(page.start, 1), unit.floor(min(no_room))))
+    details = Details(
+        tuple(_until(end, gaps[:_LISTED_MAX], grid)),
+        tuple(finding for finding in findings[:_LISTED_MAX] if finding.time < end),
+        is_truncated=any(time < end for time in no_room),
+    )
+    return details, end
+
+
+def _until(end: datetime, gaps: Iterable[Gap], grid: Timeframe) -> Iterator[Gap]:
+    """Yield those *gaps* that begin before *end*, as far as they lie before it."""
+    for gap in gaps:
+        if gap.range.end <= end:
+            yield gap
+        elif gap.range.start < end and (bars := grid.bars_in(before := TimeRange(gap.range.start, end))):
+            yield replace(gap, range=before, bars=bars)
 
 
 async def _newest_end(
@@ -267,29 +301,3 @@ async def _newest_end(
 def _bars_behind(side: StoredSide, newest_end: datetime, closed_until: datetime) -> int:
     listed = side.reach.facts.listed_part(TimeRange(newest_end, closed_until)) if newest_end < closed_until else None
     return 0 if listed is None else side.series.grid.bars_in(listed)
-
-
-def _joined(gaps: Iterable[Gap]) -> Iterable[Gap]:
-    """Yield *gaps*, in order, with neighbours that are one made one: parts of it lay in several partitions."""
-    current: Gap | None = None
-    for gap in gaps:
-        if current is not None and current.joins(gap):
-            current = replace(
-                current, range=TimeRange(current.range.start, gap.range.end), bars=current.bars + gap.bars
-            )
-            continue
-        if current is not None:
-            yield current
-        current = gap
-    if current is not None:
-        yield current
-
-
-def _first(things: Iterable[T]) -> tuple[tuple[T, ...], bool]:
-    """Return the first thousand *things*, and whether there are more."""
-    first: list[T] = []
-    for thing in things:
-        if len(first) == _LISTED_MAX:
-            return tuple(first), True
-        first.append(thing)
-    return tuple(first), False

@@ -128,12 +128,18 @@ def usual_volume(bars: Bars, number: int) -> float:
 
 
 def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
-    """Return which prices of a row that is a price outlier are far from what is usual, the farthest first."""
+    """Return which prices of a row that is a price outlier are far from what is usual, the farthest first.
+
+    Where no bars are near, where it opened and closed is what is usual, as in `_departures`.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        usual = np.log(usual_close(bars, number))
+        usual = np.log([usual_close(bars, number)])
+        if np.isnan(usual).all():
+            usual = np.log([bars.open[number], bars.close[number]])
         spread = float(_wide_spread(bars, np.array([number]))[0])
         departures = {
-            name: abs(float(np.log(prices[number]) - usual)) for name, prices in zip(PRICES, bars.prices, strict=True)
+            name: float(np.abs(np.log(prices[number]) - usual).min())
+            for name, prices in zip(PRICES, bars.prices, strict=True)
         }
     farthest_first = sorted(departures, key=lambda name: -departures[name])
     limit = max(_CLOSE_SPREADS * spread, float(np.log1p(_DEPARTURE_MIN)))
