@@ -149,6 +149,6 @@ def test_a_page_that_comes_costs_a_page_however_many_there_are(order, monkeypatc
         assert count_shared_times(page, state.rows) == 20
 
     assert state.rows.num_rows == 2_400
-    assert state.rows.column("timestamp").num_chunks == len(order)
+    assert state.rows.column("timestamp").num_chunks <= len(order)
     assert max(looked_at) <= 60
     assert state.coverage == Coverage((Segment(span_ms(0, 800), State.HELD),))
