@@ -196,5 +196,6 @@ def _wide_spread(bars: Bars, numbers: RowNumbers) -> Numbers:
     """
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
-    spreads = np.maximum(spreads, np.log1p(_tick(bars) / median(bars.close[places], is_there)))
+    lowest = np.where(is_there, bars.close[places], np.inf).min(axis=1)
+    spreads = np.maximum(spreads, np.log1p(_tick(bars) / lowest))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)
