@@ -49,8 +49,6 @@ _SOURCE_SECS: Final = 15.0
 # How many partitions without a bar there may be at the end before the newest bar is not looked for any more.
 _LOOKED_BACK_MAX: Final = 12
 
-_DAY: Final = Timeframe(1, "d")
-
 
 @dataclass(frozen=True)
 class Details:
@@ -218,8 +216,7 @@ async def with_accuracy(
 
 def shorter(bars: Series, timeframes: Iterable[str]) -> list[Timeframe]:
     """Return those of *timeframes* of which whole bars of the series are made, the longest first."""
-    finer = [each for each in map(Timeframe.parse, timeframes) if each.duration_ms < bars.grid.duration_ms]
-    made_of = [each for each in finer if (_DAY if bars.grid.is_calendar else bars.grid).holds(each)]
+    made_of = filter(bars.grid.is_made_of, map(Timeframe.parse, timeframes))
     return sorted(made_of, key=lambda each: each.duration_ms, reverse=True)
 
 

@@ -79,12 +79,12 @@ def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     Args:
         numbers: In any order; a row may be in it twice, and is returned once.
     """
-    found = [numbers[:0]]
+    found, tick = [numbers[:0]], _tick(bars) if len(numbers) else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
         for first in range(0, len(numbers), _AT_ONCE):
             some = numbers[first : first + _AT_ONCE]
-            found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS))
-            found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS))
+            found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, tick))
+            found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, tick))
     return np.unique(np.concatenate(found))
 
 
@@ -136,7 +136,7 @@ def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
         usual = np.log([usual_close(bars, number)])
         if np.isnan(usual).all():
             usual = np.log([bars.open[number], bars.close[number]])
-        spread = float(_wide_spread(bars, np.array([number]))[0])
+        spread = float(_wide_spread(bars, np.array([number]), _tick(bars))[0])
         departures = {
             name: float(np.abs(np.log(prices[number]) - usual).min())
             for name, prices in zip(PRICES, bars.prices, strict=True)
@@ -146,7 +146,9 @@ def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
     return tuple(name for place, name in enumerate(farthest_first) if place == 0 or departures[name] > limit)
 
 
-def _gone_and_back(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float) -> RowNumbers:
+def _gone_and_back(
+    bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float, tick: float
+) -> RowNumbers:
     """Return those of these rows that went far above the *tops* around them, or far below the *bottoms*."""
     departures: Numbers = np.empty(0)
     for reach in (1, NEAREST_BARS):  # it is one bar: even those right beside it do not get there
@@ -155,7 +157,7 @@ def _gone_and_back(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numb
         numbers, departures = numbers[is_far], departures[is_far]
         if len(numbers) == 0:
             return numbers
-    return numbers[departures > spreads_max * _wide_spread(bars, numbers)]
+    return numbers[departures > spreads_max * _wide_spread(bars, numbers, tick)]
 
 
 def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, reach: int) -> Numbers:
@@ -188,7 +190,7 @@ def _tick(bars: Bars) -> float:
     return float(steps.min()) if len(steps) else 0.0
 
 
-def _wide_spread(bars: Bars, numbers: RowNumbers) -> Numbers:
+def _wide_spread(bars: Bars, numbers: RowNumbers, tick: float) -> Numbers:
     """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are.
 
     No less than a tick: where prices have few digits, trades go one up and down, whatever that is in percent, and most
@@ -197,5 +199,5 @@ def _wide_spread(bars: Bars, numbers: RowNumbers) -> Numbers:
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
     lowest = np.where(is_there, bars.close[places], np.inf).min(axis=1)
-    spreads = np.maximum(spreads, np.log1p(_tick(bars) / lowest))
+    spreads = np.maximum(spreads, np.log1p(tick / lowest))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)
