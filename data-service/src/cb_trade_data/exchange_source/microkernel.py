@@ -269,6 +269,10 @@ class DataSourceConnectorImpl(IDataSourceConnector):
         return running
 
 
+async def _go_on(client: IExchangeAPIClient, series: Series, window: TimeRange, from_id: str) -> Page:
+    return well_shaped(await client.fetch_trades(series, window, from_id), series)
+
+
 async def _with_rest(
     page: Page,
     client: IExchangeAPIClient,
@@ -279,12 +283,12 @@ async def _with_rest(
     """Return *page* with the rest of the millisecond that it is full of, for each answer of which a turn is taken."""
     pieces, calls, rows = [page], page.calls, page.rows.num_rows
     while (from_id := pieces[-1].goes_on_at) is not None:
-        if rows >= _ROWS_PER_TIME_MAX:
-            error = ExchangeNonsenseError(series.exchange, f"{_ROWS_PER_TIME_MAX} trades or more in a millisecond")
+        if rows >= _ROWS_PER_TIME_MAX or pieces[-1].rows.num_rows == 0:  # which would go on for ever
+            error = ExchangeNonsenseError(series.exchange, f"{rows} trades of a millisecond, and it goes on")
             error.tries = calls
             raise error
         try:
-            piece, more_calls = await call(partial(client.fetch_trades, series, window, from_id))
+            piece, more_calls = await call(partial(_go_on, client, series, window, from_id))
         except ExchangeUnavailableError as error:
             error.tries += calls
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from cb_trade_data.errors import ExchangeNonsenseError
@@ -24,7 +26,7 @@ def well_shaped(page: Page, series: Series) -> Page:
     if (flaw := _flaw(page.rows, schema)) is not None:
         code, reason = flaw
         raise ExchangeNonsenseError(series.exchange, f"{code}: {reason}")
-    return Page(page.rows.select(schema.names), page.calls, page.is_cut)
+    return replace(page, rows=page.rows.select(schema.names))
 
 
 def _flaw(rows: object, schema: pa.Schema) -> tuple[DataCode, str] | None:
