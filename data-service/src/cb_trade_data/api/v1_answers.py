@@ -270,7 +270,9 @@ class EvidenceAnswer(BaseModel):
     holes: int = Field(description="Held bars without a row: the exchange never made them.")
     flagged: dict[DataCode, int] = Field(description="How many rows have each code; no row has two.")
     newest_end: int | None = Field(description="Where the newest held bar of the series ends; null if there is none.")
-    bars_behind: int | None = Field(description="How many closed bars come after that; null if there is none.")
+    bars_behind: int | None = Field(
+        description="How many closed bars come after that; null if there is none, or only the past was asked about."
+    )
     compared_bars: int = Field(description="Bars that were compared with others, made of what is stored.")
     differing_bars: int = Field(description="How many of them differ.")
     compared_with: str | None = Field(

@@ -48,9 +48,9 @@ class EventRules:
         holes: Tells where rows must be missing, given the times at which there are some, ascending and unique, and the
             range of which the exchange has told all that it has; None where nobody can tell.
         contradictions: Tells for each row whether another one says something else of the same thing at another time,
-            given rows in order, and which of them are repeats; of rows that increase, see `increases`, it is not asked.
-        backwards: Counts the rows that a later one comes before, by the exchange's own count, given rows in order; of
-            rows that increase it is not asked.
+            given rows in order, and which of them are repeats. A page without a flaw whose rows increase is not asked.
+        backwards: Counts the rows that a later one comes before, by the exchange's own count, given rows in order;
+            asked likewise.
         believed: Tells up to which time a page is believed that was cut behind its last row; of an exchange that sends
             the newest first, from which time on. The times of its rows are ascending, unique, and two or more.
         usual_silence: For so long there may be no row without anybody wondering whether the market was there yet.
