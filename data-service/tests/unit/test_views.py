@@ -338,6 +338,26 @@ async def test_the_newest_week_may_lie_in_two_partitions(traded):
         assert (await store.rig.manager.current(store.series("1w"))).timestamp == week.start
 
 
+@pytest.mark.parametrize("traded", [utc("2024-01-01"), utc("2024-02-05"), utc("2024-03-31T23:59")])
+async def test_the_newest_quarter_may_lie_in_three_partitions(traded):
+    """Minutes are stored by the month."""
+    quarter = span("2024-01-01", "2024-04-01")
+    known = [segment(quarter.start, quarter.end + 30 * HOUR, State.HELD)]
+    async with stored(known, [traded], timeframes=("1m",)) as store:
+        assert (await store.rig.manager.current(store.series("3M"))).timestamp == quarter.start
+
+
+async def test_a_quarter_of_which_a_month_is_not_stored_is_not_the_newest():
+    before, last = span("2023-10-01", "2024-01-01"), span("2024-01-01", "2024-04-01")
+    known = [
+        segment(before.start, utc("2024-02-01"), State.HELD),
+        segment(utc("2024-02-01"), utc("2024-03-01"), State.FAILED),
+        segment(utc("2024-03-01"), last.end, State.HELD),
+    ]
+    async with stored(known, [before.start, last.start], timeframes=("1m",)) as store:
+        assert (await store.rig.manager.current(store.series("3M"))).timestamp == before.start
+
+
 # --- Filled ----------------------------------------------------------------------------------------------------------
 
 
