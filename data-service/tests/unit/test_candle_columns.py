@@ -63,6 +63,13 @@ def test_every_number_is_the_float_that_python_reads(venue, prices, first):
     assert len(parsed) == 3  # the probe, the first row and the last
 
 
+def test_newest_first_is_turned_around(venue):
+    shape, parse, _ = venue
+    answer = [shape(1_600_000_000 + 60 * place, str(place), "9", "0", "1", "7") for place in (3, 2, 1)]
+
+    assert rows_of(candle_columns(answer, parse)) == read_by(parse, answer[::-1])
+
+
 @pytest.mark.parametrize("oddity", [None, "", "n/a", [], {}])
 def test_a_row_that_does_not_fit_is_read_as_ccxt_reads_it(venue, oddity):
     shape, parse, _ = venue

@@ -16,7 +16,8 @@ from cb_trade_data.exchange_source.facts import EventPaging, TimeUnit
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.kinds import EVENT_RULES, EventRules
-from cb_trade_data.historical.validation import CLOCK_AHEAD_MAX, FIRST_BLOCK_MS, CheckedPage
+from cb_trade_data.historical.placement import CLOCK_AHEAD_MAX, FIRST_BLOCK_MS
+from cb_trade_data.historical.validation import CheckedPage
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import (
     SCHEMAS,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.market import timestamps_ms
 from cb_trade_data.models.timeframe import Timeframe
 
@@ -37,7 +39,7 @@ class PageTimes:
     def of(cls, rows: pa.Table) -> PageTimes:
         """Return the times of *rows*."""
         times = timestamps_ms(rows)
-        steps = np.diff(times) if len(times) > 1 else np.ones(1, np.int64)
+        steps = times[1:] - times[:-1] if len(times) > 1 else np.ones(1, np.int64)
         edges = times if len(times) else np.zeros(1, np.int64)
         return cls(times, int(edges.min()), int(edges.max()), steps, int(steps.min()), int(steps.max()))
 
@@ -68,11 +70,20 @@ class PageTimes:
         """Tell of each row whether it is of the time from *start_ms* on, *end_ms* left out."""
         return np.asarray(self.since(start_ms) & ~self.since(end_ms))
 
+    def lie_in(self, start: datetime, end: datetime) -> bool:
+        """Tell whether there are any, and all are of the time from *start* on, *end* left out."""
+        return len(self.each_ms) > 0 and self.earliest_ms >= to_ms(start) and self.latest_ms < to_ms(end)
+
+    def are_on_grid(self, grid: Timeframe) -> bool:
+        """Tell whether a bar of *grid* opens at each of them."""
+        if grid.is_calendar or len(self.each_ms) == 0:
+            return bool(np.all(grid.on_grid(self.each_ms)))
+        if not grid.on_grid(self.each_ms[:1])[0]:
+            return False
+        # Steps are those of the grid, nearly always, which is seen sooner than where each time lies.
+        is_even = self.step_min_ms == self.step_max_ms == grid.duration_ms
+        return is_even or len(self.each_ms) == 1 or not np.any(self.steps_ms % grid.duration_ms)
+
     def on_grid(self, grid: Timeframe) -> Flags:
         """Tell of each row whether a bar of *grid* opens there."""
-        if not grid.is_calendar and len(self.each_ms):
-            # Steps are those of the grid, nearly always, which is seen sooner than where each time lies.
-            others = self.steps_ms[self.steps_ms != grid.duration_ms]
-            if not np.any(others % grid.duration_ms):
-                return np.repeat(grid.on_grid(self.each_ms[:1]), len(self.each_ms))
-        return grid.on_grid(self.each_ms)
+        return np.ones(len(self.each_ms), np.bool_) if self.are_on_grid(grid) else grid.on_grid(self.each_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from cb_trade_data.exchange_source.facts import ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.page_times import Flags, PageTimes
+from cb_trade_data.historical.placement import Placement
 from cb_trade_data.models.instants import from_ms, to_ms
 from cb_trade_data.models.market import OHLCV_SCHEMA, ordered, slice_range, timestamps_ms
 from cb_trade_data.models.partition import EVER
@@ -24,14 +25,8 @@ from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
 from cb_trade_data.storage.stored_partition import Change
 
-# An exchange's clock is not further ahead of what we take it for; see `exchange_source.clock`.
-CLOCK_AHEAD_MAX: Final = timedelta(minutes=5)
-
 # A hole in an answered page is genuine once its bars are this old; some venues publish quiet minutes late.
 _GENUINE_AFTER: Final = timedelta(days=1)
-
-# Of Bitcoin: nobody traded before. Seconds that are taken for milliseconds lie in January 1970.
-FIRST_BLOCK_MS: Final = to_ms(datetime(2009, 1, 3, tzinfo=UTC))
 
 _NUMBERS: Final = OHLCV_SCHEMA.names[1:]
 
@@ -93,51 +88,35 @@ def check_page(page: Page, window: TimeRange, grid: Timeframe, exchange: Exchang
         exchange: How it answers: what a full page leaves out depends on it.
         now: The exchange's present when it answered.
     """
-    findings: Counter[Finding] = Counter()
     times = PageTimes.of(page.rows)
-    findings[Finding.UNSORTED] = times.steps_back
-    in_window = times.within(to_ms(window.start), to_ms(window.end))
-    # Any other is in another unit, whatever grid it happens to hit.
-    is_time = (times.since(FIRST_BLOCK_MS) | in_window) & ~times.since(to_ms(EVER.end))
-    on_grid = times.on_grid(grid) & is_time
-    is_future = times.since(to_ms(now + CLOCK_AHEAD_MAX) + 1)
-    sound = on_grid & ~is_future
     closed_until = grid.closed_until(now, exchange.settle_margin)
-    is_open = times.since(to_ms(closed_until))
-    findings[Finding.BAD_TIMESTAMP] = int(np.count_nonzero(~is_time))
-    findings[Finding.OFF_GRID] = int(np.count_nonzero(is_time & ~on_grid))
-    findings[Finding.FUTURE] = int(np.count_nonzero(on_grid & is_future))
-    findings[Finding.OUTSIDE] = int(np.count_nonzero(sound & ~in_window))
-    findings[Finding.OPEN] = int(np.count_nonzero(sound & in_window & is_open))
-
-    candidates = sound & in_window & ~is_open
-    is_bad = candidates & ~_possible(page.rows)
+    placement = Placement.of(times, window, grid, closed_until, now)
+    findings = Counter(placement.findings)
+    candidates, possible = placement.candidates, _possible(page.rows)
+    is_bad = candidates & ~possible
     if is_bad.any():
         findings.update(_flaws(_only(page.rows, is_bad)))
-    good = _only(page.rows, candidates & ~is_bad)
+    good = _only(page.rows, candidates & possible)
     if not times.ascend:
         good = _unique(ordered(good), findings)
-    misplaced = _bars_of(times.each_ms[~on_grid & in_window & ~is_open], grid)
-    all_good = good.num_rows == np.count_nonzero(candidates) and len(misplaced) == 0
-    unusable = (
-        misplaced
-        if all_good
-        else np.setdiff1d(np.concatenate([times.each_ms[candidates], misplaced]), timestamps_ms(good))
-    )
+    rejected: list[TimeRange] = []
+    if good.num_rows != np.count_nonzero(candidates) or len(placement.misplaced_ms):
+        came = np.concatenate([times.each_ms[candidates], placement.misplaced_ms])
+        rejected = list(grid.runs(np.setdiff1d(came, timestamps_ms(good))))
 
     asked = grid.bars_in(window) if exchange.history_bars is None else exchange.history_bars
-    is_exact = len(sound) == asked and times.are_in_order and bool(np.all(sound))
+    count, sound_ms = len(times.each_ms), placement.sound_ms
+    is_exact = count == asked == len(sound_ms) and times.are_in_order
     answered = None
-    if np.any(sound) or len(sound) == 0:  # else there is not one row to tell what it is an answer to
-        is_full = not exchange.windows_only and len(sound) >= asked
-        sound_ms = times.each_ms if sound.all() else times.each_ms[sound]
+    if len(sound_ms) or count == 0:  # else there is not one row to tell what it is an answer to
+        is_full = not exchange.windows_only and count >= asked
         answered = _answered(sound_ms, window, grid, exchange, closed_until, is_full=is_full, is_exact=is_exact)
     shows_horizon = exchange.history_bars is not None and is_exact
     return CheckedPage(
         good if good.schema.equals(OHLCV_SCHEMA) else good.cast(OHLCV_SCHEMA),
         None if answered is None else answered.intersect(TimeRange(EVER.start, closed_until)),
-        tuple(grid.runs(unusable)),
-        bool(np.all(on_grid | in_window) and not np.any(is_future)),
+        tuple(rejected),
+        placement.silence_counts,
         from_ms(times.earliest_ms) if shows_horizon else None,
         {finding: count for finding, count in findings.items() if count},
     )
@@ -200,9 +179,9 @@ def _answered(
     """
     start_ms, end_ms = to_ms(window.start), to_ms(window.end)
     first, last = (int(times.min()), int(times.max())) if len(times) else (end_ms, start_ms)
-    is_inside = first >= start_ms and last < end_ms
+    inside = times if first >= start_ms and last < end_ms else times[(times >= start_ms) & (times < end_ms)]
     sent = _Sent(
-        hull=_hull(times if is_inside else times[(times >= start_ms) & (times < end_ms)], grid),
+        hull=_hull(inside, grid),
         has_before=first < start_ms,
         has_after=last >= end_ms,
         ends_at_present=len(times) > 0 and last >= to_ms(grid.advance(closed_until, -1)),
@@ -281,11 +260,6 @@ def _hull(opens_ms: npt.NDArray[np.int64], grid: Timeframe) -> TimeRange | None:
     if len(opens_ms) == 0:
         return None
     return TimeRange(from_ms(int(opens_ms.min())), grid.advance(from_ms(int(opens_ms.max())), 1))
-
-
-def _bars_of(times_ms: npt.NDArray[np.int64], grid: Timeframe) -> npt.NDArray[np.int64]:
-    """Return the open times of the bars in which these times lie."""
-    return np.array([to_ms(grid.floor(from_ms(time))) for time in np.unique(times_ms).tolist()], np.int64)
 
 
 def _only(rows: pa.Table, keep: Flags) -> pa.Table:

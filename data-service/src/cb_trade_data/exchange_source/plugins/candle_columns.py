@@ -25,6 +25,9 @@ _MS_PER_UNIT: Final = (1, 1_000)
 def candle_columns(answer: list[Any], parse: Callable[[Any], Candle]) -> pa.Table:
     """Return the candles of an answer as *parse* would read each of them, in the order in which they came.
 
+    If the last is earlier than the first, for some exchanges answer newest first, they are turned around: here, that
+    costs nothing.
+
     CCXT's classes only pick cells by position or by name. Which ones is found out with a row whose cells can be told
     apart; that it is right is checked with the first and the last row. Whatever does not fit is left to *parse*, row by
     row. A missing number becomes NaN.
@@ -32,9 +35,12 @@ def candle_columns(answer: list[Any], parse: Callable[[Any], Candle]) -> pa.Tabl
     Raises:
         ValueError, OverflowError: A candle has no time, or one that no column can hold.
     """
-    if answer and (layout := _layout(answer[0], parse)) is not None:
+    ends = [parse(answer[place]) for place in (0, -1)] if answer else []
+    if ends and _is_earlier(ends[-1], ends[0]):
+        answer, ends = answer[::-1], ends[::-1]
+    if ends and (layout := _layout(answer[0], parse)) is not None:
         table = layout.read(answer)
-        if table is not None and all(_is_row(table, place, parse(answer[place])) for place in (0, -1)):
+        if table is not None and all(_is_row(table, place, ends[place]) for place in (0, -1)):
             return table
     rows = [parse(candle)[:_FIELDS] for candle in answer]
     if not all(isinstance(row[0], int) for row in rows):
@@ -92,6 +98,11 @@ def _layout(candle: Any, parse: Callable[[Any], Candle]) -> _Layout | None:
         if None not in found:
             return _Layout(found, ms_per_unit)
     return None
+
+
+def _is_earlier(candle: Candle, other: Candle) -> bool:
+    times = candle[0], other[0]
+    return all(isinstance(time, int) for time in times) and times[0] < times[1]
 
 
 def _table(opens_ms: pa.Array, numbers: list[pa.Array]) -> pa.Table:
