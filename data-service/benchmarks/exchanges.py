@@ -10,14 +10,12 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,11 +24,11 @@ from typing import Any, Final
 
 import aiohttp
 import websockets
+from _processes import running
 from _report import machine, parser, table, write
 
 from cb_trade_data.auth.module import create_token
 
-_CB_TRADE: Final = Path(sys.executable).with_name("cb-trade")
 _WARM_UP_SECS: Final = 4.0  # what an exchange grants at once, and the first partition, are over by then
 _SECS: Final = 20.0
 _SPANS: Final = 3  # the median of which is told
@@ -72,30 +70,6 @@ _KRAKEN_TIMEFRAMES: Final = ("1m", "5m", "15m", "30m", "1h", "4h")
 
 
 # --- Processes ---
-
-
-@contextmanager
-def _running(arguments: list[str], environment: dict[str, str], folder: Path) -> Iterator[tuple[int, str]]:
-    """Run `cb-trade`, and tell its process id and where it listens."""
-    with (folder / f"{arguments[0]}.log").open("w") as log:
-        command = [str(_CB_TRADE), *arguments, "--port", "0"]
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder
-        )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if "listening on" not in line:
-            sys.exit(f"{' '.join(command)} did not start: {line}{(folder / f'{arguments[0]}.log').read_text()}")
-        yield process.pid, line.rsplit(" ", 1)[1].strip()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
 
 
 class Rig:
@@ -168,14 +142,14 @@ async def _rig(venue: Venue, *options: str) -> AsyncIterator[Rig]:
     secret = secrets.token_urlsafe(48)
     with tempfile.TemporaryDirectory(prefix="cb-trade-bench-") as name:
         folder = Path(name)
-        with _running(["simulate", "--exchange", venue.name, "--limits", *options], kept, folder) as (_, exchange):
+        with running(["simulate", "--exchange", venue.name, "--limits", *options], kept, folder) as (_, exchange):
             environment = kept | {
                 "CB_TRADE_STORAGE__ROOT": str(folder / "data"),
                 "CB_TRADE_AUTH__SECRET": secret,
                 "CB_TRADE_LOG_LEVEL": "warning",
                 f"CB_TRADE_EXCHANGES__{venue.name.upper()}__BASE_URL": f"{exchange}/h",
             }
-            with _running(["serve"], environment, folder) as (pid, service):
+            with running(["serve"], environment, folder) as (pid, service):
                 token = create_token(
                     secret, subject="bench", scopes=["data:read"], lifetime=timedelta(hours=1), now=datetime.now(UTC)
                 )
