@@ -55,6 +55,11 @@ def test_a_text_that_is_null_makes_a_page_no_answer():
         well_shaped(Page(pa.table(columns, schema=TRADES_SCHEMA)), TRADES)
 
 
+def test_what_is_no_page_is_no_answer():
+    with pytest.raises(ExchangeNonsenseError, match=DataCode.WRONG_TYPE):
+        well_shaped(None, series())
+
+
 def test_a_page_with_its_columns_is_handed_on_as_it_is():
     answer = Page(ROWS, 3, is_cut=True)
 
@@ -110,6 +115,16 @@ async def test_the_answers_of_a_burst_are_one_page_of_as_many_calls():
 
     assert page is not None
     assert (page.rows.num_rows, page.calls, page.is_cut) == (3, 2, True)
+
+
+@in_virtual_time
+async def test_one_answer_of_a_burst_may_say_of_a_column_that_it_may_lack_numbers_and_another_not():
+    lax = pa.table(trades(1).columns, names=TRADES_SCHEMA.names)
+
+    page = await fetched(BurstingClient(Page(trades(2), goes_on_at="1"), Page(lax)))
+
+    assert page is not None
+    assert page.rows.num_rows == 3
 
 
 @in_virtual_time

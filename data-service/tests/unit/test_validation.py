@@ -13,6 +13,7 @@ from unit_builders import MINUTE, assert_same_rows, epoch_ms, minute, minute_num
 
 from cb_trade_data.exchange_source.facts import Bounds, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
+from cb_trade_data.historical import validation
 from cb_trade_data.historical.findings import Finding
 from cb_trade_data.historical.validation import CheckedPage, check_page, settle
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
@@ -78,6 +79,45 @@ def learned(
         state: sorted(minute_numbers(segment.range for segment in change.segments if segment.state is state))
         for state in states
     }
+
+
+FROM_START = ExchangeFacts("from-start", ("1m",), 10, bounds=Bounds("since", None))
+WINDOWS_ONLY = ExchangeFacts("windows-only", ("1m",), 10, bounds=Bounds("start", "end"), windows_only=True)
+
+
+@pytest.mark.parametrize("exchange", [GENERIC, BOUNDED, FROM_START, WINDOWS_ONLY, NEWEST], ids=lambda each: each.id)
+@pytest.mark.parametrize(
+    ("timeframe", "window"),
+    [
+        ("1m", WINDOW),
+        ("1m", minutes(3, 4)),
+        ("1w", span("2024-01-01", "2024-03-11")),
+        ("1M", span("2024-01-01", "2024-11-01")),
+    ],
+)
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(milliseconds=-1), timedelta(days=400)])
+def test_a_page_of_every_bar_is_taken_for_what_a_look_at_each_row_makes_of_it(
+    exchange, timeframe, window, late, monkeypatch
+):
+    grid = Timeframe.parse(timeframe)
+    answer = Page(page_at(*grid.opens_in(window).tolist()).rows.cast(OHLCV_SCHEMA))
+    now = window.end + exchange.settle_margin + late
+
+    at_once = check(answer, window, grid, exchange, now)
+    monkeypatch.setattr(validation, "_is_flawless", lambda *_: False)
+
+    assert at_once == check(answer, window, grid, exchange, now)
+
+
+@pytest.mark.parametrize("time_ms", [2**63 - 1, -(2**63), epoch_ms(minute(3)) - 2**63])
+def test_a_time_beyond_all_times_hides_no_disorder(time_ms):
+    times = [*(epoch_ms(minute(number)) for number in (0, 1, 2, 4)), time_ms, *map(epoch_ms, map(minute, (3, 5)))]
+
+    checked = check(page_at(*times))
+
+    assert opens(checked.rows) == [0, 1, 2, 3, 4, 5]
+    assert checked.findings[Finding.UNSORTED] > 0
+    assert checked.findings[Finding.BAD_TIMESTAMP] == 1
 
 
 # --- Rows ------------------------------------------------------------------------------------------------------------

@@ -295,7 +295,8 @@ async def _with_rest(
         assert piece is not None  # noqa: S101 - there was something to ask
         pieces.append(piece)
         calls, rows = calls + more_calls, rows + piece.rows.num_rows
-    found = pa.concat_tables([each.rows for each in pieces])
+    # A number may be missing in some of them, says their schema: the gate looks whether it is.
+    found = pa.concat_tables([each.rows for each in pieces], promote_options="default")
     # By id it goes on beyond the window, all of which came then.
     is_beyond = int(timestamps_ms(found).max()) >= to_ms(window.end)
     return Page(found, calls, is_cut=pieces[-1].is_cut and not is_beyond)

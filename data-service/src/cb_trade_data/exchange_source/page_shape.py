@@ -13,7 +13,7 @@ from cb_trade_data.models.series import Series
 from cb_trade_data.quality.codes import DataCode
 
 
-def well_shaped(page: Page, series: Series) -> Page:
+def well_shaped(page: object, series: Series) -> Page:
     """Return *page*, with the columns of its kind and no others, in their order.
 
     Raises:
@@ -21,6 +21,8 @@ def well_shaped(page: Page, series: Series) -> Page:
             a zone (`DATA-024`). Asked again, as of any answer that is none.
     """
     schema = SCHEMAS[series.kind]
+    if not isinstance(page, Page):
+        raise ExchangeNonsenseError(series.exchange, f"{DataCode.WRONG_TYPE}: no page, but {type(page).__name__}")
     if isinstance(page.rows, pa.Table) and page.rows.schema.equals(schema) and not _lacks_texts(page.rows):
         return page
     if (flaw := _flaw(page.rows, schema)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,16 @@ from cb_trade_data.models.timeframe import Timeframe
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
+# Farther away than any time, and no farther than that the step between two such times is a number, too.
+_FARTHEST_MS: Final = 2**61
+
 
 @dataclass(frozen=True)
 class PageTimes:
     """The times of the rows of a page, as they came.
 
     Attributes:
-        each_ms: Of each row.
+        each_ms: Of each row; of those that are no times, how far away they are is not kept.
         earliest_ms: The first of them in time, `latest_ms` the last; of no rows both are 0.
         steps_ms: From each row to the next one, below 0 where times go back; of fewer than two rows, one of 1.
         step_min_ms: The smallest of these, `step_max_ms` the greatest.
@@ -38,7 +41,7 @@ class PageTimes:
     @classmethod
     def of(cls, rows: pa.Table) -> PageTimes:
         """Return the times of *rows*."""
-        times = timestamps_ms(rows)
+        times = np.clip(timestamps_ms(rows), -_FARTHEST_MS, _FARTHEST_MS)
         steps = times[1:] - times[:-1] if len(times) > 1 else np.ones(1, np.int64)
         edges = times if len(times) else np.zeros(1, np.int64)
         return cls(times, int(edges.min()), int(edges.max()), steps, int(steps.min()), int(steps.max()))
