@@ -173,6 +173,31 @@ class Rig:
         return found | {"secs": statistics.median(meanwhile)}
 
 
+@dataclass(frozen=True)
+class Transfers:
+    """What everybody is told who is to transfer the same rows.
+
+    Attributes:
+        common: What all are told.
+        token: The service's.
+    """
+
+    common: dict[str, Any]
+    token: str
+
+    def raw(self, server: Process) -> dict[str, Any]:
+        """Return the task of who takes bytes from a socket, and looks at none."""
+        return self.common | {"who": "raw", "port": server.port}
+
+    def ours(self, who: str, service: Process) -> dict[str, Any]:
+        """Return the task of a client of the service."""
+        return self.common | {"who": who, "url": f"ws://127.0.0.1:{service.port}/ws/data", "token": self.token}
+
+    def flight(self, server: Process, source: str, how: str = "table") -> dict[str, Any]:
+        """Return the task of a client of Flight."""
+        return self.common | {"who": "flight", "port": server.port, "from": source, "how": how}
+
+
 def result(client: subprocess.Popen[str]) -> dict[str, Any]:
     """Return what a client found, once it has ended."""
     output, _ = client.communicate(timeout=300)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from _market import TRADES_PARTITION, TRADES_ROWS, TRADES_SERIES, trades
 from _report import table
-from _stream_rig import FLIGHT_MEMORY, LAYOUTS, MEBIBYTE, Goal, Process, Rig, Rounds, added_bytes, bulk_table, ranged
+from _stream_rig import (
+    FLIGHT_MEMORY,
+    LAYOUTS,
+    MEBIBYTE,
+    Goal,
+    Rig,
+    Rounds,
+    Transfers,
+    added_bytes,
+    bulk_table,
+    ranged,
+)
 
 from cb_trade_data.models.series import Kind
 from cb_trade_data.models.time_range import TimeRange
@@ -33,23 +44,16 @@ def bulk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
         raw, flight = enter(rig.peer("raw", "arrow", Kind.TRADES)), enter(rig.peer("flight", "arrow", Kind.TRADES))
         parquet = enter(rig.peer("flight", "parquet", Kind.TRADES))
         services = {layout: enter(rig.service(layout)) for layout in LAYOUTS}
-        common = {"job": "bulk", "times": _TIMES, "kind": Kind.TRADES, **ranged(_DAY)}
-
-        def ours(who: str, service: Process) -> dict[str, Any]:
-            return common | {"who": who, "url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
-
-        def theirs(server: Process, source: str, how: str = "table") -> dict[str, Any]:
-            return common | {"who": "flight", "port": server.port, "from": source, "how": how}
-
+        transfers = Transfers({"job": "bulk", "times": _TIMES, "kind": Kind.TRADES, **ranged(_DAY)}, rig.token)
         tasks = {
-            "raw socket": common | {"who": "raw", "port": raw.port},
-            "Flight, from memory, table": theirs(flight, "memory"),
-            "Flight, from memory, batches": theirs(flight, "memory", "generator"),
-            "Flight, `arrow` files": theirs(flight, "files"),
-            "Flight, `parquet` files": theirs(parquet, "files"),
-            "SDK, `arrow` files": ours("sdk", services["arrow"]),
-            "SDK, `parquet` files": ours("sdk", services["parquet"]),
-            "`websockets`, `arrow` files": ours("stock", services["arrow"]),
+            "raw socket": transfers.raw(raw),
+            "Flight, from memory, table": transfers.flight(flight, "memory"),
+            "Flight, from memory, batches": transfers.flight(flight, "memory", "generator"),
+            "Flight, `arrow` files": transfers.flight(flight, "files"),
+            "Flight, `parquet` files": transfers.flight(parquet, "files"),
+            "SDK, `arrow` files": transfers.ours("sdk", services["arrow"]),
+            "SDK, `parquet` files": transfers.ours("sdk", services["parquet"]),
+            "`websockets`, `arrow` files": transfers.ours("stock", services["arrow"]),
         }
         found = Rounds()
         found.run(rig, tasks, rounds)

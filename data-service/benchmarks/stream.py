@@ -18,7 +18,18 @@ from typing import Any, Final
 import _stream_trades
 from _market import DAY_ROWS, SERIES, days, minutes
 from _report import machine, parser, table, write
-from _stream_rig import FLIGHT_MEMORY, LAYOUTS, MEBIBYTE, Goal, Process, Rig, Rounds, added_bytes, bulk_table, ranged
+from _stream_rig import (
+    FLIGHT_MEMORY,
+    LAYOUTS,
+    MEBIBYTE,
+    Goal,
+    Rig,
+    Rounds,
+    Transfers,
+    added_bytes,
+    bulk_table,
+    ranged,
+)
 
 _DAYS: Final = 3_653
 _TWO_YEARS: Final = days(0, 731)
@@ -38,25 +49,18 @@ def _bulk(rig: Rig, rounds: int) -> tuple[str, list[Goal]]:
         kept, cold = enter(rig.service("parquet")), enter(rig.service("parquet", cache_bytes=0))
         raw, flight = enter(rig.peer("raw", "arrow")), enter(rig.peer("flight", "arrow"))
         parquet = enter(rig.peer("flight", "parquet"))
-        common = {"job": "bulk", "times": _TIMES, **ranged(_TWO_YEARS)}
-
-        def ours(who: str, service: Process) -> dict[str, Any]:
-            return common | {"who": who, "url": f"ws://127.0.0.1:{service.port}/ws/data", "token": rig.token}
-
-        def theirs(server: Process, source: str, how: str = "table") -> dict[str, Any]:
-            return common | {"who": "flight", "port": server.port, "from": source, "how": how}
-
+        transfers = Transfers({"job": "bulk", "times": _TIMES, **ranged(_TWO_YEARS)}, rig.token)
         tasks = {
-            "raw socket": common | {"who": "raw", "port": raw.port},
-            "Flight, from memory, table": theirs(flight, "memory"),
-            "Flight, from memory, batches": theirs(flight, "memory", "generator"),
-            "Flight, `arrow` files": theirs(flight, "files"),
-            "Flight, `parquet` files": theirs(parquet, "files"),
-            "SDK, from memory": ours("sdk", warm),
-            "SDK, `arrow` files": ours("sdk", apart),
-            "SDK, `parquet`, read before": ours("sdk", kept),
-            "SDK, `parquet` files": ours("sdk", cold),
-            "`websockets`, from memory": ours("stock", warm),
+            "raw socket": transfers.raw(raw),
+            "Flight, from memory, table": transfers.flight(flight, "memory"),
+            "Flight, from memory, batches": transfers.flight(flight, "memory", "generator"),
+            "Flight, `arrow` files": transfers.flight(flight, "files"),
+            "Flight, `parquet` files": transfers.flight(parquet, "files"),
+            "SDK, from memory": transfers.ours("sdk", warm),
+            "SDK, `arrow` files": transfers.ours("sdk", apart),
+            "SDK, `parquet`, read before": transfers.ours("sdk", kept),
+            "SDK, `parquet` files": transfers.ours("sdk", cold),
+            "`websockets`, from memory": transfers.ours("stock", warm),
         }
         found = Rounds()
         found.run(rig, tasks, rounds)
