@@ -1,6 +1,7 @@
 """`cb-trade quality`, run in this process against the fake service."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from quality_pages import PAGES, SPIKE, at, day, gap, page
@@ -93,6 +94,23 @@ def test_what_has_no_score_reaches_no_minimum(cb_trade):
 
     assert (result.exit_code, result.stdout) == (1, "binance BTC/USDT 1h: nothing is known\n")
     assert result.stderr == "there is no score that could be 0 or more\n"
+
+
+def test_without_an_end_a_clock_that_is_slow_does_not_make_it_a_question_about_the_past(
+    cb_trade, run_service, monkeypatch
+):
+    """Freshness is of the present alone: a stale series would reach any minimum."""
+    service = run_service(quality_pages=PAGES[1:])
+    monkeypatch.setenv("CB_TRADE_CLIENT__URL", service.url)
+    monkeypatch.setenv("CB_TRADE_CLIENT__TOKEN", TOKEN)
+    in_hours = datetime.now(UTC) + timedelta(hours=23)
+
+    for options in ([], ["--start", "2020-06-27"]):
+        assert CliRunner().invoke(build_app(()), ["quality", *SERIES, *options]).exit_code == 0
+
+    open_, started = service.requests
+    assert "end_time" not in open_
+    assert datetime.fromisoformat(started["end_time"]) >= in_hours
 
 
 @pytest.mark.parametrize("minimum", ["-0.1", "1.5", "good"])

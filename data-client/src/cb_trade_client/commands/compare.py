@@ -2,13 +2,23 @@
 
 import shlex
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import AsJson, End, Exchange, Start, Symbol, TimeframeOfBars, Token, Url
+from cb_trade_client.commands.options import (
+    AsJson,
+    End,
+    Exchange,
+    Start,
+    Symbol,
+    TimeframeOfBars,
+    Token,
+    Url,
+    end_or_newest,
+)
 from cb_trade_client.durations import duration_text
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import TRADES
@@ -43,7 +53,7 @@ def compare(
         name = f"{exchange} {symbol} {timeframe}"
         pages: list[ComparisonReport] = []
         async with DataClient(url, token=token) as client:
-            arriving = client.compare_pages(exchange, symbol, timeframe, start, end or datetime.now(UTC))
+            arriving = client.compare_pages(exchange, symbol, timeframe, start, end_or_newest(end))
             with status_line(f"{name}: comparing") as show:
                 async for page in arriving:
                     pages.append(page)

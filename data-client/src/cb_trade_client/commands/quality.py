@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import AsJson, End, Exchange, OptionalStart, Symbol, TimeframeOfBars, Token, Url
+from cb_trade_client.commands.options import (
+    AsJson,
+    Exchange,
+    OptionalEnd,
+    OptionalStart,
+    Symbol,
+    TimeframeOfBars,
+    Token,
+    Url,
+    end_or_newest,
+)
 from cb_trade_client.instants import to_text
 from cb_trade_client.service_url import DEFAULT_URL
 from cb_trade_client.terminal import say
@@ -37,7 +47,7 @@ def quality(
     symbol: Symbol,
     timeframe: TimeframeOfBars,
     start: OptionalStart = None,
-    end: End = None,
+    end: OptionalEnd = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -73,18 +83,16 @@ def quality(
 
     Nothing odd was changed or left out: it is stored, and fetched, as the exchange has it. Asks the exchange nothing.
 
-    Without --start it begins where the service's knowledge begins, and without --start and --end it ends there, too.
+    Without --start it begins where the service's knowledge begins; without --end either, it ends where that ends.
 
     Example: cb-trade quality binance BTC/USDT 1h --start 2020-01-01 --end 2021-01-01 --html report.html
 
     Example: cb-trade quality binance BTC/USDT 1h --minimum 0.8 --json > quality.json
     """
-    from datetime import UTC, datetime
-
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
-        until = datetime.now(UTC) if end is None and start is not None else end
+        until = end_or_newest(end) if start is not None else end
         pages: list[QualityReport] = []
         async with DataClient(url, token=token) as client:
             with _progress(f"{exchange} {symbol} {timeframe}") as show:
