@@ -206,6 +206,7 @@ def _show_trend(report: "QualityReport") -> None:
 
 def _show_gaps(report: "QualityReport") -> None:
     from cb_trade_client.quality.reasons import by_reason
+    from cb_trade_client.quality.words import brief_text
     from cb_trade_client.tables import Column, StandardOutput
 
     out = StandardOutput()
@@ -213,17 +214,20 @@ def _show_gaps(report: "QualityReport") -> None:
     if not report.gaps:
         out.line("no time is without rows")
         return
-    numbers = ("GAPS", "BARS")
+    if report.truncated:
+        out.line("of the gaps that are told: a day has more than can be listed")
+    numbers = ("GAPS", "BARS", "LONGEST")
     headings = ("STATE", *numbers, "FIRST FROM", "LAST UNTIL", "REASON")
     out.table(
-        [Column(each, is_number=each in numbers, is_prose=each == "REASON") for each in headings],
+        [Column(each, is_number=each in numbers, is_prose=each not in (*numbers, "STATE")) for each in headings],
         [
             (
                 reason.state,
                 f"{len(reason.gaps):,}",
                 f"{reason.bars:,}",
-                to_text(reason.first),
-                to_text(reason.until),
+                f"{reason.longest.bars:,}",
+                brief_text(reason.first),
+                brief_text(reason.until),
                 reason.reason or "",
             )
             for reason in by_reason(report.gaps)
@@ -234,14 +238,18 @@ def _show_gaps(report: "QualityReport") -> None:
 
 
 def _show_single_gaps(report: "QualityReport") -> None:
+    from cb_trade_client.quality.reasons import worst_first
     from cb_trade_client.tables import Column, StandardOutput
 
+    out = StandardOutput()
+    if len(report.gaps) > MAX_SHOWN:
+        out.line(f"the longest {_of_all(len(report.gaps), 'gaps', report)}, those first that are not held")
     headings = ("FROM", "TO", "BARS", "STATE", "REASON")
-    StandardOutput().table(
+    out.table(
         [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings],
         [
             (to_text(gap.start), to_text(gap.end), f"{gap.bars:,}", gap.state, gap.reason or "")
-            for gap in report.gaps[:MAX_SHOWN]
+            for gap in worst_first(report.gaps)[:MAX_SHOWN]
         ],
     )
     _say_more(len(report.gaps), "gaps", report)
@@ -257,9 +265,11 @@ def _show_findings(report: "QualityReport") -> None:
     if not report.findings:
         out.line("nothing odd was found")
         return
-    numbers = ("VALUE", "USUAL", "FACTOR")
+    if len(report.findings) > MAX_SHOWN:
+        out.line(f"the first {_of_all(len(report.findings), 'findings', report)}")
+    prose, numbers = ("FOUND", "IN"), ("VALUE", "USUAL", "FACTOR")
     out.table(
-        [Column(each, is_number=each in numbers) for each in ("BAR", "FOUND", "IN", *numbers)],
+        [Column(each, is_number=each in numbers, is_prose=each in prose) for each in ("BAR", *prose, *numbers)],
         [
             (
                 to_text(finding.time),
@@ -273,6 +283,10 @@ def _show_findings(report: "QualityReport") -> None:
         ],
     )
     _say_more(len(report.findings), "findings", report)
+
+
+def _of_all(count: int, what: str, report: "QualityReport") -> str:
+    return f"{MAX_SHOWN} of {count:,} {what}{' that are told' if report.truncated else ''}"
 
 
 def _say_more(count: int, what: str, report: "QualityReport") -> None:
