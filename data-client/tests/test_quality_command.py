@@ -1,10 +1,13 @@
 """`cb-trade quality`, run in this process against the fake service."""
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import rich.console
 from quality_pages import PAGES, SPIKE, at, day, gap, page
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cb_trade_client.commands.quality import NOT_ALL_TOLD
@@ -93,7 +96,10 @@ def test_what_has_no_score_reaches_no_minimum(cb_trade):
     result = cb_trade(nothing, options=["--minimum", "0"])
 
     assert (result.exit_code, result.stdout) == (1, "binance BTC/USDT 1h: nothing is known\n")
-    assert result.stderr == "there is no score that could be 0 or more\n"
+    assert result.stderr.splitlines() == [
+        "to fetch it: cb-trade fetch binance BTC/USDT 1h --start TIME -o FILE.parquet",
+        "there is no score that could be 0 or more",
+    ]
 
 
 def test_without_an_end_a_clock_that_is_slow_does_not_make_it_a_question_about_the_past(
@@ -287,3 +293,34 @@ def test_a_page_that_cannot_be_written_is_told_before_any_call(cb_trade, run_ser
 
     assert result.exit_code == 2
     assert "does not exist" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_where_the_page_cannot_be_written_all_is_shown_before_that_is_told(cb_trade):
+    result = cb_trade(*PAGES, options=["--html", "x" * 300 + ".html"])
+
+    assert result.exit_code == 1
+    assert "DATA-009 price outlier" in result.stdout
+    assert result.stderr.startswith("error: ")
+
+
+def test_where_nobody_reads_stdout_to_its_end_the_page_is_written(cb_trade, monkeypatch, tmp_path):
+    def broken(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("cb_trade_client.commands.outcome.show_json", broken)
+    monkeypatch.setattr("cb_trade_client.commands.outcome._forget_stdout", lambda: None)
+
+    result = cb_trade(*PAGES, options=["--html", "report.html", "--json"])
+
+    assert result.exit_code == 0
+    assert (tmp_path / "report.html").exists()
+
+
+def test_on_a_terminal_it_is_told_meanwhile_how_far_it_has_come(cb_trade, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, width=120, force_terminal=True, no_color=True)
+    monkeypatch.setattr(rich.console, "Console", lambda **_: console)
+
+    cb_trade(*PAGES, options=["--json"])
+
+    assert "binance BTC/USDT 1h: looked at it until 2020-06-30T00:00:00Z" in screen.getvalue()

@@ -61,12 +61,13 @@ def coverage(
 
 
 def _show(report: "CoverageReport", now: datetime) -> None:
-    from cb_trade_client.coverage_words import fetch_command, next_step
+    from cb_trade_client.coverage_words import named, next_step
+    from cb_trade_client.fetch_command import fetch_command
 
     name = series_name(report.exchange, report.symbol, report.kind, report.timeframe)
     if report.start is None or report.end is None:
         typer.echo(f"{name}: nothing is known")
-        say(f"to fetch it: {fetch_command(report)} --start TIME -o FILE.parquet")
+        say(f"to fetch it: {fetch_command(*named(report), 'TIME')}")
         return
     _show_summary(report, f"{name}  {to_text(report.start)} … {to_text(report.end)}")
     _show_missing(report, now)

@@ -1,7 +1,5 @@
 """`cb-trade quality`: how good a series is, and what says so."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -21,11 +19,9 @@ from cb_trade_client.commands.options import (
 )
 from cb_trade_client.instants import to_text
 from cb_trade_client.service_url import DEFAULT_URL
-from cb_trade_client.terminal import say
+from cb_trade_client.terminal import say, status_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cb_trade_client.quality.report import QualityReport
 
 MAX_MONTHS_SHOWN: Final = 24
@@ -92,42 +88,31 @@ def quality(
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
+        name = f"{exchange} {symbol} {timeframe}"
         until = end_or_newest(end) if start is not None else end
         pages: list[QualityReport] = []
         async with DataClient(url, token=token) as client:
-            with _progress(f"{exchange} {symbol} {timeframe}") as show:
-                async for page in client.quality_pages(exchange, symbol, timeframe, start, until, details=True):
+            arriving = client.quality_pages(exchange, symbol, timeframe, start, until, details=True)
+            with status_line(f"{name}: looking at the first days") as show:
+                async for page in arriving:
                     pages.append(page)
-                    show(page)
+                    if page.end is not None:
+                        show(f"{name}: looked at it until {to_text(page.end)}")
         report = pages[0].followed_by(*pages[1:])
-        if html is not None:
-            _write_page(report, html)
-        if as_json:
-            outcome.show_json(report)
-        else:
-            _show(report)
-        if report.truncated:
-            say(NOT_ALL_TOLD, "warning")
+        try:
+            if as_json:
+                outcome.show_json(report)
+            else:
+                _show(report)
+            if report.truncated:
+                say(NOT_ALL_TOLD, "warning")
+        finally:  # Neither is lost where the other cannot be written.
+            if html is not None:
+                _write_page(report, html)
         if minimum is not None:
             _hold_against(report, minimum)
 
     outcome.run(work())
-
-
-@contextmanager
-def _progress(label: str) -> "Iterator[Callable[[QualityReport], None]]":
-    """Yield what is told each page; on a terminal, stderr shows how far they have come."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(stderr=True)
-    with console.status(f"{escape(label)}: looking at the first days") as status:
-
-        def show(page: "QualityReport") -> None:
-            if page.end is not None:
-                status.update(f"{escape(label)}: {page.end:%Y-%m-%d} is reached")
-
-        yield show
 
 
 def _write_page(report: "QualityReport", path: Path) -> None:
@@ -155,6 +140,7 @@ def _hold_against(report: "QualityReport", minimum: float) -> None:
 
 
 def _show(report: "QualityReport") -> None:
+    from cb_trade_client.fetch_command import fetch_command
     from cb_trade_client.quality.words import overall_line, score_lines, score_text
     from cb_trade_client.tables import Column, StandardOutput
 
@@ -162,6 +148,7 @@ def _show(report: "QualityReport") -> None:
     name = f"{report.exchange} {report.symbol} {report.timeframe}"
     if report.start is None or report.end is None:
         out.line(f"{name}: nothing is known")
+        say(f"to fetch it: {fetch_command(report.exchange, report.symbol, report.timeframe, 'TIME')}")
         return
     out.line(f"{name}  {to_text(report.start)} … {to_text(report.end)}", style="bold")
     out.line(overall_line(report))
