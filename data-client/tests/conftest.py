@@ -380,6 +380,7 @@ class FakeService:
             **{name: request.get(name) for name in ("symbol", "timeframe")},
             timestamp=self.series[-1]["timestamp"] if self.series else None,
             closed_until=start_ms() + 1440 * MINUTE_MS,
+            **({"derived_from": self.derived_from} if self.derived_from else {}),
         )
 
     def answer_plan(self, socket: ServerConnection, request: dict[str, Any]) -> None:

@@ -323,6 +323,18 @@ def test_latest_shows_the_newest_bar_and_how_far_bars_have_closed(cb_trade, run_
     ]
 
 
+def test_of_derived_bars_latest_tells_what_they_are_made_of_and_calls_none_stored(cb_trade, run_service, minute_bars):
+    service = run_service(series=minute_bars(10), derived_from="1h")
+
+    result = cb_trade("latest", "coinbase", "BTC/USDT", "4h", service=service)
+
+    assert result.stdout.splitlines() == [
+        "derived from       1h",
+        "newest whole bar   2024-01-01T00:09:00Z",
+        "closed until       2024-01-02T00:00:00Z",
+    ]
+
+
 def test_plan_shows_storage_calls_and_missing_spans(cb_trade, run_service):
     result = cb_trade("plan", *SERIES, *JANUARY_FIRST, service=run_service())
 
