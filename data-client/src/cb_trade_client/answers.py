@@ -194,15 +194,17 @@ class LatestBar:
 
     Attributes:
         timestamp: Open time of the newest stored bar, or the time of the newest stored row of a kind without bars; None
-            when nothing is stored.
+            when nothing is stored. Of derived bars, of the newest one that is whole.
         closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock; for kinds without bars,
             of what does not change any more.
         exchange: Whose series it is.
+        derived_from: The timeframe of the stored bars that these are made of; None where they are the exchange's own.
     """
 
     timestamp: datetime | None
     closed_until: datetime
     exchange: str
+    derived_from: str | None = None
 
     @classmethod
     def from_message(cls, message: Message, asked: Exchanges) -> Self:
@@ -211,6 +213,7 @@ class LatestBar:
             timestamp=read_optional_instant(message, "timestamp"),
             closed_until=read_instant(message, "closed_until"),
             exchange=_exchange_of(message, asked),
+            derived_from=read_optional_text(message, "derived_from"),
         )
 
 
