@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from unit_builders import MINUTE, epoch_ms, minute
 
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.quality import inspection
+from cb_trade_data.quality import inspection, outliers
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.inspection import ODDITIES, Finding, inspect
 
@@ -390,6 +391,43 @@ def test_what_is_found_does_not_depend_on_how_many_rows_are_looked_at_at_a_time(
 
     assert flagged(rows) == whole
     assert set(whole) == set(ODDITIES)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_what_is_found_does_not_depend_on_how_many_rows_are_judged_at_a_time(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    rows = market(
+        *(times("high", 1.1, row) for row in (40, 60, 80)), *(times("volume", 1000, row) for row in (100, 150))
+    )
+    monkeypatch.setattr(outliers, "_AT_ONCE", at_once)
+
+    assert flagged(rows) == {DataCode.PRICE_OUTLIER: [40, 60, 80], DataCode.VOLUME_OUTLIER: [100, 150]}
+
+
+def test_however_many_rows_are_worth_a_look_judging_them_takes_little_more_room_than_they_do():
+    rows = market(times("volume", 1000, slice(None, None, 2)), count=100_000)
+    tracemalloc.start()
+
+    inspect(rows, MINUTE)
+
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 3 * rows.nbytes
+
+
+@pytest.mark.parametrize("names", [PRICES, "high", "volume", "open high low close volume"])
+@pytest.mark.parametrize("rows", [MIDDLE, slice(None, None, 2), slice(0, None)])
+def test_numbers_that_are_too_great_to_be_reckoned_with_are_inspected_as_any_others(names: str, rows: int | slice):
+    """A warning would tell nobody anything, and fail who takes warnings for errors."""
+
+    def greatest(columns: Columns) -> None:
+        for name in names.split():
+            columns[name][rows] = np.finfo(np.float64).max
+
+    inspected = inspect(market(greatest), MINUTE)
+
+    assert len(list(inspected.findings())) == sum(map(len, inspected.flagged.values()))
 
 
 def test_rows_that_lie_in_pieces_are_inspected_as_if_they_lay_in_one():

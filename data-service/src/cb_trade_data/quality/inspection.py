@@ -82,6 +82,9 @@ class Inspection:
             yield Finding(code, from_ms(int(bars.times_ms[number])), columns, value, usual)
 
 
+# Storage keeps whatever it is given: prices of 0, numbers that are none or too great to be multiplied. What cannot be
+# told of these is not told, which is no trouble.
+@np.errstate(all="ignore")
 def inspect(rows: pa.Table, timeframe: Timeframe) -> Inspection:
     """Return what is odd in *rows*. They are judged by each other alone: at either end, by those on one side.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -25,8 +26,8 @@ _WIDE_SHARE: Final = 0.8
 # wicks to 3.6, but for one: orders do run through a thin book and back within a bar.
 _CLOSE_SPREADS: Final = 2.5
 _WICK_SPREADS: Final = 4.0
-# So many rows are judged at a time: with the bars around each, some 15 MB.
-_AT_ONCE: Final = 65_536
+# So many rows are judged at a time: what is made of the bars around each, 1 kB or so, stays in cache.
+_AT_ONCE: Final = 4_096
 # So many bars, taken evenly, tell what the least step of prices is.
 _TICK_BARS: Final = 4_096
 # Fewer bars than this say nothing of what is usual.
@@ -80,11 +81,9 @@ def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
         numbers: In any order; a row may be in it twice, and is returned once.
     """
     found, tick = [numbers[:0]], _tick(bars) if len(numbers) else 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
-        for first in range(0, len(numbers), _AT_ONCE):
-            some = numbers[first : first + _AT_ONCE]
-            found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, tick))
-            found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, tick))
+    for some in _parts(numbers):
+        found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, tick))
+        found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, tick))
     return np.unique(np.concatenate(found))
 
 
@@ -94,25 +93,8 @@ def volume_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     Args:
         numbers: As for `price_outliers`.
     """
-    places, is_there = bars.around(numbers, 1)
-    beside = np.where(is_there, bars.volume[places], 0).max(axis=1)
-    numbers = numbers[(bars.volume[numbers] > beside * _VOLUME_FACTOR) & (beside > 0)]
-    if len(numbers) == 0:
-        return numbers
-    places, is_there = bars.around(numbers, _REACH_BARS)
-    around, own = bars.volume[places], bars.volume[numbers]
-    is_there &= around > 0
-    counts = np.count_nonzero(is_there, axis=1)
-    are_less = np.count_nonzero(is_there & (around * _VOLUME_FACTOR < own[:, None]), axis=1)
-    is_odd = (counts >= _BARS_MIN) & (2 * are_less > counts)  # than half of them, that is than their median
-    if not is_odd.any():
-        return numbers[:0]
-    numbers, own, is_there = numbers[is_odd], own[is_odd], is_there[is_odd]
-    with np.errstate(divide="ignore"):
-        volumes = np.log(around[is_odd])
-    usual = median(volumes, is_there)
-    deviation = quantile(np.abs(volumes - usual[:, None]), is_there, _WIDE_SHARE)
-    return np.unique(numbers[np.log(own) - usual > _VOLUME_DEVIATIONS * deviation])
+    found = [_far_more(bars, some) for some in _parts(numbers)]
+    return np.unique(np.concatenate([numbers[:0], *found]))
 
 
 def usual_close(bars: Bars, number: int) -> float:
@@ -144,6 +126,33 @@ def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
     farthest_first = sorted(departures, key=lambda name: -departures[name])
     limit = max(_CLOSE_SPREADS * spread, float(np.log1p(_DEPARTURE_MIN)))
     return tuple(name for place, name in enumerate(farthest_first) if place == 0 or departures[name] > limit)
+
+
+def _parts(numbers: RowNumbers) -> Iterator[RowNumbers]:
+    for first in range(0, len(numbers), _AT_ONCE):
+        yield numbers[first : first + _AT_ONCE]
+
+
+def _far_more(bars: Bars, numbers: RowNumbers) -> RowNumbers:
+    """Return those of these rows that are volume outliers."""
+    places, is_there = bars.around(numbers, 1)
+    beside = np.where(is_there, bars.volume[places], 0).max(axis=1)
+    numbers = numbers[(bars.volume[numbers] > beside * _VOLUME_FACTOR) & (beside > 0)]
+    if len(numbers) == 0:
+        return numbers
+    places, is_there = bars.around(numbers, _REACH_BARS)
+    around, own = bars.volume[places], bars.volume[numbers]
+    is_there &= around > 0
+    counts = np.count_nonzero(is_there, axis=1)
+    are_less = np.count_nonzero(is_there & (around * _VOLUME_FACTOR < own[:, None]), axis=1)
+    is_odd = (counts >= _BARS_MIN) & (2 * are_less > counts)  # than half of them, that is than their median
+    if not is_odd.any():
+        return numbers[:0]
+    numbers, own, is_there = numbers[is_odd], own[is_odd], is_there[is_odd]
+    volumes = np.log(around[is_odd])
+    usual = median(volumes, is_there)
+    deviation = quantile(np.abs(volumes - usual[:, None]), is_there, _WIDE_SHARE)
+    return np.asarray(numbers[np.log(own) - usual > _VOLUME_DEVIATIONS * deviation])
 
 
 def _gone_and_back(
