@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from unit_builders import MINUTE, epoch_ms, minute
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import MINUTE, epoch_ms, minute, quick
 
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.quality import inspection, outliers
+from cb_trade_data.quality import inspection, outliers, runs
+from cb_trade_data.quality.bars import Bars
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.inspection import ODDITIES, Finding, inspect
 
@@ -391,6 +394,46 @@ def test_what_is_found_does_not_depend_on_how_many_rows_are_looked_at_at_a_time(
 
     assert flagged(rows) == whole
     assert set(whole) == set(ODDITIES)
+
+
+def all_suspects(bars: Bars) -> inspection._Suspects:
+    numbers = np.arange(len(bars))
+    return inspection._Suspects(numbers, numbers, numbers[1:], np.flatnonzero(runs.is_flat(bars)), True)
+
+
+near_middle = st.integers(MIDDLE - 5, MIDDLE + 5)
+oddities = st.one_of(
+    st.builds(hole, st.integers(1, 8), near_middle),
+    st.builds(times, st.sampled_from([PRICES, "high close", "high"]), st.sampled_from([1.2, 10.0]), near_middle),
+    st.builds(times, st.sampled_from([PRICES, "low close", "low"]), st.sampled_from([0.0, 0.1, 0.9]), near_middle),
+    st.builds(times, st.just("volume"), st.sampled_from([0.0, 1000.0]), near_middle),
+    st.builds(repeated, st.integers(1, 3), near_middle),
+)
+
+
+@quick(300)
+@given(st.lists(oddities, max_size=8))
+def test_what_is_found_is_what_would_be_if_every_row_were_looked_at_closely(changes: list[Change]):
+    rows = market(*changes)
+    found = flagged(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspection, "_suspects", all_suspects)
+        assert flagged(rows) == found
+
+
+@pytest.mark.parametrize("minutes", [2, 5, 10])
+def test_of_two_great_volumes_with_a_hole_between_them_neither_hides_the_other(minutes: int):
+    rows = market(times("volume", 1000, slice(MIDDLE - 1, MIDDLE + 1)), hole(minutes))
+
+    assert flagged(rows) == {DataCode.VOLUME_OUTLIER: [MIDDLE - 1, MIDDLE]}
+
+
+@pytest.mark.parametrize("minutes", [2, 10])
+def test_of_two_long_wicks_with_a_hole_between_them_neither_hides_the_other(minutes: int):
+    rows = market(times("high", 1.1, slice(MIDDLE - 1, MIDDLE + 1)), hole(minutes))
+
+    assert flagged(rows) == {DataCode.PRICE_OUTLIER: [MIDDLE - 1, MIDDLE]}
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

@@ -136,13 +136,14 @@ def _suspects(bars: Bars) -> _Suspects:
         flat.append(np.flatnonzero(runs.is_flat(bars.slice(start, end))) + start)
         may_change_unit = may_change_unit or units.may_change_unit(block)
         if have_holes:
-            breaks.append(block.breaks(outliers.NEAREST_BARS) + first)
-    # These have none beside them on one side.
+            breaks.append(block.breaks(1) + first)
     before = np.concatenate(breaks)
-    ends = np.unique(np.concatenate([before, before + 1, [0, len(bars) - 1]])) if len(bars) else before
+    is_alone = np.zeros(len(bars), np.bool_)  # none is beside it on one side
+    is_alone[:1] = is_alone[-1:] = is_alone[before] = is_alone[before + 1] = True
+    alone = np.flatnonzero(is_alone)
     return _Suspects(
-        np.concatenate([*prices, ends[outliers.may_be_price_outliers_alone(bars, ends)]]),
-        np.concatenate([*volumes, ends]),
+        np.concatenate([*prices, alone[outliers.may_be_price_outliers_alone(bars, alone)]]),
+        np.concatenate([*volumes, alone[outliers.may_be_volume_outliers_alone(bars, alone)]]),
         np.concatenate(repeats),
         np.concatenate(flat),
         may_change_unit,

@@ -74,6 +74,16 @@ def may_be_volume_outliers(bars: Bars) -> Flags:
     return np.asarray((bars.volume[1:-1] > beside * _VOLUME_FACTOR) & (beside > 0))
 
 
+def may_be_volume_outliers_alone(bars: Bars, numbers: RowNumbers) -> Flags:
+    """Tell of each of these rows, beside which there is none on one side, whether it is worth a look.
+
+    Whichever of the two that lie next to it is none, the other one traded no less than the lesser of them.
+    """
+    before, after = np.maximum(numbers - 1, 0), np.minimum(numbers + 1, len(bars) - 1)
+    lesser = np.minimum(bars.volume[before], bars.volume[after])
+    return np.asarray(bars.volume[numbers] > lesser * _VOLUME_FACTOR)
+
+
 def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     """Return those of these rows whose close, or a wick of which, went far from the bars around it and came back.
 
