@@ -14,7 +14,7 @@ from unit_builders import MINUTE, epoch_ms, minute, quick
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.quality import inspection, outliers, runs
-from cb_trade_data.quality.bars import Bars
+from cb_trade_data.quality.bars import Bars, RowNumbers
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.inspection import ODDITIES, Finding, inspect
 
@@ -210,6 +210,90 @@ def test_many_ticks_up_and_back_are_an_outlier():
     assert flagged(market(flickering, times(PRICES, 15)))[DataCode.PRICE_OUTLIER] == [MIDDLE]
 
 
+def doubling(columns: Columns) -> None:
+    for name in PRICES.split():
+        columns[name] *= np.geomspace(1, 2, COUNT)
+
+
+def agreeing(row: int) -> Change:
+    """Have a bar close where the last but two before it did."""
+
+    def change(columns: Columns) -> None:
+        close = columns["close"][row] = columns["close"][row - 3]
+        columns["high"][row] = max(columns["high"][row], close)
+        columns["low"][row] = min(columns["low"][row], close)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[agreeing(20), agreeing(180)], [repeated(1, 20), repeated(1, 180)], [flat(slice(20, 25)), flat(slice(180, 185))]],
+    ids=["by chance", "stale", "flat"],
+)
+def test_closes_that_agree_where_most_do_not_make_no_tick(changes: list[Change]):
+    rows = market(doubling, *changes, times(PRICES, 1.2))
+
+    assert flagged(rows)[DataCode.PRICE_OUTLIER] == [MIDDLE]
+
+
+def at_ticks(ticks: RowNumbers) -> Change:
+    """Have all bars stand still, each at so many satoshi."""
+
+    def change(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name][:] = ticks * 1e-8
+
+    return change
+
+
+def flickering_about(ticks: int) -> RowNumbers:
+    """Return so many ticks, of every tenth bar one more, but not where it is looked at."""
+    found = ticks + (np.arange(COUNT) % 10 == 5)
+    found[MIDDLE - 12 : MIDDLE + 13] = ticks
+    return found
+
+
+@pytest.mark.parametrize(("ticks", "is_odd"), [(12, False), (13, True)])
+def test_what_a_tick_is_in_percent_is_told_by_where_prices_are_low(ticks: int, is_odd: bool):
+    found = flickering_about(20)
+    found[MIDDLE - 3 : MIDDLE + 4] = 10
+    found[MIDDLE] = ticks
+
+    assert flagged(market(at_ticks(found))).get(DataCode.PRICE_OUTLIER, []) == ([MIDDLE] if is_odd else [])
+
+
+def test_low_prices_behind_a_long_hole_do_not_tell_what_a_tick_is_in_percent():
+    found = np.append(flickering_about(2)[: MIDDLE - 2], flickering_about(40)[MIDDLE - 2 :])
+    found[MIDDLE] = 80
+
+    rows = market(at_ticks(found), hole(1000, MIDDLE - 2))
+
+    assert flagged(rows)[DataCode.PRICE_OUTLIER] == [MIDDLE]
+
+
+def test_one_price_that_is_far_too_low_hides_no_outlier_near_it():
+    def in_tenths(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name] = np.round(columns[name], 1)
+
+    spike = times(PRICES, 1.2)
+    nothing, milli = times("low close", 0.0, MIDDLE + 10), times(PRICES, 0.001, MIDDLE + 10)
+
+    assert flagged(market(in_tenths, spike, nothing)) == {DataCode.PRICE_OUTLIER: [MIDDLE, MIDDLE + 10]}
+    assert flagged(market(in_tenths, spike, milli)) == {
+        DataCode.OTHER_UNIT: [MIDDLE + 10],
+        DataCode.PRICE_OUTLIER: [MIDDLE],
+    }
+
+
+def test_lows_of_nothing_on_either_side_hide_no_high():
+    nothing = times("low", 0.0, slice(MIDDLE - 1, MIDDLE + 2))
+
+    assert flagged(market(nothing)) == {}
+    assert flagged(market(nothing, times("high", 2.0))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
 def test_among_a_few_bars_none_stands_out():
     assert flagged(market(even, times(PRICES, 1.3, 2), count=5)) == {}
     assert flagged(market(even, times("volume", 1000, 2), count=5)) == {}
@@ -345,6 +429,64 @@ def test_a_price_in_another_unit_tells_what_it_is_in_the_unit_of_the_others():
 
     assert (found.code, found.columns[0], found.value) == (DataCode.OTHER_UNIT, "close", close)
     assert found.usual == pytest.approx(close / 100)
+
+
+@pytest.mark.parametrize("ends", ["start", "end"])
+def test_a_price_many_jumps_away_from_the_others_tells_what_it_is_in_their_unit(ends: str):
+    usual = market().column("close").to_numpy()
+    jumps = np.clip(np.arange(COUNT) - (MIDDLE if ends == "end" else 0), 0, 66) * 9
+
+    def jumping(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name] *= 10.0 ** (jumps - 300)
+
+    found = list(inspect(market(jumping), MINUTE).findings())
+
+    places = [round((each.time - minute(0)).total_seconds()) // 60 for each in found]
+    unit = 10.0 ** (-300 if ends == "end" else 294)
+    assert places == np.flatnonzero(jumps != (0 if ends == "end" else 594)).tolist()
+    assert [each.usual for each in found] == pytest.approx(usual[places] * unit, rel=1e-9, abs=0.0)
+
+
+@pytest.mark.parametrize(("factor", "is_unit"), [(11.8, True), (12.2, False), (1 / 11.8, True), (1 / 12.2, False)])
+def test_a_jump_may_be_a_fifth_more_than_a_power_of_ten(factor: float, is_unit: bool):
+    last = list(range(150, COUNT))
+
+    found = flagged(market(times(PRICES, factor, slice(150, None))))
+
+    assert found == ({DataCode.OTHER_UNIT: last} if is_unit else {})
+
+
+@pytest.mark.parametrize(
+    ("names", "factor"),
+    [
+        ("low close", 0.1),
+        ("low close", 0.11),
+        ("low close", 0.01),
+        ("high close", 10.0),
+        ("low open", 0.1),
+        ("open high", 10.0),
+    ],
+)
+def test_a_bar_that_is_near_a_tenth_at_one_end_alone_is_in_no_other_unit_nor_is_what_follows(names: str, factor: float):
+    assert DataCode.OTHER_UNIT not in flagged(market(times(names, factor)))
+
+
+@pytest.mark.parametrize("factor", [0.4, 2.5])
+@pytest.mark.parametrize("row", [MIDDLE - 1, MIDDLE, MIDDLE + 9])
+def test_also_where_a_bar_moves_far_beside_a_jump_the_prices_between_two_jumps_are_in_another_unit(
+    row: int, factor: float
+):
+    def moving(columns: Columns) -> None:
+        columns["close"][row] *= factor
+        for name in PRICES.split():
+            columns[name][row + 1 :] *= factor
+        columns["high"][row] = max(columns["high"][row], columns["close"][row])
+        columns["low"][row] = min(columns["low"][row], columns["close"][row])
+
+    rows = slice(MIDDLE, MIDDLE + 10)
+
+    assert flagged(market(moving, times(PRICES, 10.0, rows)))[DataCode.OTHER_UNIT] == list(range(COUNT))[rows]
 
 
 def test_a_crash_to_a_tenth_within_bars_is_no_other_unit():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
@@ -71,7 +72,8 @@ class Inspection:
             usual = outliers.usual_close(bars, number)
             match code:
                 case DataCode.OTHER_UNIT:
-                    usual = float(bars.close[number]) / 10.0 ** int(exponents[number])
+                    # By its decimals: of many jumps, one way, the power alone may be more than a number holds.
+                    usual = float(Decimal(float(bars.close[number])).scaleb(-int(exponents[number])))
                 case DataCode.STALE_REPEAT:
                     columns += ("volume",)
                 case DataCode.PRICE_OUTLIER:

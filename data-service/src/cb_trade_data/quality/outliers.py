@@ -196,27 +196,32 @@ def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers
         limits.append((was, will_be))
     above = np.log(tops[numbers]) - np.log(np.maximum(*limits[0]))
     below = np.log(np.minimum(*limits[1])) - np.log(bottoms[numbers])
-    return np.asarray(np.maximum(above, below))
+    return np.asarray(np.fmax(above, below))  # where prices of 0 are usual, one of 0 is no departure
 
 
 def _tick(bars: Bars) -> float:
-    """Return the least difference of two prices at which bars closed more than once, of some thousand; 0 without any.
+    """Return the least difference of two prices to which the market came back, of some thousand closes.
 
-    What stands out stands alone, and makes no tick.
+    0 where it came back to few of them: prices have many digits then, and two that agree do so by chance. To close
+    where the bar before did is not to come back: feeds hang, and exchanges fill in quiet minutes.
     """
-    prices, counts = np.unique(bars.close[:: 1 + len(bars) // _TICK_BARS], return_counts=True)
-    steps = np.diff(prices[counts > 1])
-    return float(steps.min()) if len(steps) else 0.0
+    closes = bars.close[:: 1 + len(bars) // _TICK_BARS]
+    closes = closes[np.diff(closes, prepend=np.nan) != 0]
+    prices, counts = np.unique(closes, return_counts=True)
+    again = counts > 1
+    steps = np.diff(prices[again])
+    return float(steps.min()) if len(steps) and 2 * counts[again].sum() > len(closes) else 0.0
 
 
 def _wide_spread(bars: Bars, numbers: RowNumbers, tick: float) -> Numbers:
     """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are.
 
-    No less than a tick: where prices have few digits, trades go one up and down, whatever that is in percent, and most
-    bars have no spread at all.
+    No less than a tick, where prices are low: where they have few digits, trades go one up and down, whatever that is
+    in percent, and most bars have no spread at all.
     """
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
-    lowest = np.where(is_there, bars.close[places], np.inf).min(axis=1)
-    spreads = np.maximum(spreads, np.log1p(tick / lowest))
+    closes = bars.close[places]
+    low = quantile(closes, is_there & (closes > 0), 1 - _WIDE_SHARE)  # not the lowest, which may be wrong itself
+    spreads = np.maximum(spreads, np.log1p(tick / low))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)
