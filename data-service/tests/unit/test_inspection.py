@@ -212,7 +212,7 @@ def test_many_ticks_up_and_back_are_an_outlier():
 
 def doubling(columns: Columns) -> None:
     for name in PRICES.split():
-        columns[name] *= np.geomspace(1, 2, COUNT)
+        columns[name] *= np.geomspace(1, 2, len(columns[name]))
 
 
 def agreeing(row: int) -> Change:
@@ -235,6 +235,12 @@ def test_closes_that_agree_where_most_do_not_make_no_tick(changes: list[Change])
     rows = market(doubling, *changes, times(PRICES, 1.2))
 
     assert flagged(rows)[DataCode.PRICE_OUTLIER] == [MIDDLE]
+
+
+def test_where_a_feed_hangs_for_most_of_the_time_the_prices_it_hangs_at_make_no_tick():
+    rows = market(doubling, flat(slice(5, 26)), flat(slice(35, 56)), times(PRICES, 1.2, 30), count=60)
+
+    assert flagged(rows)[DataCode.PRICE_OUTLIER] == [30]
 
 
 def at_ticks(ticks: RowNumbers) -> Change:
@@ -327,6 +333,12 @@ def test_ten_times_the_usual_volume_is_no_outlier():
     assert flagged(market(ten_times)) == {}
 
 
+@pytest.mark.parametrize("row", [0, MIDDLE, COUNT - 1])
+def test_twenty_times_the_usual_volume_is_an_outlier_where_volumes_hardly_differ(row: int):
+    assert flagged(market(even, times("volume", 19, row))) == {}
+    assert flagged(market(even, times("volume", 21, row))) == {DataCode.VOLUME_OUTLIER: [row]}
+
+
 def test_where_volumes_scatter_more_it_takes_more_to_stand_out():
     def scattered(columns: Columns) -> None:
         columns["volume"][:] = np.where(np.arange(COUNT) % 3 == 0, 100.0, 1.0) + np.arange(COUNT) / 1e6
@@ -407,6 +419,20 @@ def test_a_long_standstill_among_quiet_minutes_is_a_flat_run():
     quiet = [flat(slice(row, row + 1)) for row in range(2, 400, 4)]
 
     assert flagged(market(*quiet, flat(slice(200, 230)), count=400)) == {DataCode.FLAT_RUN: list(range(200, 230))}
+
+
+def test_how_long_a_run_must_be_is_told_by_how_many_of_the_bars_around_it_stand_still():
+    lone = [flat(slice(row, row + 1)) for row in (50, 60, 70, 130, 140)]
+
+    assert flagged(market(flat(slice(100, 103)))) == {DataCode.FLAT_RUN: [100, 101, 102]}
+    assert flagged(market(*lone, flat(slice(100, 104)))) == {}
+    assert flagged(market(*lone, flat(slice(100, 105)))) == {DataCode.FLAT_RUN: [100, 101, 102, 103, 104]}
+
+
+def test_bars_that_stand_still_a_night_away_do_not_make_a_run_usual():
+    night = [flat(slice(row, row + 1)) for row in range(2, 200, 2)]
+
+    assert flagged(market(*night, flat(slice(300, 303)), count=400)) == {DataCode.FLAT_RUN: [300, 301, 302]}
 
 
 def test_of_a_few_bars_that_stand_still_nothing_is_told():
@@ -498,8 +524,9 @@ def test_a_crash_to_a_tenth_within_bars_is_no_other_unit():
     assert flagged(market(crash)) == {}
 
 
-def test_a_jump_to_seven_times_as_much_is_no_other_unit():
-    assert flagged(market(times(PRICES, 7.0, slice(MIDDLE, None)))) == {}
+@pytest.mark.parametrize("factor", [7.0, 1e10])
+def test_a_jump_to_seven_times_as_much_or_to_more_than_billions_is_no_other_unit(factor: float):
+    assert flagged(market(times(PRICES, factor, slice(MIDDLE, None)))) == {}
 
 
 def test_a_row_is_counted_once():

@@ -221,7 +221,6 @@ def _wide_spread(bars: Bars, numbers: RowNumbers, tick: float) -> Numbers:
     """
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
-    closes = bars.close[places]
-    low = quantile(closes, is_there & (closes > 0), 1 - _WIDE_SHARE)  # not the lowest, which may be wrong itself
+    low = quantile(bars.close[places], is_there, 1 - _WIDE_SHARE)  # not the lowest, which may be wrong itself
     spreads = np.maximum(spreads, np.log1p(tick / low))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)
