@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -166,9 +165,7 @@ def inspected(stored: StoredPartition) -> Evidence | None:
     timeframe = stored.partition.series.timeframe
     if timeframe is None:
         return None
-    # Storage keeps whatever it is given, also numbers that are none: of these nothing can be said, which is no trouble.
-    with np.errstate(all="ignore"):
-        return evidence.evidence_of(inspect(stored.rows, timeframe))
+    return evidence.evidence_of(inspect(stored.rows, timeframe))
 
 
 def _write_digests(digests: Mapping[int, bytes]) -> bytes:
