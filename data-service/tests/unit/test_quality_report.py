@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -21,7 +22,7 @@ from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.evidence import Found
 from cb_trade_data.quality.inspection import Finding
 from cb_trade_data.quality.scores import Measures
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts import metadata
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
@@ -276,3 +277,27 @@ async def test_nothing_stored_is_nothing_held(storage):
     assert page.measures == Measures(2 * 1440)
     assert (page.newest_end, page.bars_behind, page.scores.freshness) == (None, None, None)
     assert storage.outlines == []
+
+
+@pytest.mark.parametrize("details", [False, True])
+async def test_what_is_known_is_gone_through_off_the_event_loop(storage, monkeypatch, details):
+    """Of a month of quiet minutes that takes a tenth of a second."""
+    await hold(storage, MINUTES, span("2024-01-01", "2024-02-02"))
+    threads: set[threading.Thread] = set()
+    within = Coverage.within
+
+    def watched(coverage, wanted):
+        threads.add(threading.current_thread())
+        return within(coverage, wanted)
+
+    monkeypatch.setattr(Coverage, "within", watched)
+
+    await report(
+        storage,
+        span("2024-01-01T12:00", "2024-02-03"),
+        facts=SeriesFacts("x", utc("2024-01-01T12:00")),
+        details=details,
+    )
+
+    assert threads
+    assert threading.main_thread() not in threads
