@@ -265,7 +265,7 @@ class EvidenceAnswer(BaseModel):
     """What the scores are made of. That of several pages adds up, but for what is said of the newest bar."""
 
     expected_bars: int = Field(description="Closed bars of listed time.")
-    held_bars: int = Field(description="Those of them that are `held`, genuine holes between stored bars included.")
+    held_bars: int = Field(description="Those that are stored or known for good never to have been made.")
     rows: int = Field(description="How many rows there are.")
     holes: int = Field(description="Held bars without a row: the exchange never made them.")
     flagged: dict[DataCode, int] = Field(description="How many rows have each code; no row has two.")
@@ -342,7 +342,7 @@ class GapAnswer(BaseModel):
     start_time: int = Field(description="Inclusive.")
     end_time: int = Field(description="Exclusive.")
     bars: int = Field(description="How many there could be.")
-    state: State = Field(description="`held`: the exchange never made them.")
+    state: State = Field(description="`held`: the exchange never made them, as is known for good.")
     reason: str = Field(description="Why, for people.")
 
     @classmethod

@@ -67,8 +67,8 @@ class WatchedQuality:
     """How good the last 30 days of some bars are, as far as anybody asked for them.
 
     Attributes:
-        gap_bars: How many bars were asked for and did not come: the exchange failed, or has answered without any bar
-            since the newest held one. Where it has answered without some before that, none is said to be missing.
+        gap_bars: How many bars were asked for, did not come, and may still come: the exchange failed, or has answered
+            without any bar since the newest held one. Where it has answered without some before that, none is missing.
         bars_behind: How many bars after the newest held one were asked for.
     """
 
