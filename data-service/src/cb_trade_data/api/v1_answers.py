@@ -123,6 +123,10 @@ class SegmentAnswer(BaseModel):
         int | None, Field(exclude_if=_is_none, description="How many independent empty answers there were.")
     ] = None
     reason: Annotated[str | None, Field(exclude_if=_is_none, description="Why it could not be got (`failed`).")] = None
+    code: Annotated[
+        DataCode | None,
+        Field(exclude_if=_is_none, description="What is the matter; absent where no row is missing or can be."),
+    ] = None
     ask_again_at: Annotated[
         int | None,
         Field(
@@ -344,6 +348,10 @@ class GapAnswer(BaseModel):
     bars: int = Field(description="How many there could be.")
     state: State = Field(description="`held`: the exchange never made them, as is known for good.")
     reason: str = Field(description="Why, for people.")
+    code: Annotated[
+        DataCode | None,
+        Field(exclude_if=_is_none, description="What is the matter; absent where there can be no rows."),
+    ] = None
 
     @classmethod
     def of(cls, gap: Gap) -> GapAnswer:
@@ -354,6 +362,7 @@ class GapAnswer(BaseModel):
             bars=gap.bars,
             state=gap.state,
             reason=plain_reason(gap.reason),
+            code=gap.state.code,
         )
 
 
