@@ -7,7 +7,7 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
-from unit_builders import bars, minute_bars, series, span, utc
+from unit_builders import bars, epoch_ms, minute_bars, series, span, table, utc
 
 from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical import quality_report
@@ -269,6 +269,26 @@ async def test_what_cannot_be_compared_in_time_or_as_a_whole_has_no_accuracy_and
 
         monkeypatch.setattr(quality_report, "compare_stored", compare)
         assert await accuracy(storage, page, days, hours) is None
+
+
+@pytest.mark.parametrize("details", [False, True])
+async def test_rows_from_before_the_listing_are_neither_counted_nor_told(storage, monkeypatch, details):
+    """Of the day of the listing, either, the rest of which counts."""
+    known = span("2024-01-01", "2024-01-03")
+    opens = [known.start + number * timedelta(minutes=1) for number in range(2 * 1440)]
+    prices = [100.0 + number % 7 for number in range(2 * 1440)]
+    for hour in (6, 30, 42):  # before the day of the listing, on that day before it, and after it
+        prices[60 * hour] *= 50
+    rows = table([(epoch_ms(each), *[price] * 4, 1.0) for each, price in zip(opens, prices, strict=True)])
+    await hold(storage, MINUTES, known, rows)
+
+    page = await report(storage, known, facts=SeriesFacts("x", utc("2024-01-02T12:00")), details=details)
+
+    found = page.measures.found
+    assert (page.measures.expected_bars, page.measures.held_bars, found.rows) == (720, 720, 720)
+    assert found.flagged == {DataCode.PRICE_OUTLIER: 1}
+    if details:
+        assert [finding.time for finding in page.details.findings] == [utc("2024-01-02T18:00")]
 
 
 async def test_nothing_stored_is_nothing_held(storage):
