@@ -43,6 +43,8 @@ class CoverageSegment:
         bars: How many bars open in it by the calendar; told in a `CoverageReport` only, not for kinds without bars.
         ask_again_at: From when on a request asks the exchange again (`empty`, in a `CoverageReport` only); None where
             only a refresh does.
+        code: What is the matter where rows may be missing, `DATA-NNN`. None elsewhere, and where the service is older
+            than these codes.
     """
 
     start: datetime
@@ -53,6 +55,7 @@ class CoverageSegment:
     asks: int = 0
     bars: int | None = None
     ask_again_at: datetime | None = None
+    code: str | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -65,6 +68,7 @@ class CoverageSegment:
             asks=read_optional_count(message, "asks") or 0,
             bars=read_optional_count(message, "bars"),
             ask_again_at=read_optional_instant(message, "ask_again_at"),
+            code=read_optional_text(message, "code"),
         )
 
 

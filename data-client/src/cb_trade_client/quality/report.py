@@ -32,6 +32,8 @@ class QualityGap:
         bars: How many bars open in it by the calendar.
         state: What is known of it: `held`, where the exchange has no bars, or one of the other states of coverage.
         reason: Why, where there is something to say.
+        code: What is the matter, `DATA-NNN`; None where there can be no rows, and where the service is older than these
+            codes.
     """
 
     start: datetime
@@ -39,6 +41,7 @@ class QualityGap:
     bars: int
     state: str
     reason: str | None
+    code: str | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -48,6 +51,7 @@ class QualityGap:
             bars=read_count(message, "bars"),
             state=read_text(message, "state"),
             reason=read_optional_text(message, "reason"),
+            code=read_optional_text(message, "code"),
         )
 
 
