@@ -31,6 +31,10 @@ def hour_gap(start, hours, state="held", reason="the exchange has no bars here")
     return QualityGap(start, start + hours * HOUR, hours, state, reason)
 
 
+def minute_gap(start, minutes, state="held", reason="the exchange has no bars here"):
+    return QualityGap(start, start + minutes * MINUTE, minutes, state, reason)
+
+
 def spike(time, code="DATA-009", columns=("high",), value=18_000.0, usual=9000.0):
     return QualityFinding(code, time, columns, value, usual)
 
@@ -161,6 +165,20 @@ def test_the_outage_is_one_gap_of_three_bars(year):
     assert "3 h from 2020-06-28 02:00" in page
 
 
+def test_of_many_gaps_those_that_are_not_held_are_listed_first_then_the_longest(year):
+    quiet = [minute_gap(START + number * 2 * MINUTE, 1) for number in range(MOST_ROWS)]
+    outage, failed = hour_gap(OUTAGE, 20), minute_gap(OUTAGE + 2 * DAY, 1, "failed", "HTTP 503")
+
+    page = html_page(replace(year, gaps=(*quiet, outage, failed)), MADE_AT)
+
+    [listed] = re.findall(r'aria-label="Gaps">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    rows = [row for row in listed.splitlines() if row]
+    assert len(rows) == MOST_ROWS
+    assert "2020-06-30 02:00" in rows[0]
+    assert "2020-06-28 02:00" in rows[1]
+    assert "2020-01-01 00:00" in rows[2]
+
+
 def test_findings_are_marked_with_code_time_and_value(year):
     page = html_page(year, MADE_AT)
 
@@ -223,9 +241,11 @@ def test_what_the_service_has_left_out_is_told(year):
     all_told, cut = html_page(many, MADE_AT), html_page(replace(many, truncated=True), MADE_AT)
 
     assert "Not all gaps and findings are told" not in all_told
-    assert all_told.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1};") == 2
+    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1}, those first" in all_told
+    assert f"The first {MOST_ROWS} of {MOST_ROWS + 1};" in all_told
     assert "Not all gaps and findings are told" in cut
-    assert cut.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;") == 2
+    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1} that are told, those first" in cut
+    assert f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;" in cut
 
 
 def test_without_details_there_are_no_prices():
@@ -248,7 +268,7 @@ def test_ten_years_with_a_fault_in_each_hour_are_bounded_and_say_what_was_put_to
     assert "87,648 findings are drawn as " in page
     assert page.count('<path class="mark triangle"') <= 402
     assert "price of 6 days" in page
-    assert f"The first {MOST_ROWS} of 17,000" in page
+    assert f"The longest {MOST_ROWS} of 17,000" in page
     assert "The picture has the 8 reasons" in page
 
 

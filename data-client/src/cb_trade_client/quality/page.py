@@ -16,7 +16,7 @@ from cb_trade_client.quality.calendar import LEVELS, PITCH, calendar
 from cb_trade_client.quality.codes import words_of
 from cb_trade_client.quality.gap_strip import MOST_LANES, colour_of, gap_strip
 from cb_trade_client.quality.price_chart import OTHER_SHAPE, SHAPES, price_chart
-from cb_trade_client.quality.reasons import by_reason
+from cb_trade_client.quality.reasons import by_reason, worst_first
 from cb_trade_client.quality.report import QualityReport
 from cb_trade_client.quality.trend import has_years, trend
 from cb_trade_client.quality.trend_chart import trend_chart
@@ -56,6 +56,7 @@ def html_page(report: QualityReport, made_at: datetime) -> str:
             pitch=PITCH,
             axis=axis,
             reasons=reasons,
+            listed_gaps=worst_first(report.gaps)[:MOST_ROWS],
             lanes=[] if axis is None else gap_strip(reasons, axis),
             most_lanes=MOST_LANES,
             prices=None if axis is None else price_chart(report, axis, _PRICES_TOP, _PRICES_BOTTOM),

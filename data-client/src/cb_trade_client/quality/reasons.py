@@ -47,3 +47,11 @@ def by_reason(gaps: Iterable[QualityGap]) -> list[ReasonOfGaps]:
         together.setdefault((gap.state, gap.reason), []).append(gap)
     reasons = [ReasonOfGaps(state, reason, tuple(found)) for (state, reason), found in together.items()]
     return sorted(reasons, key=lambda reason: -reason.bars)
+
+
+def worst_first(gaps: Iterable[QualityGap]) -> list[QualityGap]:
+    """Return *gaps* with those first that are not `held`, and of either the longest first.
+
+    A quiet market has very many gaps that are `held`: what the exchange has not delivered would be lost among them.
+    """
+    return sorted(gaps, key=lambda gap: (gap.state == "held", -gap.bars))
