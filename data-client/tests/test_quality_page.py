@@ -165,6 +165,61 @@ def test_the_outage_is_one_gap_of_three_bars(year):
     assert "3 h from 2020-06-28 02:00" in page
 
 
+def marks_of(page):
+    """Return the marks of the strip, as they stand there: x, y, width, height and title."""
+    pattern = r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"><title>(.*?)</title>'
+    return [(*map(float, numbers), title) for *numbers, title in re.findall(pattern, page)]
+
+
+def test_an_outage_stands_out_of_the_quiet_minutes_around_it():
+    """Though there is no piece of the strip, a day of it, without a quiet minute."""
+    outage = START + 100 * DAY + 2 * HOUR
+    quiet = [minute_gap(START + number * 4 * MINUTE, 1) for number in range(366 * 24 * 15)]
+    gaps = [gap for gap in quiet if not outage <= gap.start < outage + 20 * HOUR]
+    gaps = sorted([*gaps, hour_gap(outage, 20)], key=lambda gap: gap.start)
+    days = [day(START + number * DAY, expected=1440, held=1440, holes=360) for number in range(366)]
+
+    marks = marks_of(html_page(report_of(days, gaps, timeframe="1m"), MADE_AT))
+
+    assert len(marks) > 300
+    high = [height for _, _, _, height, _ in marks if height > 4.5]
+    assert len(high) in {1, 2}  # the outage may begin in one piece and end in the next
+    assert max(high) > 8
+    assert all(y + height == 16 for _, y, _, height, _ in marks)
+
+
+@pytest.mark.parametrize("minutes", [1, 3 * 60])
+def test_a_short_gap_in_a_long_time_can_be_seen(minutes):
+    days = [day(START + number * DAY) for number in range(366)]
+
+    [(_, y, width, height, title)] = marks_of(
+        html_page(report_of(days, [minute_gap(START + 9 * HOUR, minutes)], timeframe="1m"), MADE_AT)
+    )
+
+    assert (y, width, height) == (12, 2, 4)
+    assert title.startswith("2020-01-01T09:00:00Z … ")
+
+
+def test_a_gap_that_fills_several_pieces_is_one_mark_as_high_as_its_lane():
+    days = [day(START + number * DAY) for number in range(10)]
+
+    whole, *edges = marks_of(html_page(report_of(days, [hour_gap(START, 5 * 24)]), MADE_AT))
+
+    assert len(edges) <= 1  # where it ends within a piece
+    assert whole[1:4] == (0, pytest.approx(355, abs=5), 16)
+    assert whole[4].startswith("2020-01-01T00:00:00Z … 2020-01-06T00:00:00Z: 120 bars")
+
+
+def test_gaps_beyond_what_the_report_is_about_are_not_drawn():
+    """A strange service might tell of them."""
+    gaps = [hour_gap(START - 90 * DAY, 24), hour_gap(START - DAY, 25), hour_gap(START + 9 * DAY, 24)]
+
+    marks = marks_of(html_page(report_of([day(START)], gaps), MADE_AT))
+
+    assert {title[:10] for *_, title in marks} == {"2019-12-31"}
+    assert sum(width for _, _, width, _, _ in marks) < 40
+
+
 def test_of_many_gaps_those_that_are_not_held_are_listed_first_then_the_longest(year):
     quiet = [minute_gap(START + number * 2 * MINUTE, 1) for number in range(MOST_ROWS)]
     outage, failed = hour_gap(OUTAGE, 20), minute_gap(OUTAGE + 2 * DAY, 1, "failed", "HTTP 503")
@@ -264,7 +319,7 @@ def test_ten_years_with_a_fault_in_each_hour_are_bounded_and_say_what_was_put_to
 
     page = html_page(report_of(days, gaps, findings), MADE_AT)
 
-    assert len(page.encode()) < 1_000_000
+    assert len(page.encode()) < 1_200_000
     assert "87,648 findings are drawn as " in page
     assert page.count('<path class="mark triangle"') <= 402
     assert "price of 6 days" in page
@@ -409,6 +464,23 @@ async def test_a_browser_shows_it_without_a_complaint_light_and_dark_wide_and_na
     assert shown["ground"] == ground
     for words in ("0.997", "DATA-009 price outlier", "HTTP 503", "2020-06-28 02:00", "the exchange has no bars here"):
         assert words in shown["texts"]
+
+
+@pytest.mark.usefixtures("_has_chromium")
+@pytest.mark.parametrize("width", [1100, 400])
+async def test_in_a_browser_no_name_of_a_state_is_cut(year, opened, width):
+    states = ("held", "empty", "unavailable", "unlisted", "delisted", "failed", "unknown")
+    gaps = [hour_gap(START + number * 50 * DAY, 3, state) for number, state in enumerate(states)]
+
+    async with open_page() as page:
+        await page.look(width=width)
+        await page.goto(opened(replace(year, gaps=tuple(gaps))))
+        lefts = await page.evaluate(
+            "return [...document.querySelectorAll('.gap > .end')].map((text) => text.getBBox().x)"
+        )
+
+    assert len(lefts) == len(states)
+    assert min(lefts) >= 0
 
 
 @pytest.mark.usefixtures("_has_chromium")
