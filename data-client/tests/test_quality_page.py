@@ -365,32 +365,6 @@ def test_days_that_may_have_no_bars_are_not_shown_as_held_though_no_gap_tells_of
     assert "no market, or no closed bar: 9" in page
 
 
-def test_bars_of_a_day_are_not_shown_as_held_where_not_all_gaps_are_told():
-    year = QualityDay(START, START + 366 * DAY, 366, 183, 183, 0, {"DATA-020": 1}, 3800.0, 29_000.0, 28_900.0, 1.0)
-    gaps = [
-        QualityGap(START + number * DAY, START + (number + 1) * DAY, 1, "failed", "") for number in range(0, 100, 2)
-    ]
-    known = ([year], gaps, [spike(START + DAY, "DATA-020")])
-
-    page = html_page(report_of(*known, timeframe="1d", end=START + 366 * DAY, truncated=True), MADE_AT)
-
-    levels, titles = cells_of(page)
-    assert levels == {"none": 50, "untold": 316}
-    assert titles[1:4:2] == ["2020-01-02: not told, 1 flagged", "2020-01-04: not told"]
-    assert "not told, or not all of it: there are too many gaps or findings: 316" in page
-
-
-def test_a_month_of_which_not_all_is_told_says_how_much():
-    year = QualityDay(START, START + 366 * DAY, 52, 26, 26, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)
-    gaps = [QualityGap(START, START + 14 * DAY, 2, "failed", "")]
-
-    page = html_page(report_of([year], gaps, timeframe="1w", end=START + 366 * DAY, truncated=True), MADE_AT)
-
-    levels, titles = cells_of(page)
-    assert levels == {"untold": 12}
-    assert titles[:2] == ["2020-01: 0 of 14 days held, 17 not told", "2020-02: not told"]
-
-
 @pytest.mark.parametrize("timeframe", ["1w", "1M"])
 def test_longer_bars_are_told_by_the_month(timeframe):
     year = QualityDay(START, START + 366 * DAY, 52, 52, 52, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)

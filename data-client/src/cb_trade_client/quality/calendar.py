@@ -24,7 +24,6 @@ LEVELS: Final = {
     "less": "half or more missing",
     "none": "nothing held",
     "shut": "no market, or no closed bar",
-    "untold": "not told, or not all of it: there are too many gaps or findings",
 }
 
 _DAY: Final = timedelta(days=1)
@@ -33,17 +32,12 @@ _MONTH_NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a day or a month: its bars; or its days, where bars last one or longer.
-
-    Attributes:
-        untold: How many days there are of which nothing is told.
-    """
+    """What is known of a day or a month: its bars; or its days, where bars last one or longer."""
 
     expected: int = 0
     held: int = 0
     holes: int = 0
     flagged: int = 0
-    untold: int = 0
 
     def __add__(self, other: "Facts") -> "Facts":
         return Facts(
@@ -51,14 +45,11 @@ class Facts:
             self.held + other.held,
             self.holes + other.holes,
             self.flagged + other.flagged,
-            self.untold + other.untold,
         )
 
     @property
     def level(self) -> str:
         """One of `LEVELS`."""
-        if self.untold:
-            return "untold"
         if not self.expected:
             return "shut"
         if self.held >= self.expected:
@@ -130,9 +121,9 @@ def _facts_as_counted(report: QualityReport, dates: Iterable[date]) -> dict[date
 def _facts_by_gaps(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
     """Return the facts of each of *dates*, which are not counted one by one: those in no gap are whole.
 
-    Where not all gaps are told, nothing is known of the others.
+    All gaps of such bars are told: a service leaves some out only of a year with more than a thousand.
     """
-    facts = dict.fromkeys(dates, Facts(untold=1) if report.truncated else Facts(1, 1))
+    facts = dict.fromkeys(dates, Facts(1, 1))
     for gap in report.gaps:
         state = gap.state
         missing = Facts() if state in WITHOUT_MARKET else Facts(1, 1, 1) if state == "held" else Facts(1, 0)
@@ -172,11 +163,9 @@ def _year_of_months(year: int, facts: Mapping[date, Facts], unit: str) -> YearOf
 
 
 def _in_words(facts: Facts, unit: str) -> str:
-    if not facts.expected and not facts.untold:
+    if not facts.expected:
         return "no market, or no closed bar"
-    words = [f"{facts.held:,} of {facts.expected:,} {unit} held"] if facts.expected else []
-    if facts.untold:
-        words.append(f"{facts.untold:,} not told" if words else "not told")
+    words = [f"{facts.held:,} of {facts.expected:,} {unit} held"]
     if facts.holes:
         words.append(f"{facts.holes:,} never made")
     if facts.flagged:
