@@ -157,6 +157,14 @@ def test_a_day_is_coloured_by_how_much_is_held(held, level):
     assert levels == {level: 1}
 
 
+@pytest.mark.parametrize(("holes", "level"), [(0, "full"), (1, "hole"), (11, "hole"), (12, "hollow"), (24, "hollow")])
+def test_a_held_day_is_coloured_by_how_much_was_never_made(holes, level):
+    """Else an outage of most of a day looks as any day of a quiet market."""
+    levels, _ = cells_of(html_page(report_of([day(START, holes=holes)]), MADE_AT))
+
+    assert levels == {level: 1}
+
+
 def test_the_outage_is_one_gap_of_three_bars(year):
     page = html_page(year, MADE_AT)
 
@@ -348,7 +356,7 @@ def test_bars_of_a_day_are_told_by_the_day_though_they_are_counted_by_the_year()
     page = html_page(report_of([year], gaps, [odd], timeframe="1d", end=START + 366 * DAY), MADE_AT)
 
     levels, _ = cells_of(page)
-    assert levels == {"full": 358, "none": 6, "hole": 2}
+    assert levels == {"full": 358, "none": 6, "hollow": 2}
     assert page.count('<circle class="flag" cx="6"') + page.count('<circle class="flag"') >= 2
     assert "price of a year" in page
 
@@ -360,7 +368,7 @@ def test_days_that_may_have_no_bars_are_not_shown_as_held_though_no_gap_tells_of
     page = html_page(report_of([listed], gaps, timeframe="1m", end=START + 10 * DAY, truncated=True), MADE_AT)
 
     levels, titles = cells_of(page)
-    assert levels == {"hole": 1, "shut": 9}
+    assert levels == {"hollow": 1, "shut": 9}
     assert titles[1] == "2020-01-02: no market, or no closed bar"
     assert "no market, or no closed bar: 9" in page
 

@@ -19,7 +19,8 @@ PITCH: Final = 11
 #: Each level with what it says, in the order of the legend.
 LEVELS: Final = {
     "full": "all bars are there",
-    "hole": "all held; some bars the exchange never made",
+    "hole": "all held; less than half never made",
+    "hollow": "all held; half or more never made",
     "part": "less than half missing",
     "less": "half or more missing",
     "none": "nothing held",
@@ -53,7 +54,7 @@ class Facts:
         if not self.expected:
             return "shut"
         if self.held >= self.expected:
-            return "hole" if self.holes else "full"
+            return "full" if not self.holes else "hollow" if self.holes * 2 >= self.expected else "hole"
         if not self.held:
             return "none"
         return "part" if self.held * 2 > self.expected else "less"
