@@ -95,6 +95,13 @@ def cells_of(page):
     ]
 
 
+def counted_by_period(page):
+    """Return the table of the calendar."""
+    [table] = re.findall(r'<table class="counts">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.splitlines() if row]
+    return {name: counts for name, *counts in rows}
+
+
 # --- What it needs ---------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +153,32 @@ def test_each_day_is_a_cell_coloured_by_what_is_known_of_it_and_says_so(year):
         "2020-06-28: 24 of 24 bars held, 3 never made",
     ]
     assert "2020-07-19: 24 of 24 bars held, 2 flagged" in html_page(year, MADE_AT)
+
+
+def test_the_calendar_is_told_in_words_and_as_a_table_by_the_month(year):
+    page = html_page(year, MADE_AT)
+
+    assert (
+        'aria-label="2020. All bars are there: 363. All held; less than half never made: 1. Nothing held: 1. '
+        'No market, or no closed bar: 1. With something odd: 1. The table below counts them all"'
+    ) in page
+    rows = counted_by_period(page)
+    assert len(rows) == 12
+    assert [rows[month] for month in ("2020-01", "2020-02", "2020-04", "2020-06", "2020-07")] == [
+        ["30", "0", "0", "1", "0"],
+        ["29", "0", "0", "0", "0"],
+        ["29", "0", "1", "0", "0"],
+        ["29", "1", "0", "0", "0"],
+        ["31", "0", "0", "0", "1"],
+    ]
+
+
+def test_a_calendar_of_months_is_told_as_a_table_by_the_year():
+    year = QualityDay(START, START + 366 * DAY, 52, 52, 52, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)
+
+    page = html_page(report_of([year], timeframe="1w", end=START + 366 * DAY), MADE_AT)
+
+    assert counted_by_period(page) == {"2020": ["12"]}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A calendar of a report: a cell for each day, by what is known of it; of many years, or long bars, for each month."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -62,13 +62,32 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A day or a month in the picture; its facts in words are its title."""
+    """A day or a month in the picture; its facts in words are its title.
 
+    Attributes:
+        period: The month, or the year, that it is a part of.
+    """
+
+    period: str
     x: int
     y: int
     level: str
     title: str
     is_flagged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many cells of some time have each level, and how many have something odd in them."""
+
+    name: str
+    levels: Mapping[str, int]
+    flagged: int
+
+    @classmethod
+    def of(cls, name: str, cells: Iterable[Cell]) -> "Counts":
+        counted = list(cells)
+        return cls(name, Counter(cell.level for cell in counted), sum(cell.is_flagged for cell in counted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +100,25 @@ class YearOfCells:
     columns: int
     rows: int
 
+    @property
+    def counts(self) -> Counts:
+        """Those of all its cells."""
+        return Counts.of(self.name, self.cells)
+
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Years, oldest first, and how many cells have each level."""
+    """Years, oldest first.
+
+    Attributes:
+        counts: Those of all cells.
+        periods: Those of each month, or of each year where the cells are months.
+    """
 
     years: tuple[YearOfCells, ...]
     is_of_months: bool
-    counts: Mapping[str, int]
+    counts: Counts
+    periods: tuple[Counts, ...]
 
 
 def calendar(report: QualityReport) -> Calendar | None:
@@ -104,11 +134,9 @@ def calendar(report: QualityReport) -> Calendar | None:
         (_year_of_months if is_of_months else _year_of_days)(year, dict(days), unit)
         for year, days in groupby(facts.items(), lambda item: item[0].year)
     )
-    counts: defaultdict[str, int] = defaultdict(int)
-    for each in years:
-        for cell in each.cells:
-            counts[cell.level] += 1
-    return Calendar(years, is_of_months, counts)
+    cells = [cell for each in years for cell in each.cells]
+    periods = tuple(Counts.of(name, group) for name, group in groupby(cells, lambda cell: cell.period))
+    return Calendar(years, is_of_months, Counts.of("", cells), periods)
 
 
 def _facts_as_counted(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
@@ -145,7 +173,7 @@ def _year_of_days(year: int, facts: Mapping[date, Facts], unit: str) -> YearOfCe
     for day, each in facts.items():
         column, row = divmod((day - date(year, 1, 1)).days + before, 7)
         title = f"{day}: {_in_words(each, unit)}"
-        cells.append(Cell(column * PITCH, row * PITCH, each.level, title, each.flagged > 0))
+        cells.append(Cell(f"{day:%Y-%m}", column * PITCH, row * PITCH, each.level, title, each.flagged > 0))
     firsts = [(date(year, month, 1) - date(year, 1, 1)).days + before for month in range(1, 13)]
     labels = tuple((-(-first // 7) * PITCH, name) for first, name in zip(firsts, _MONTH_NAMES, strict=True))
     return YearOfCells(str(year), tuple(cells), labels, columns=54, rows=7)
@@ -155,12 +183,12 @@ def _year_of_months(year: int, facts: Mapping[date, Facts], unit: str) -> YearOf
     months: defaultdict[int, Facts] = defaultdict(Facts)
     for day, each in facts.items():
         months[day.month] += each
-    cells = tuple(
-        Cell((month - 1) * PITCH, 0, each.level, f"{year}-{month:02}: {_in_words(each, unit)}", each.flagged > 0)
-        for month, each in months.items()
-    )
+    cells = []
+    for month, each in months.items():
+        title = f"{year}-{month:02}: {_in_words(each, unit)}"
+        cells.append(Cell(str(year), (month - 1) * PITCH, 0, each.level, title, each.flagged > 0))
     labels = tuple((number * PITCH, name[0]) for number, name in enumerate(_MONTH_NAMES))
-    return YearOfCells(str(year), cells, labels, columns=12, rows=1)
+    return YearOfCells(str(year), tuple(cells), labels, columns=12, rows=1)
 
 
 def _in_words(facts: Facts, unit: str) -> str:
