@@ -31,6 +31,10 @@ def hour_gap(start, hours, state="held", reason="the exchange has no bars here")
     return QualityGap(start, start + hours * HOUR, hours, state, reason)
 
 
+def minute_gap(start, minutes, state="held", reason="the exchange has no bars here"):
+    return QualityGap(start, start + minutes * MINUTE, minutes, state, reason)
+
+
 def spike(time, code="DATA-009", columns=("high",), value=18_000.0, usual=9000.0):
     return QualityFinding(code, time, columns, value, usual)
 
@@ -91,6 +95,13 @@ def cells_of(page):
     ]
 
 
+def counted_by_period(page):
+    """Return the table of the calendar."""
+    [table] = re.findall(r'<table class="counts">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.splitlines() if row]
+    return {name: counts for name, *counts in rows}
+
+
 # --- What it needs ---------------------------------------------------------------------------------------------------
 
 
@@ -144,11 +155,45 @@ def test_each_day_is_a_cell_coloured_by_what_is_known_of_it_and_says_so(year):
     assert "2020-07-19: 24 of 24 bars held, 2 flagged" in html_page(year, MADE_AT)
 
 
+def test_the_calendar_is_told_in_words_and_as_a_table_by_the_month(year):
+    page = html_page(year, MADE_AT)
+
+    assert (
+        'aria-label="2020. All bars are there: 363. All held; less than half never made: 1. Nothing held: 1. '
+        'No market, or no closed bar: 1. With something odd: 1. The table below counts them all"'
+    ) in page
+    rows = counted_by_period(page)
+    assert len(rows) == 12
+    assert [rows[month] for month in ("2020-01", "2020-02", "2020-04", "2020-06", "2020-07")] == [
+        ["30", "0", "0", "1", "0"],
+        ["29", "0", "0", "0", "0"],
+        ["29", "0", "1", "0", "0"],
+        ["29", "1", "0", "0", "0"],
+        ["31", "0", "0", "0", "1"],
+    ]
+
+
+def test_a_calendar_of_months_is_told_as_a_table_by_the_year():
+    year = QualityDay(START, START + 366 * DAY, 52, 52, 52, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)
+
+    page = html_page(report_of([year], timeframe="1w", end=START + 366 * DAY), MADE_AT)
+
+    assert counted_by_period(page) == {"2020": ["12"]}
+
+
 @pytest.mark.parametrize(
     ("held", "level"), [(24, "full"), (23, "part"), (13, "part"), (12, "less"), (1, "less"), (0, "none")]
 )
 def test_a_day_is_coloured_by_how_much_is_held(held, level):
     levels, _ = cells_of(html_page(report_of([day(START, held=held)]), MADE_AT))
+
+    assert levels == {level: 1}
+
+
+@pytest.mark.parametrize(("holes", "level"), [(0, "full"), (1, "hole"), (11, "hole"), (12, "hollow"), (24, "hollow")])
+def test_a_held_day_is_coloured_by_how_much_was_never_made(holes, level):
+    """Else an outage of most of a day looks as any day of a quiet market."""
+    levels, _ = cells_of(html_page(report_of([day(START, holes=holes)]), MADE_AT))
 
     assert levels == {level: 1}
 
@@ -159,6 +204,75 @@ def test_the_outage_is_one_gap_of_three_bars(year):
     assert "<title>2020-06-28T02:00:00Z … 2020-06-28T05:00:00Z: 3 bars: the exchange has no bars here</title>" in page
     assert page.count("2020-06-28 02:00") == 3  # first of its reason, the longest of it, and by itself
     assert "3 h from 2020-06-28 02:00" in page
+
+
+def marks_of(page):
+    """Return the marks of the strip, as they stand there: x, y, width, height and title."""
+    pattern = r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"><title>(.*?)</title>'
+    return [(*map(float, numbers), title) for *numbers, title in re.findall(pattern, page)]
+
+
+def test_an_outage_stands_out_of_the_quiet_minutes_around_it():
+    """Though there is no piece of the strip, a day of it, without a quiet minute."""
+    outage = START + 100 * DAY + 2 * HOUR
+    quiet = [minute_gap(START + number * 4 * MINUTE, 1) for number in range(366 * 24 * 15)]
+    gaps = [gap for gap in quiet if not outage <= gap.start < outage + 20 * HOUR]
+    gaps = sorted([*gaps, hour_gap(outage, 20)], key=lambda gap: gap.start)
+    days = [day(START + number * DAY, expected=1440, held=1440, holes=360) for number in range(366)]
+
+    marks = marks_of(html_page(report_of(days, gaps, timeframe="1m"), MADE_AT))
+
+    assert len(marks) > 300
+    high = [height for _, _, _, height, _ in marks if height > 4.5]
+    assert len(high) in {1, 2}  # the outage may begin in one piece and end in the next
+    assert max(high) > 8
+    assert all(y + height == 16 for _, y, _, height, _ in marks)
+
+
+@pytest.mark.parametrize("minutes", [1, 3 * 60])
+def test_a_short_gap_in_a_long_time_can_be_seen(minutes):
+    days = [day(START + number * DAY) for number in range(366)]
+
+    [(_, y, width, height, title)] = marks_of(
+        html_page(report_of(days, [minute_gap(START + 9 * HOUR, minutes)], timeframe="1m"), MADE_AT)
+    )
+
+    assert (y, width, height) == (12, 2, 4)
+    assert title.startswith("2020-01-01T09:00:00Z … ")
+
+
+def test_a_gap_that_fills_several_pieces_is_one_mark_as_high_as_its_lane():
+    days = [day(START + number * DAY) for number in range(10)]
+
+    whole, *edges = marks_of(html_page(report_of(days, [hour_gap(START, 5 * 24)]), MADE_AT))
+
+    assert len(edges) <= 1  # where it ends within a piece
+    assert whole[1:4] == (0, pytest.approx(355, abs=5), 16)
+    assert whole[4].startswith("2020-01-01T00:00:00Z … 2020-01-06T00:00:00Z: 120 bars")
+
+
+def test_gaps_beyond_what_the_report_is_about_are_not_drawn():
+    """A strange service might tell of them."""
+    gaps = [hour_gap(START - 90 * DAY, 24), hour_gap(START - DAY, 25), hour_gap(START + 9 * DAY, 24)]
+
+    marks = marks_of(html_page(report_of([day(START)], gaps), MADE_AT))
+
+    assert {title[:10] for *_, title in marks} == {"2019-12-31"}
+    assert sum(width for _, _, width, _, _ in marks) < 40
+
+
+def test_of_many_gaps_those_that_are_not_held_are_listed_first_then_the_longest(year):
+    quiet = [minute_gap(START + number * 2 * MINUTE, 1) for number in range(MOST_ROWS)]
+    outage, failed = hour_gap(OUTAGE, 20), minute_gap(OUTAGE + 2 * DAY, 1, "failed", "HTTP 503")
+
+    page = html_page(replace(year, gaps=(*quiet, outage, failed)), MADE_AT)
+
+    [listed] = re.findall(r'aria-label="Gaps">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    rows = [row for row in listed.splitlines() if row]
+    assert len(rows) == MOST_ROWS
+    assert "2020-06-30 02:00" in rows[0]
+    assert "2020-06-28 02:00" in rows[1]
+    assert "2020-01-01 00:00" in rows[2]
 
 
 def test_findings_are_marked_with_code_time_and_value(year):
@@ -223,9 +337,11 @@ def test_what_the_service_has_left_out_is_told(year):
     all_told, cut = html_page(many, MADE_AT), html_page(replace(many, truncated=True), MADE_AT)
 
     assert "Not all gaps and findings are told" not in all_told
-    assert all_told.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1};") == 2
+    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1}, those first" in all_told
+    assert f"The first {MOST_ROWS} of {MOST_ROWS + 1};" in all_told
     assert "Not all gaps and findings are told" in cut
-    assert cut.count(f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;") == 2
+    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1} that are told, those first" in cut
+    assert f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;" in cut
 
 
 def test_without_details_there_are_no_prices():
@@ -244,11 +360,11 @@ def test_ten_years_with_a_fault_in_each_hour_are_bounded_and_say_what_was_put_to
 
     page = html_page(report_of(days, gaps, findings), MADE_AT)
 
-    assert len(page.encode()) < 1_000_000
+    assert len(page.encode()) < 1_200_000
     assert "87,648 findings are drawn as " in page
     assert page.count('<path class="mark triangle"') <= 402
     assert "price of 6 days" in page
-    assert f"The first {MOST_ROWS} of 17,000" in page
+    assert f"The longest {MOST_ROWS} of 17,000" in page
     assert "The picture has the 8 reasons" in page
 
 
@@ -273,7 +389,7 @@ def test_bars_of_a_day_are_told_by_the_day_though_they_are_counted_by_the_year()
     page = html_page(report_of([year], gaps, [odd], timeframe="1d", end=START + 366 * DAY), MADE_AT)
 
     levels, _ = cells_of(page)
-    assert levels == {"full": 358, "none": 6, "hole": 2}
+    assert levels == {"full": 358, "none": 6, "hollow": 2}
     assert page.count('<circle class="flag" cx="6"') + page.count('<circle class="flag"') >= 2
     assert "price of a year" in page
 
@@ -285,35 +401,9 @@ def test_days_that_may_have_no_bars_are_not_shown_as_held_though_no_gap_tells_of
     page = html_page(report_of([listed], gaps, timeframe="1m", end=START + 10 * DAY, truncated=True), MADE_AT)
 
     levels, titles = cells_of(page)
-    assert levels == {"hole": 1, "shut": 9}
+    assert levels == {"hollow": 1, "shut": 9}
     assert titles[1] == "2020-01-02: no market, or no closed bar"
     assert "no market, or no closed bar: 9" in page
-
-
-def test_bars_of_a_day_are_not_shown_as_held_where_not_all_gaps_are_told():
-    year = QualityDay(START, START + 366 * DAY, 366, 183, 183, 0, {"DATA-020": 1}, 3800.0, 29_000.0, 28_900.0, 1.0)
-    gaps = [
-        QualityGap(START + number * DAY, START + (number + 1) * DAY, 1, "failed", "") for number in range(0, 100, 2)
-    ]
-    known = ([year], gaps, [spike(START + DAY, "DATA-020")])
-
-    page = html_page(report_of(*known, timeframe="1d", end=START + 366 * DAY, truncated=True), MADE_AT)
-
-    levels, titles = cells_of(page)
-    assert levels == {"none": 50, "untold": 316}
-    assert titles[1:4:2] == ["2020-01-02: not told, 1 flagged", "2020-01-04: not told"]
-    assert "not told, or not all of it: there are too many gaps or findings: 316" in page
-
-
-def test_a_month_of_which_not_all_is_told_says_how_much():
-    year = QualityDay(START, START + 366 * DAY, 52, 26, 26, 0, {}, 3800.0, 29_000.0, 28_900.0, 1.0)
-    gaps = [QualityGap(START, START + 14 * DAY, 2, "failed", "")]
-
-    page = html_page(report_of([year], gaps, timeframe="1w", end=START + 366 * DAY, truncated=True), MADE_AT)
-
-    levels, titles = cells_of(page)
-    assert levels == {"untold": 12}
-    assert titles[:2] == ["2020-01: 0 of 14 days held, 17 not told", "2020-02: not told"]
 
 
 @pytest.mark.parametrize("timeframe", ["1w", "1M"])
@@ -389,6 +479,23 @@ async def test_a_browser_shows_it_without_a_complaint_light_and_dark_wide_and_na
     assert shown["ground"] == ground
     for words in ("0.997", "DATA-009 price outlier", "HTTP 503", "2020-06-28 02:00", "the exchange has no bars here"):
         assert words in shown["texts"]
+
+
+@pytest.mark.usefixtures("_has_chromium")
+@pytest.mark.parametrize("width", [1100, 400])
+async def test_in_a_browser_no_name_of_a_state_is_cut(year, opened, width):
+    states = ("held", "empty", "unavailable", "unlisted", "delisted", "failed", "unknown")
+    gaps = [hour_gap(START + number * 50 * DAY, 3, state) for number, state in enumerate(states)]
+
+    async with open_page() as page:
+        await page.look(width=width)
+        await page.goto(opened(replace(year, gaps=tuple(gaps))))
+        lefts = await page.evaluate(
+            "return [...document.querySelectorAll('.gap > .end')].map((text) => text.getBBox().x)"
+        )
+
+    assert len(lefts) == len(states)
+    assert min(lefts) >= 0
 
 
 @pytest.mark.usefixtures("_has_chromium")

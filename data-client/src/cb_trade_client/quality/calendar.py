@@ -1,6 +1,6 @@
 """A calendar of a report: a cell for each day, by what is known of it; of many years, or long bars, for each month."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -19,12 +19,12 @@ PITCH: Final = 11
 #: Each level with what it says, in the order of the legend.
 LEVELS: Final = {
     "full": "all bars are there",
-    "hole": "all held; some bars the exchange never made",
+    "hole": "all held; less than half never made",
+    "hollow": "all held; half or more never made",
     "part": "less than half missing",
     "less": "half or more missing",
     "none": "nothing held",
     "shut": "no market, or no closed bar",
-    "untold": "not told, or not all of it: there are too many gaps or findings",
 }
 
 _DAY: Final = timedelta(days=1)
@@ -33,17 +33,12 @@ _MONTH_NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a day or a month: its bars; or its days, where bars last one or longer.
-
-    Attributes:
-        untold: How many days there are of which nothing is told.
-    """
+    """What is known of a day or a month: its bars; or its days, where bars last one or longer."""
 
     expected: int = 0
     held: int = 0
     holes: int = 0
     flagged: int = 0
-    untold: int = 0
 
     def __add__(self, other: "Facts") -> "Facts":
         return Facts(
@@ -51,18 +46,15 @@ class Facts:
             self.held + other.held,
             self.holes + other.holes,
             self.flagged + other.flagged,
-            self.untold + other.untold,
         )
 
     @property
     def level(self) -> str:
         """One of `LEVELS`."""
-        if self.untold:
-            return "untold"
         if not self.expected:
             return "shut"
         if self.held >= self.expected:
-            return "hole" if self.holes else "full"
+            return "full" if not self.holes else "hollow" if self.holes * 2 >= self.expected else "hole"
         if not self.held:
             return "none"
         return "part" if self.held * 2 > self.expected else "less"
@@ -70,13 +62,32 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A day or a month in the picture; its facts in words are its title."""
+    """A day or a month in the picture; its facts in words are its title.
 
+    Attributes:
+        period: The month, or the year, that it is a part of.
+    """
+
+    period: str
     x: int
     y: int
     level: str
     title: str
     is_flagged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many cells of some time have each level, and how many have something odd in them."""
+
+    name: str
+    levels: Mapping[str, int]
+    flagged: int
+
+    @classmethod
+    def of(cls, name: str, cells: Iterable[Cell]) -> "Counts":
+        counted = list(cells)
+        return cls(name, Counter(cell.level for cell in counted), sum(cell.is_flagged for cell in counted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +100,25 @@ class YearOfCells:
     columns: int
     rows: int
 
+    @property
+    def counts(self) -> Counts:
+        """Those of all its cells."""
+        return Counts.of(self.name, self.cells)
+
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Years, oldest first, and how many cells have each level."""
+    """Years, oldest first.
+
+    Attributes:
+        counts: Those of all cells.
+        periods: Those of each month, or of each year where the cells are months.
+    """
 
     years: tuple[YearOfCells, ...]
     is_of_months: bool
-    counts: Mapping[str, int]
+    counts: Counts
+    periods: tuple[Counts, ...]
 
 
 def calendar(report: QualityReport) -> Calendar | None:
@@ -112,11 +134,9 @@ def calendar(report: QualityReport) -> Calendar | None:
         (_year_of_months if is_of_months else _year_of_days)(year, dict(days), unit)
         for year, days in groupby(facts.items(), lambda item: item[0].year)
     )
-    counts: defaultdict[str, int] = defaultdict(int)
-    for each in years:
-        for cell in each.cells:
-            counts[cell.level] += 1
-    return Calendar(years, is_of_months, counts)
+    cells = [cell for each in years for cell in each.cells]
+    periods = tuple(Counts.of(name, group) for name, group in groupby(cells, lambda cell: cell.period))
+    return Calendar(years, is_of_months, Counts.of("", cells), periods)
 
 
 def _facts_as_counted(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
@@ -130,9 +150,9 @@ def _facts_as_counted(report: QualityReport, dates: Iterable[date]) -> dict[date
 def _facts_by_gaps(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
     """Return the facts of each of *dates*, which are not counted one by one: those in no gap are whole.
 
-    Where not all gaps are told, nothing is known of the others.
+    All gaps of such bars are told: a service leaves some out only of a year with more than a thousand.
     """
-    facts = dict.fromkeys(dates, Facts(untold=1) if report.truncated else Facts(1, 1))
+    facts = dict.fromkeys(dates, Facts(1, 1))
     for gap in report.gaps:
         state = gap.state
         missing = Facts() if state in WITHOUT_MARKET else Facts(1, 1, 1) if state == "held" else Facts(1, 0)
@@ -153,7 +173,7 @@ def _year_of_days(year: int, facts: Mapping[date, Facts], unit: str) -> YearOfCe
     for day, each in facts.items():
         column, row = divmod((day - date(year, 1, 1)).days + before, 7)
         title = f"{day}: {_in_words(each, unit)}"
-        cells.append(Cell(column * PITCH, row * PITCH, each.level, title, each.flagged > 0))
+        cells.append(Cell(f"{day:%Y-%m}", column * PITCH, row * PITCH, each.level, title, each.flagged > 0))
     firsts = [(date(year, month, 1) - date(year, 1, 1)).days + before for month in range(1, 13)]
     labels = tuple((-(-first // 7) * PITCH, name) for first, name in zip(firsts, _MONTH_NAMES, strict=True))
     return YearOfCells(str(year), tuple(cells), labels, columns=54, rows=7)
@@ -163,20 +183,18 @@ def _year_of_months(year: int, facts: Mapping[date, Facts], unit: str) -> YearOf
     months: defaultdict[int, Facts] = defaultdict(Facts)
     for day, each in facts.items():
         months[day.month] += each
-    cells = tuple(
-        Cell((month - 1) * PITCH, 0, each.level, f"{year}-{month:02}: {_in_words(each, unit)}", each.flagged > 0)
-        for month, each in months.items()
-    )
+    cells = []
+    for month, each in months.items():
+        title = f"{year}-{month:02}: {_in_words(each, unit)}"
+        cells.append(Cell(str(year), (month - 1) * PITCH, 0, each.level, title, each.flagged > 0))
     labels = tuple((number * PITCH, name[0]) for number, name in enumerate(_MONTH_NAMES))
-    return YearOfCells(str(year), cells, labels, columns=12, rows=1)
+    return YearOfCells(str(year), tuple(cells), labels, columns=12, rows=1)
 
 
 def _in_words(facts: Facts, unit: str) -> str:
-    if not facts.expected and not facts.untold:
+    if not facts.expected:
         return "no market, or no closed bar"
-    words = [f"{facts.held:,} of {facts.expected:,} {unit} held"] if facts.expected else []
-    if facts.untold:
-        words.append(f"{facts.untold:,} not told" if words else "not told")
+    words = [f"{facts.held:,} of {facts.expected:,} {unit} held"]
     if facts.holes:
         words.append(f"{facts.holes:,} never made")
     if facts.flagged:

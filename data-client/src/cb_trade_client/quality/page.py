@@ -14,9 +14,9 @@ from cb_trade_client.instants import to_text
 from cb_trade_client.quality.axes import TimeAxis
 from cb_trade_client.quality.calendar import LEVELS, PITCH, calendar
 from cb_trade_client.quality.codes import words_of
-from cb_trade_client.quality.gap_strip import MOST_LANES, colour_of, gap_strip
+from cb_trade_client.quality.gap_strip import MOST_LANES, colour_of, gap_strip, piece_of
 from cb_trade_client.quality.price_chart import OTHER_SHAPE, SHAPES, price_chart
-from cb_trade_client.quality.reasons import by_reason
+from cb_trade_client.quality.reasons import by_reason, worst_first
 from cb_trade_client.quality.report import QualityReport
 from cb_trade_client.quality.trend import has_years, trend
 from cb_trade_client.quality.trend_chart import trend_chart
@@ -30,7 +30,7 @@ FEW_ROWS: Final = 12
 
 # In units of the pictures, which are as wide as the page is.
 _WIDTH: Final = 800
-_LEFT, _RIGHT = 70, _WIDTH - 12
+_LEFT, _RIGHT = 84, _WIDTH - 12
 _PRICES_TOP, _PRICES_BOTTOM = 12, 280
 _TREND_TOP, _TREND_BOTTOM = 12, 140
 
@@ -56,8 +56,10 @@ def html_page(report: QualityReport, made_at: datetime) -> str:
             pitch=PITCH,
             axis=axis,
             reasons=reasons,
+            listed_gaps=worst_first(report.gaps)[:MOST_ROWS],
             lanes=[] if axis is None else gap_strip(reasons, axis),
             most_lanes=MOST_LANES,
+            piece=None if axis is None else piece_of(axis),
             prices=None if axis is None else price_chart(report, axis, _PRICES_TOP, _PRICES_BOTTOM),
             shapes={code: SHAPES.get(code, OTHER_SHAPE) for code in sorted({each.code for each in report.findings})},
             trend=None if axis is None else trend_chart(periods, axis, _TREND_TOP, _TREND_BOTTOM),
