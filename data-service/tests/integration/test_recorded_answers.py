@@ -151,6 +151,7 @@ async def test_the_quality_of_recorded_hours_shows_the_outage_and_nothing_else(r
             "bars": 3,
             "state": "held",
             "reason": "the exchange has no bars here",
+            "code": "DATA-012",
         }
     ]
     assert [finding for page in pages for finding in page["findings"]] == []

@@ -400,11 +400,11 @@ class QualityAnswer(BaseModel):
     days: list[DayAnswer] = Field(description="Those that may have bars, oldest first.")
     gaps: Annotated[
         list[GapAnswer] | None,
-        Field(exclude_if=_is_none, description="With details: all times without rows; of one day, 1,000 at most."),
+        Field(exclude_if=_is_none, description="With details: all times without rows; of one day, 5,000 at most."),
     ] = None
     findings: Annotated[
         list[FindingAnswer] | None,
-        Field(exclude_if=_is_none, description="With details: the flagged rows; of one day, 1,000 at most."),
+        Field(exclude_if=_is_none, description="With details: the flagged rows; of one day, 5,000 at most."),
     ] = None
     truncated: bool = Field(description="Whether a single day has more gaps or findings than are listed.")
     next: int | None = Field(description="The `start_time` of the next page; null if this is the last one.")

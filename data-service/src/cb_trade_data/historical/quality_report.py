@@ -43,7 +43,7 @@ _ROWS_MAX: Final = 1_000_000
 # Of a page with details.
 _DETAILED_DAYS_MAX: Final = 31
 _DETAILED_BARS_MAX: Final = 100_000
-_LISTED_MAX: Final = 1_000
+_LISTED_MAX: Final = 5_000
 # For a page, all sources that are tried, and one of them, are read so long: clients wait two minutes for an answer.
 ACCURACY_SECS: Final = 30.0
 _SOURCE_SECS: Final = 15.0
@@ -56,8 +56,8 @@ class Details:
     """What only the rows tell.
 
     Attributes:
-        gaps: All times without rows, oldest first; of a page of one day, the first thousand.
-        findings: What is odd in single rows, oldest first; of a page of one day, the first thousand.
+        gaps: All times without rows, oldest first; of a page of one day, the first five thousand.
+        findings: What is odd in single rows, oldest first; of a page of one day, the first five thousand.
         compared_with: What bars were made of to be compared with: `trades`, or a shorter timeframe; None where nothing
             of that is stored.
         is_truncated: Whether there are more gaps or findings: in a single day, for else the page ends before them.
