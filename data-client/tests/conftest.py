@@ -137,6 +137,8 @@ class FakeService:
     chunk_rows: int = 100
     refuse_handshake: HTTPStatus | None = None
     refusal: dict[str, Any] = field(default_factory=dict)
+    refusals: list[tuple[HTTPStatus, dict[str, Any]]] = field(default_factory=list)  # over HTTP, once each
+    good_tokens: tuple[str, ...] = (GOOD_TOKEN,)
     error: dict[str, Any] | None = None
     error_after_chunks: int = 0
     lose_chunk: int | None = None
@@ -174,7 +176,7 @@ class FakeService:
         if self.refuse_handshake:
             refusal = {"code": "token_expired", "message": "the token expired yesterday"} | self.refusal
             return connection.respond(self.refuse_handshake, json.dumps(refusal))
-        if request.headers.get("Authorization") != f"Bearer {GOOD_TOKEN}":
+        if request.headers.get("Authorization") not in [f"Bearer {token}" for token in self.good_tokens]:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "no valid token")
         parts = urlsplit(request.path)
         if parts.path == "/ws/data":
@@ -187,6 +189,9 @@ class FakeService:
             return response
         query = dict(parse_qsl(parts.query))
         self.requests.append(query)
+        if self.refusals:
+            status, facts = self.refusals.pop(0)
+            return connection.respond(status, json.dumps(facts))
         if self.error:
             status = HTTPStatus.SERVICE_UNAVAILABLE if self.error.get("retryable") else HTTPStatus.BAD_REQUEST
             return connection.respond(status, json.dumps(self.error))
@@ -375,6 +380,7 @@ class FakeService:
             **{name: request.get(name) for name in ("symbol", "timeframe")},
             timestamp=self.series[-1]["timestamp"] if self.series else None,
             closed_until=start_ms() + 1440 * MINUTE_MS,
+            **({"derived_from": self.derived_from} if self.derived_from else {}),
         )
 
     def answer_plan(self, socket: ServerConnection, request: dict[str, Any]) -> None:

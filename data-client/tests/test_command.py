@@ -227,7 +227,7 @@ def test_fetch_passes_refresh_on(cb_trade, run_service):
     assert service.requests[0]["refresh"] is True
 
 
-def test_times_without_a_zone_are_utc_and_the_end_defaults_to_now(cb_trade, run_service):
+def test_times_without_a_zone_are_utc_and_the_end_is_clipped_by_the_service_and_not_by_our_clock(cb_trade, run_service):
     service = run_service()
     before = datetime.now(UTC)
 
@@ -237,7 +237,7 @@ def test_times_without_a_zone_are_utc_and_the_end_defaults_to_now(cb_trade, run_
     assert service.requests[0]["start_time"] == "2024-01-01T12:30:00Z"
     assert service.requests[1]["start_time"] == "2024-01-01T10:30:00Z"
     asked_end = datetime.fromisoformat(service.requests[0]["end_time"])
-    assert before <= asked_end <= datetime.now(UTC) + timedelta(milliseconds=1)
+    assert asked_end >= before + timedelta(hours=23)
 
 
 @pytest.mark.parametrize(
@@ -319,6 +319,18 @@ def test_latest_shows_the_newest_bar_and_how_far_bars_have_closed(cb_trade, run_
 
     assert result.stdout.splitlines() == [
         "newest stored bar  2024-01-01T00:09:00Z",
+        "closed until       2024-01-02T00:00:00Z",
+    ]
+
+
+def test_of_derived_bars_latest_tells_what_they_are_made_of_and_calls_none_stored(cb_trade, run_service, minute_bars):
+    service = run_service(series=minute_bars(10), derived_from="1h")
+
+    result = cb_trade("latest", "coinbase", "BTC/USDT", "4h", service=service)
+
+    assert result.stdout.splitlines() == [
+        "derived from       1h",
+        "newest whole bar   2024-01-01T00:09:00Z",
         "closed until       2024-01-02T00:00:00Z",
     ]
 

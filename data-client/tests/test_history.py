@@ -58,7 +58,13 @@ async def test_a_null_price_stays_null(run_service, minute_bars, start, end, wir
 
 async def test_gaps_travel_in_the_tables_metadata(run_service, minute_bars, start, end):
     first_ms = int(start.timestamp()) * 1000
-    gap = {"start_time": first_ms, "end_time": first_ms + 120_000, "state": "failed", "reason": "timed out"}
+    gap = {
+        "start_time": first_ms,
+        "end_time": first_ms + 120_000,
+        "state": "failed",
+        "reason": "timed out",
+        "code": "DATA-027",
+    }
     service = run_service(series=minute_bars(5), gaps=[gap])
 
     client = DataClient(service.url, token=TOKEN)
@@ -68,6 +74,7 @@ async def test_gaps_travel_in_the_tables_metadata(run_service, minute_bars, star
     (found,) = history.gaps
     assert gaps_of(table) == (found,)
     assert (found.start, found.end) == (start, start + timedelta(minutes=2))
+    assert found.code == "DATA-027"
     assert (found.state, found.reason) == ("failed", "timed out")
     assert json.loads(table.schema.metadata[b"cb_trade.gaps"]) == [gap]
 

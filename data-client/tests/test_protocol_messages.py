@@ -117,6 +117,7 @@ async def test_the_gaps_of_a_recorded_receipt_are_read(run_service):
     assert rows == []
     assert [each.state for each in stream.completed.coverage] == ["unlisted", "empty", "failed"]
     assert (empty.state, empty.asks, empty.asked_at) == ("empty", 2, at("2024-01-05T12:00"))
+    assert (empty.code, failed.code, stream.completed.coverage[0].code) == ("DATA-003", "DATA-027", None)
     assert (failed.reason, failed.start) == ("binance is unavailable: HTTP 503", at("2017-08-17T05:00"))
 
 

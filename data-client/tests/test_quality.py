@@ -60,6 +60,15 @@ async def test_a_gap_that_a_page_has_cut_is_one_gap(run_service):
     )
 
 
+async def test_the_code_of_a_gap_is_read_and_older_services_tell_none(run_service):
+    told = [gap("2020-06-27", "2020-06-28") | {"code": "DATA-012"}, gap("2020-06-29", "2020-06-30")]
+    service = run_service(quality_pages=[page("2020-06-27", "2020-06-30", [day("2020-06-27")], gaps=told)])
+
+    report = await DataClient(service.url, token=TOKEN).quality(*SERIES, details=True)
+
+    assert [each.code for each in report.gaps] == ["DATA-012", None]
+
+
 async def test_without_details_what_needs_the_rows_may_be_left_out(run_service):
     bare = page("2020-06-27", "2020-06-28", [day("2020-06-27")])
     for name in ("gaps", "findings"):

@@ -1,9 +1,13 @@
 """`cb-trade quality`, run in this process against the fake service."""
 
+import io
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import rich.console
 from quality_pages import PAGES, SPIKE, at, day, gap, page
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cb_trade_client.commands.quality import NOT_ALL_TOLD
@@ -54,13 +58,13 @@ def test_people_see_scores_with_what_they_are_made_of_months_gaps_and_findings(c
         "MONTH    COMPLETENESS  CONSISTENCY  EXPECTED  HELD  ROWS  FLAGGED",
         "2020-06         0.972        0.985        72    70    67        1",
         "",
-        "STATE   GAPS  BARS  FIRST FROM            LAST UNTIL            REASON",
-        "held       1     3  2020-06-28T02:00:00Z  2020-06-28T05:00:00Z  the exchange has no bars here",
-        "failed     1     2  2020-06-29T22:00:00Z  2020-06-30T00:00:00Z  HTTP 503",
+        "STATE   GAPS  BARS  LONGEST  FIRST FROM        LAST UNTIL        REASON",
+        "held       1     3        3  2020-06-28 02:00  2020-06-28 05:00  the exchange has no bars here",
+        "failed     1     2        2  2020-06-29 22:00  2020-06-30 00:00  HTTP 503",
         "",
         "FROM                  TO                    BARS  STATE   REASON",
-        "2020-06-28T02:00:00Z  2020-06-28T05:00:00Z     3  held    the exchange has no bars here",
         "2020-06-29T22:00:00Z  2020-06-30T00:00:00Z     2  failed  HTTP 503",
+        "2020-06-28T02:00:00Z  2020-06-28T05:00:00Z     3  held    the exchange has no bars here",
         "",
         "BAR                   FOUND                   IN     VALUE  USUAL  FACTOR",
         "2020-06-29T05:00:00Z  DATA-009 price outlier  high  91,050  9,105     ×10",
@@ -92,7 +96,27 @@ def test_what_has_no_score_reaches_no_minimum(cb_trade):
     result = cb_trade(nothing, options=["--minimum", "0"])
 
     assert (result.exit_code, result.stdout) == (1, "binance BTC/USDT 1h: nothing is known\n")
-    assert result.stderr == "there is no score that could be 0 or more\n"
+    assert result.stderr.splitlines() == [
+        "to fetch it: cb-trade fetch binance BTC/USDT 1h --start TIME -o FILE.parquet",
+        "there is no score that could be 0 or more",
+    ]
+
+
+def test_without_an_end_a_clock_that_is_slow_does_not_make_it_a_question_about_the_past(
+    cb_trade, run_service, monkeypatch
+):
+    """Freshness is of the present alone: a stale series would reach any minimum."""
+    service = run_service(quality_pages=PAGES[1:])
+    monkeypatch.setenv("CB_TRADE_CLIENT__URL", service.url)
+    monkeypatch.setenv("CB_TRADE_CLIENT__TOKEN", TOKEN)
+    in_hours = datetime.now(UTC) + timedelta(hours=23)
+
+    for options in ([], ["--start", "2020-06-27"]):
+        assert CliRunner().invoke(build_app(()), ["quality", *SERIES, *options]).exit_code == 0
+
+    open_, started = service.requests
+    assert "end_time" not in open_
+    assert datetime.fromisoformat(started["end_time"]) >= in_hours
 
 
 @pytest.mark.parametrize("minimum", ["-0.1", "1.5", "good"])
@@ -125,12 +149,67 @@ def test_of_many_gaps_and_findings_the_first_are_shown_and_all_are_counted(cb_tr
         "… and 3 more gaps; --json has all of them",
         "… and 11 more findings; --json has all of them",
     ]
-    assert cut.stdout == all_told.stdout
     assert cut.stderr.splitlines() == [
         "… and 3 more gaps; --json has those that are told",
         "… and 11 more findings; --json has those that are told",
         NOT_ALL_TOLD,
     ]
+
+
+def test_a_table_that_has_not_all_says_so_itself(cb_trade):
+    """Where stdout goes into a file, what stderr says is not there."""
+    gaps = [gap(f"2020-06-27T{hour:02}:00", f"2020-06-27T{hour + 1:02}:00", reason=f"no {hour}") for hour in range(23)]
+    findings = [SPIKE | {"time": at("2020-06-27") + number} for number in range(31)]
+
+    all_told, cut = (
+        cb_trade(page("2020-06-27", "2020-06-28", [day("2020-06-27")], gaps, findings, truncated=is_cut))
+        .stdout.replace("\n", "|")
+        .replace("  ", " ")
+        for is_cut in (False, True)
+    )
+
+    assert "|the longest 20 of 23 gaps, those first that are not held|FROM " in all_told
+    assert "|the first 20 of 31 findings|BAR " in all_told
+    assert "|of the gaps that are told: a day has more than can be listed|STATE " in cut
+    assert "|the longest 20 of 23 gaps that are told, those first that are not held|FROM " in cut
+    assert "|the first 20 of 31 findings that are told|BAR " in cut
+
+
+def test_an_outage_is_found_among_very_many_quiet_minutes(cb_trade):
+    quiet = [
+        gap(f"2020-06-{1 + hour // 24:02}T{hour % 24:02}:00", f"2020-06-{1 + hour // 24:02}T{hour % 24:02}:30")
+        for hour in range(500)
+    ]
+    quiet[200] = gap("2020-06-09T08:00", "2020-06-09T20:00")
+    failed = gap("2020-06-22T00:00", "2020-06-22T02:00", "failed", "HTTP 503")
+
+    result = cb_trade(page("2020-06-01", "2020-06-30", [day("2020-06-27")], [*quiet, failed]))
+
+    lines = result.stdout.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("the longest 20 of 501 gaps")) + 2
+    assert lines[first].split() == ["2020-06-22T00:00:00Z", "2020-06-22T02:00:00Z", "2", "failed", "HTTP", "503"]
+    assert lines[first + 1].startswith("2020-06-09T08:00:00Z  2020-06-09T20:00:00Z    12  held")
+    assert any(line.startswith("held     500    12       12  2020-06-01 00:00") for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_on_a_narrow_terminal_no_number_and_no_time_is_cut(cb_trade, monkeypatch, columns):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    spikes = [
+        SPIKE
+        | {"code": code, "columns": ["open", "high", "low", "close"], "value": 1234567.125, "usual": 0.00012345678}
+        for code in ("DATA-009", "DATA-022")
+    ]
+    outage = gap("2019-06-27", "2020-06-28T04:00", "unavailable", "the exchange says HTTP 451 from here")
+
+    lines = cb_trade(page("2020-06-27", "2020-06-28", [day("2020-06-27")], [outage], spikes)).stdout.splitlines()
+
+    assert sum("1,234,567.125   0.00012345678   ×1e+10" in line for line in lines) == 2
+    assert any(line.startswith("unavailable      1   8,812     8,812   2019-06-27") for line in lines)
+    assert any(line.startswith("2019-06-27T00:00:00Z   2020-06-28T04:00:00Z   8,812   unavailable") for line in lines)
+    words = " ".join(" ".join(lines).split())
+    assert all(word in words for word in ("DATA-022", "another", "close", "451"))
 
 
 def test_as_json_too_it_says_where_not_all_is_told(cb_trade):
@@ -214,3 +293,34 @@ def test_a_page_that_cannot_be_written_is_told_before_any_call(cb_trade, run_ser
 
     assert result.exit_code == 2
     assert "does not exist" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_where_the_page_cannot_be_written_all_is_shown_before_that_is_told(cb_trade):
+    result = cb_trade(*PAGES, options=["--html", "x" * 300 + ".html"])
+
+    assert result.exit_code == 1
+    assert "DATA-009 price outlier" in result.stdout
+    assert result.stderr.startswith("error: ")
+
+
+def test_where_nobody_reads_stdout_to_its_end_the_page_is_written(cb_trade, monkeypatch, tmp_path):
+    def broken(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("cb_trade_client.commands.outcome.show_json", broken)
+    monkeypatch.setattr("cb_trade_client.commands.outcome._forget_stdout", lambda: None)
+
+    result = cb_trade(*PAGES, options=["--html", "report.html", "--json"])
+
+    assert result.exit_code == 0
+    assert (tmp_path / "report.html").exists()
+
+
+def test_on_a_terminal_it_is_told_meanwhile_how_far_it_has_come(cb_trade, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, width=120, force_terminal=True, no_color=True)
+    monkeypatch.setattr(rich.console, "Console", lambda **_: console)
+
+    cb_trade(*PAGES, options=["--json"])
+
+    assert "binance BTC/USDT 1h: looked at it until 2020-06-30T00:00:00Z" in screen.getvalue()

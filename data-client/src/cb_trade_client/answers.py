@@ -43,6 +43,8 @@ class CoverageSegment:
         bars: How many bars open in it by the calendar; told in a `CoverageReport` only, not for kinds without bars.
         ask_again_at: From when on a request asks the exchange again (`empty`, in a `CoverageReport` only); None where
             only a refresh does.
+        code: What is the matter where rows may be missing, `DATA-NNN`. None elsewhere, and where the service is older
+            than these codes.
     """
 
     start: datetime
@@ -53,6 +55,7 @@ class CoverageSegment:
     asks: int = 0
     bars: int | None = None
     ask_again_at: datetime | None = None
+    code: str | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -65,6 +68,7 @@ class CoverageSegment:
             asks=read_optional_count(message, "asks") or 0,
             bars=read_optional_count(message, "bars"),
             ask_again_at=read_optional_instant(message, "ask_again_at"),
+            code=read_optional_text(message, "code"),
         )
 
 
@@ -194,15 +198,17 @@ class LatestBar:
 
     Attributes:
         timestamp: Open time of the newest stored bar, or the time of the newest stored row of a kind without bars; None
-            when nothing is stored.
+            when nothing is stored. Of derived bars, of the newest one that is whole.
         closed_until: Exclusive end of the newest bar that has closed, by the exchange's clock; for kinds without bars,
             of what does not change any more.
         exchange: Whose series it is.
+        derived_from: The timeframe of the stored bars that these are made of; None where they are the exchange's own.
     """
 
     timestamp: datetime | None
     closed_until: datetime
     exchange: str
+    derived_from: str | None = None
 
     @classmethod
     def from_message(cls, message: Message, asked: Exchanges) -> Self:
@@ -211,6 +217,7 @@ class LatestBar:
             timestamp=read_optional_instant(message, "timestamp"),
             closed_until=read_instant(message, "closed_until"),
             exchange=_exchange_of(message, asked),
+            derived_from=read_optional_text(message, "derived_from"),
         )
 
 

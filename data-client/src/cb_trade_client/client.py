@@ -12,7 +12,7 @@ from cb_trade_client.answers import CoverageSegment, LatestBar, PlanResult
 from cb_trade_client.comparison import ComparisonReport
 from cb_trade_client.connector import Connector
 from cb_trade_client.errors import CbTradeError, ProtocolError
-from cb_trade_client.fields import read_objects, read_optional_instant, read_optional_text
+from cb_trade_client.fields import Message, read_objects, read_optional_instant, read_optional_text
 from cb_trade_client.gap_policy import GapPolicy
 from cb_trade_client.history import History
 from cb_trade_client.instants import Instant, to_text, to_utc
@@ -45,6 +45,7 @@ _SERIES_PER_PAGE = 100
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Page = TypeVar("Page", CoverageReport, ComparisonReport, QualityReport)
 
 Token = str | Callable[[], str | Awaitable[str]]
 """A token, or a function that returns a good one; it is called for every connection that is opened, and again
@@ -85,8 +86,10 @@ class DataClient:
             url: `ws://` or `wss://` address of the service's socket.
             token: With a function, connections are given a newer token before theirs expires.
             retries: How often something is tried again after a lost connection, without any progress in between, before
-                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. A service that
-                this client has never reached is told at once in any case: most likely the address is wrong.
+                ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. What is asked over HTTP
+                (`exchanges`, `series`, `coverage`, `compare`, `quality`) is tried again as well while the service is
+                busy; pages that have come are kept. A service that this client has never reached is told at once in
+                any case: most likely the address is wrong.
         """
         self._url = url
         self._token = token
@@ -241,7 +244,7 @@ class DataClient:
 
     async def exchanges(self) -> tuple[ExchangeInfo, ...]:
         """Return the exchanges that can be asked for, with the state each was last seen in."""
-        async with Questions(self._url, await self._new_token()) as questions:
+        async with self._questions() as questions:
             answer = await questions.ask("exchanges", {})
         return tuple(map(ExchangeInfo.from_message, read_objects(answer, "exchanges")))
 
@@ -249,7 +252,7 @@ class DataClient:
         """Return the series that are stored, of one exchange and one symbol or of all (None), sorted as text."""
         found: list[StoredSeries] = []
         query: Query = {"exchange": exchange, "symbol": symbol, "limit": _SERIES_PER_PAGE}
-        async with Questions(self._url, await self._new_token()) as questions:
+        async with self._questions() as questions:
             while True:
                 answer = await questions.ask("series", query)
                 found += map(StoredSeries.from_message, read_objects(answer, "series"))
@@ -277,7 +280,7 @@ class DataClient:
         first, *rest = [page async for page in pages]
         return first.followed_by(*rest)
 
-    async def coverage_pages(
+    def coverage_pages(
         self,
         exchange: str,
         symbol: str,
@@ -287,18 +290,9 @@ class DataClient:
         *,
         kind: str = "ohlcv",
     ) -> AsyncGenerator[CoverageReport, None]:
-        """Yield what `coverage` returns in pieces that follow each other, as they come. To be closed if left early."""
+        """Return what `coverage` does in pieces that follow each other, as they come. To be closed if left early."""
         query = coverage_query(exchange, symbol, timeframe, start, end, kind=kind)
-        async with Questions(self._url, await self._new_token()) as questions:
-            while True:
-                answer = await questions.ask("coverage", query)
-                page = CoverageReport.from_message(answer)
-                yield page
-                next_start = read_optional_instant(answer, "next_start_time")
-                if next_start is None:
-                    return
-                _check_progress(page.start, next_start)
-                query["start_time"] = to_text(next_start)
+        return self._pages("coverage", query, CoverageReport.from_message, "next_start_time")
 
     async def compare(
         self, exchange: str, symbol: str, timeframe: str, start: Instant, end: Instant
@@ -312,23 +306,14 @@ class DataClient:
         first, *rest = [page async for page in pages]
         return first.followed_by(*rest)
 
-    async def compare_pages(
+    def compare_pages(
         self, exchange: str, symbol: str, timeframe: str, start: Instant, end: Instant
     ) -> AsyncGenerator[ComparisonReport, None]:
-        """Yield what `compare` returns in pieces that follow each other, as they come. To be closed if left early."""
+        """Return what `compare` does in pieces that follow each other, as they come. To be closed if left early."""
         query = comparison_query(exchange, symbol, timeframe, start, end)
-        async with Questions(self._url, await self._new_token()) as questions:
-            while True:
-                answer = await questions.ask("comparison", query)
-                page = ComparisonReport.from_message(answer)
-                yield page
-                next_start = read_optional_instant(answer, "next_start_time")
-                if next_start is None:
-                    return
-                _check_progress(page.start, next_start)
-                query["start_time"] = to_text(next_start)
+        return self._pages("comparison", query, ComparisonReport.from_message, "next_start_time")
 
-    async def quality_pages(
+    def quality_pages(
         self,
         exchange: str,
         symbol: str,
@@ -338,7 +323,7 @@ class DataClient:
         *,
         details: bool = False,
     ) -> AsyncGenerator[QualityReport, None]:
-        """Yield what `quality` returns in pieces that follow each other, as they come. To be closed if left early.
+        """Return what `quality` does in pieces that follow each other, as they come. To be closed if left early.
 
         Args:
             exchange: The exchange's CCXT id.
@@ -350,22 +335,31 @@ class DataClient:
                 it the answer comes from what lies beside them, quickly. The exchange is not called in either case.
         """
         query = quality_query(exchange, symbol, timeframe, start, end, details=details)
-        async with Questions(self._url, await self._new_token()) as questions:
-            while True:
-                answer = await questions.ask("quality", query)
-                page = QualityReport.from_message(answer)
-                yield page
-                next_start = read_optional_instant(answer, "next")
-                if next_start is None:
-                    return
-                _check_progress(page.start, next_start)
-                query["start_time"] = to_text(next_start)
+        return self._pages("quality", query, QualityReport.from_message, "next")
 
     @_with_arguments_of(quality_pages)
     async def quality(self, *series_and_range: Any, **options: Any) -> QualityReport:
         """Return how good the stored bars of a series are, and what says so; arguments as for `quality_pages`."""
         first, *rest = [page async for page in self.quality_pages(*series_and_range, **options)]
         return first.followed_by(*rest)
+
+    def _questions(self) -> Questions:
+        return Questions(self._url, self._connector, self._retries)
+
+    async def _pages(
+        self, path: str, query: Query, read_page: Callable[[Message], Page], next_name: str
+    ) -> AsyncGenerator[Page, None]:
+        """Yield the pages of the answer to *query*; each tells, as *next_name*, where the one after it starts."""
+        async with self._questions() as questions:
+            while True:
+                answer = await questions.ask(path, query)
+                page = read_page(answer)
+                yield page
+                next_start = read_optional_instant(answer, next_name)
+                if next_start is None:
+                    return
+                _check_progress(page.start, next_start)
+                query["start_time"] = to_text(next_start)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:
         answer = await self._shared.ask(request, LATEST, retries, is_loss)

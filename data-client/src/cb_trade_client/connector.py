@@ -19,7 +19,7 @@ class Connector:
     def __init__(self, url: str, new_token: Callable[[], Awaitable[str]], *, can_renew_token: bool) -> None:
         """*url* is the WebSocket address of the service; *can_renew_token* tells whether *new_token* has newer ones."""
         self._url = url
-        self._new_token = new_token
+        self.new_token = new_token
         self._can_renew_token = can_renew_token
         self._was_reached = False
         self._is_closed = False
@@ -28,14 +28,14 @@ class Connector:
     async def open(self) -> Connection:
         """Return a new connection; raises what `Connection.open` does, and RuntimeError once this is closed."""
         self._refuse_if_closed()
-        token = await self._new_token()
+        token = await self.new_token()
         connection = await Connection.open(self._url, token)
-        self._was_reached = True
+        self.note_reached()
         if self._is_closed:  # meanwhile
             await connection.aclose()
         self._refuse_if_closed()
         if self._can_renew_token:
-            renewal = asyncio.create_task(keep_renewed(connection, token, self._new_token))
+            renewal = asyncio.create_task(keep_renewed(connection, token, self.new_token))
             self._renewals.add(renewal)
             renewal.add_done_callback(self._renewals.discard)
         return connection
@@ -50,6 +50,10 @@ class Connector:
         if self._is_closed:
             raise RuntimeError("the client is closed")
 
+    def note_reached(self) -> None:
+        """Remember that the service has answered."""
+        self._was_reached = True
+
     def is_lost(self, error: CbTradeError) -> bool:
         """Return whether *error* means that a connection, or the way to one, was there before and is not there now."""
         if isinstance(error, AuthenticationError):  # it was good before, so it has expired
@@ -59,3 +63,7 @@ class Connector:
     def is_away(self, error: CbTradeError) -> bool:
         """Return whether *error* is one that passes, for who has time: as `is_lost`, and all that is busy for now."""
         return self.is_lost(error) or (self._was_reached and is_temporary(error))
+
+    def is_passing(self, error: CbTradeError) -> bool:
+        """Return whether *error* passes, for who asks over HTTP: one of a service that is busy, or was there before."""
+        return is_temporary(error) and (self._was_reached or not is_unreachable(error))

@@ -3,13 +3,13 @@
 Of kinds without bars nobody knows how many rows there are: what is held and missing is told in time.
 """
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, time, timedelta
 
 from cb_trade_client.answers import CoverageSegment
 from cb_trade_client.calendar_strip import WITHOUT_MARKET
 from cb_trade_client.durations import duration_text
+from cb_trade_client.fetch_command import fetch_command
 from cb_trade_client.instants import to_text
 from cb_trade_client.inventory import CoverageReport
 
@@ -61,14 +61,12 @@ def next_step(report: CoverageReport, now: datetime) -> str | None:
     missing = [segment for segment in report.segments if asked_again(segment, now) == _NEXT_FETCH]
     if not missing:
         return None
-    times = ["--start", to_text(missing[0].start), "--end", to_text(missing[-1].end)]
-    return f"{fetch_command(report, *times)} -o FILE.parquet"
+    return fetch_command(*named(report), to_text(missing[0].start), to_text(missing[-1].end))
 
 
-def fetch_command(report: CoverageReport, *options: str) -> str:
-    """Return how the series is fetched, as it can be typed."""
-    named = [report.exchange, report.symbol, report.timeframe or report.kind]
-    return shlex.join(["cb-trade", "fetch", *named, *options])
+def named(report: CoverageReport) -> tuple[str, str, str]:
+    """Return exchange, symbol, and the timeframe or the kind without bars, as a command takes them."""
+    return report.exchange, report.symbol, report.timeframe or report.kind
 
 
 def rows_of(segments: Sequence[CoverageSegment], now: datetime) -> Iterator[list[str]]:

@@ -1,6 +1,6 @@
 """What there is, as values: the exchanges, the stored series, and what is known of one of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
@@ -18,6 +18,7 @@ from cb_trade_client.fields import (
     read_text,
     read_texts,
 )
+from cb_trade_client.joined_pages import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class CoverageReport:
         return replace(
             self,
             end=whole[-1].end,
-            segments=tuple(_joined(segment for page in whole for segment in page.segments)),
+            segments=tuple(joined((segment for page in whole for segment in page.segments), _as_one)),
             bars_expected=_sum(page.bars_expected for page in whole),
             bars_held=_sum(page.bars_held for page in whole),
         )
@@ -179,15 +180,8 @@ def _sum(counts: Iterable[int | None]) -> int | None:
     return sum(numbers) if len(numbers) == len(told) else None
 
 
-def _joined(segments: Iterable[CoverageSegment]) -> Iterator[CoverageSegment]:
-    """Yield *segments* with what a page's end has cut put together again."""
-    current: CoverageSegment | None = None
-    for segment in segments:
-        if current is not None and replace(current, start=segment.start, end=segment.end, bars=segment.bars) == segment:
-            current = replace(current, end=segment.end, bars=_sum([current.bars, segment.bars]))
-            continue
-        if current is not None:
-            yield current
-        current = segment
-    if current is not None:
-        yield current
+def _as_one(segment: CoverageSegment, following: CoverageSegment) -> CoverageSegment | None:
+    """Return both as one where only the end of a page lies between them."""
+    if replace(segment, start=following.start, end=following.end, bars=following.bars) != following:
+        return None
+    return replace(segment, end=following.end, bars=_sum([segment.bars, following.bars]))

@@ -1,4 +1,4 @@
-"""Questions over HTTP: one JSON object each, foreign errors turned into ours."""
+"""Questions over HTTP: one JSON object each, asked again where that helps, foreign errors turned into ours."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -7,9 +7,12 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
+from cb_trade_client.connector import Connector
 from cb_trade_client.errors import ProtocolError
 from cb_trade_client.fields import Message
 from cb_trade_client.refusals import check_token, error_from_http, error_of_no_answer
+from cb_trade_client.retrying import with_retries
+from cb_trade_client.service_errors import ShuttingDownError, TokenExpiredError
 from cb_trade_client.service_url import http_base, is_loopback
 
 CONNECT_TIMEOUT_SECS = 10
@@ -19,17 +22,19 @@ ANSWER_TIMEOUT_SECS = 120
 class Questions:
     """A place to ask from, to be entered: what is asked inside shares its connection."""
 
-    def __init__(self, url: str, token: str) -> None:
-        """*url* is the WebSocket address of the service; see `service_url.http_base`."""
+    def __init__(self, url: str, connector: Connector, retries: int) -> None:
+        """*url* is the WebSocket address of the service; see `service_url.http_base`.
+
+        Args:
+            connector: Has tokens, and knows whether the service was ever there.
+            retries: How often each question is asked again after what passes.
+        """
+        self._url = url
         self._base = http_base(url)
-        check_token(token)
-        self._session = aiohttp.ClientSession(
-            # Never in the address, which ends up in logs.
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_SECS, connect=CONNECT_TIMEOUT_SECS),
-            # A proxy from the environment is for other machines; it cannot reach this one's loopback.
-            trust_env=not is_loopback(url),
-        )
+        self._connector = connector
+        self._retries = retries
+        self._token: str | None = None
+        self._session = self._new_session()
 
     async def __aenter__(self) -> Self:
         return self
@@ -42,15 +47,48 @@ class Questions:
     async def ask(self, path: str, query: Mapping[str, Any]) -> Message:
         """Return the answer of `/v1/` *path*; entries of *query* that are None are left out.
 
+        Where the service is busy, ends, or was lost, it is asked again, after as long as it says.
+
         Raises:
             CbTradeError: The service refused, failed or cannot be reached.
             ProtocolError: What answered is no JSON object.
         """
-        url = f"{self._base}/v1/{path}"
         asked = {name: str(value) for name, value in query.items() if value is not None}
+
+        async def once() -> bytes:
+            try:
+                return await self._ask_with_a_good_token(path, asked)
+            except ShuttingDownError:
+                # Its socket may stay open for what is under way there; a new one finds the successor.
+                await self._session.close()
+                self._session = self._new_session()
+                raise
+
+        body = await with_retries(once, self._retries, self._connector.is_passing)
+        self._connector.note_reached()
+        return _json_object(path, body)
+
+    async def _ask_with_a_good_token(self, path: str, asked: Mapping[str, str]) -> bytes:
+        token = self._token = self._token or await self._connector.new_token()
         try:
-            # A redirect could lead the token somewhere else.
-            async with self._session.get(url, params=asked, allow_redirects=False) as response:
+            return await self._ask_once(path, asked, token)
+        except TokenExpiredError:
+            self._token = await self._connector.new_token()
+            if self._token == token:
+                raise
+            return await self._ask_once(path, asked, self._token)
+
+    async def _ask_once(self, path: str, asked: Mapping[str, str], token: str) -> bytes:
+        check_token(token)
+        try:
+            async with self._session.get(
+                f"{self._base}/v1/{path}",
+                params=asked,
+                # Never in the address, which ends up in logs.
+                headers={"Authorization": f"Bearer {token}"},
+                # A redirect could lead the token somewhere else.
+                allow_redirects=False,
+            ) as response:
                 status, retry_after, body = response.status, response.headers.get("Retry-After"), await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
@@ -59,7 +97,14 @@ class Questions:
             raise error_of_no_answer(self._base, cause, waited_secs) from error
         if status != 200:
             raise error_from_http(self._base, status, retry_after=retry_after, body=body)
-        return _json_object(path, body)
+        return body
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_SECS, connect=CONNECT_TIMEOUT_SECS),
+            # A proxy from the environment is for other machines; it cannot reach this one's loopback.
+            trust_env=not is_loopback(self._url),
+        )
 
 
 def _json_object(path: str, body: bytes) -> Message:

@@ -1,4 +1,4 @@
-"""Trying again after a lost connection: a bounded number of times, after growing waits, and without a word."""
+"""Trying again after what passes: a bounded number of times, after growing waits, and without a word."""
 
 import asyncio
 import random

@@ -23,7 +23,7 @@ from cb_trade_client.landing import Landing, OneBlock, PieceByPiece
 from cb_trade_client.part import Part
 from cb_trade_client.progress import OnProgress, Progress
 from cb_trade_client.requests import Request, resumed
-from cb_trade_client.retrying import is_temporary, with_retries
+from cb_trade_client.retrying import with_retries
 from cb_trade_client.schemas import schema_of
 from cb_trade_client.synthetic_rows import count_synthetic, real_rows
 
@@ -308,14 +308,9 @@ class HistoryStream:
 
     async def _merged(self, receipt: HistoryCompleted | None, start: datetime) -> HistoryCompleted:
         """Return one receipt for everything: *receipt* speaks from *start* on, the service's coverage before that."""
-
         # Of derived bars nothing is known but by those that they are made of.
         told_of = self._request | ({"timeframe": self.started.derived_from} if self.started.derived_from else {})
-
-        async def ask() -> tuple[CoverageSegment, ...]:
-            return await self._ask_coverage(told_of, self.started.start, start)
-
-        earlier = await with_retries(ask, self._options.retries, is_temporary)
+        earlier = await self._ask_coverage(told_of, self.started.start, start)
         return HistoryCompleted(
             rows=self._rows,
             chunks=self._chunks,

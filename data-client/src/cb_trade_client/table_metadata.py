@@ -9,14 +9,20 @@ from cb_trade_client.answers import CoverageSegment
 from cb_trade_client.instants import to_ms
 
 GAPS_KEY = b"cb_trade.gaps"
-"""Key in the schema's metadata: a JSON list of `{start_time, end_time, state, reason}`, times in epoch milliseconds."""
+"""Key in the schema's metadata: a JSON list of `{start_time, end_time, state, reason, code}`, times in epoch ms."""
 
 
 def encode_gaps(gaps: Sequence[CoverageSegment]) -> bytes:
     """Return *gaps* as the JSON kept under `GAPS_KEY`."""
     return orjson.dumps(
         [
-            {"start_time": to_ms(gap.start), "end_time": to_ms(gap.end), "state": gap.state, "reason": gap.reason}
+            {
+                "start_time": to_ms(gap.start),
+                "end_time": to_ms(gap.end),
+                "state": gap.state,
+                "reason": gap.reason,
+                "code": gap.code,
+            }
             for gap in gaps
         ]
     )

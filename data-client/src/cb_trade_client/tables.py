@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 # Wider than any line, so that nothing is wrapped where nobody looks at a screen.
 _ENDLESS = 100_000
+
+# A word of prose that is longer may be broken.
+_LONGEST_WHOLE_WORD = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ class StandardOutput:
         self._show(Text(text, style=style))
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-        """Show a table."""
+        """Show a table. Where the screen is too narrow, prose takes several lines, then rows do: nothing is cut."""
+        cells = [[column.heading for column in columns], *rows]
         shown = Table(
             box=box.SIMPLE_HEAD if self._is_terminal else None,
             pad_edge=False,
@@ -48,18 +53,28 @@ class StandardOutput:
             padding=(0, 2, 0, 0),
             header_style="bold" if self._is_terminal else "",
         )
-        for column in columns:
+        for column, *texts in zip(columns, *cells, strict=True):
             justify: JustifyMethod = "right" if column.is_number else "left"
-            shown.add_column(column.heading, justify=justify, no_wrap=not column.is_prose)
-        for row in rows:
+            least = _least_width(texts, is_prose=column.is_prose)
+            shown.add_column(column.heading, justify=justify, no_wrap=not column.is_prose, min_width=least)
+        for row in cells[1:]:
             shown.add_row(*map(Text, row))
+        least = self._console.measure(shown, options=self._console.options.update(width=_ENDLESS)).minimum
+        if least > self._console.width:
+            shown.width = least
         self._show(shown)
 
     def _show(self, content: RenderableType) -> None:
         if self._is_terminal:
-            self._console.print(content)
+            self._console.print(content, crop=False)
             return
         with self._console.capture() as captured:
             self._console.print(content)
         for line in captured.get().splitlines():
             typer.echo(line.rstrip())
+
+
+def _least_width(texts: Iterable[str], *, is_prose: bool) -> int:
+    if not is_prose:
+        return max(map(cell_len, texts))
+    return min(max((cell_len(word) for text in texts for word in text.split()), default=1), _LONGEST_WHOLE_WORD)

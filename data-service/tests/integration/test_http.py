@@ -237,6 +237,7 @@ async def test_coverage_tells_what_is_held_and_what_nobody_asked_for(get, client
         "end_time": ms(at("2024-02-01")),
         "segments": [
             {"start_time": ms(start), "end_time": ms(end), "state": state, "bars": (end - start).days * 1440}
+            | ({"code": "DATA-027"} if state == "unknown" else {})
             for state, start, end in days
         ],
         "bars_expected": 31 * 1440,

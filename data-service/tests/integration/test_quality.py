@@ -117,6 +117,7 @@ async def test_an_outage_is_a_hole_that_is_told_and_nothing_is_missing(quality, 
             "bars": 1,
             "state": "held",
             "reason": "the exchange has no bars here",
+            "code": "DATA-012",
         }
     ]
     [day] = answer["days"]

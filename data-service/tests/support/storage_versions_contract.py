@@ -15,6 +15,7 @@ from cb_trade_data.models.digest import unit_digests
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import partition_at
 from cb_trade_data.storage.coverage import Coverage
+from cb_trade_data.storage.layouts import metadata
 from cb_trade_data.storage.layouts.metadata import inspected
 from cb_trade_data.storage.stored_partition import Change, Outline, StoredPartition
 
@@ -79,6 +80,24 @@ class VersionsContract(StorageUnderTest):
 
         found = (await twin.read_partition(PARTITION)).evidence
         assert found == inspected(changed) != stored.evidence
+
+    async def test_damaged_evidence_is_none_and_takes_nothing_else_with_it(self, storage, twin, around, monkeypatch):
+        """It can be found again in the rows, which have checksums of their own."""
+        with monkeypatch.context() as patch:
+            patch.setattr(metadata, "_write_evidence", lambda found: b'{"checksum":"0","found":[1,[[0,2,{}]]]}')
+            await write(storage, replace(known([0, 1]), coverage=COVERAGE))
+        before = around.content()
+
+        part = await twin.read_partition(PARTITION, minutes(0, 1))
+        whole = await twin.read_partition(PARTITION)
+
+        assert (part.evidence, whole.evidence) == (None, None)
+        assert_same_rows(whole.rows, minute_bars([0, 1]))
+        assert part.digests == whole.digests == unit_digests(minute_bars([0, 1]), MINUTES)
+        assert await twin.read_outline(PARTITION) == Outline(COVERAGE, None)
+        assert around.content() == before, "nothing was set aside"
+        again = await write(twin, whole)
+        assert (await storage.read_partition(PARTITION)).evidence == inspected(again)
 
     async def test_coverage_and_evidence_are_read_without_rows(self, storage, twin, around, checksums):
         stored = await write(storage, replace(known([0, 1]), coverage=COVERAGE))

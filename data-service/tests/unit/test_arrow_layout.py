@@ -196,6 +196,19 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter_wherever_it_is(bit):
     assert wrong == []
 
 
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_in_the_evidence_takes_nothing_else_with_it(bit):
+    start = DATA.rindex(b'{"checksum":', 0, DATA.rindex(b'"found":'))
+    for place in range(start, DATA.index(b"}", DATA.index(b"]]]", start))):
+        damaged = bytearray(DATA)
+        damaged[place] ^= 1 << bit
+
+        stored = decode(bytes(damaged))
+
+        assert (stored.evidence, stored.evidence_is_damaged) == (None, True)
+        assert (stored.rows.equals(STORED.rows), stored.coverage, stored.digests) == (True, COVERAGE, STORED_DIGESTS)
+
+
 @pytest.mark.parametrize("metadata", [METADATA | {b"cb_trade.checksum": b"0"}, {}], ids=["as today", "other metadata"])
 @pytest.mark.parametrize("columns", [STORED.rows.schema.names, ["timestamp"]], ids=["as today", "other columns"])
 def test_a_later_format_is_told_from_damage_whatever_it_holds(metadata, columns):

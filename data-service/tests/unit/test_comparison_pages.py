@@ -232,7 +232,7 @@ async def test_a_bar_whose_trades_take_too_long_to_read_is_refused_and_told(stor
     with pytest.raises(BarTooLongError, match=r"one bar of 1M, from 2024-02-01.* compare shorter bars"):
         await compared(storage, month, "1M", reading_secs=0, bar_secs=0)
 
-    assert len(storage.hours_read) == 1
+    assert len(storage.hours_read) <= 2  # one is read ahead
 
 
 async def test_what_is_not_stored_is_counted_in_the_page_in_which_it_lies(storage):

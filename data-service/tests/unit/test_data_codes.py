@@ -11,25 +11,33 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 from unit_builders import MINUTE, epoch_ms, minute, minute_bars, minutes, series, utc
 
-from cb_trade_data.config.loading import load_settings
-from cb_trade_data.errors import ExchangeNonsenseError, InvalidSettingsError
+from cb_trade_data.api.outgoing import segments_json
+from cb_trade_data.api.v1_answers import GapAnswer
+from cb_trade_data.commands.config import config
+from cb_trade_data.errors import ExchangeNonsenseError
 from cb_trade_data.exchange_source.facts import Bounds, EventPaging, ExchangeFacts
 from cb_trade_data.exchange_source.interfaces import Page
 from cb_trade_data.exchange_source.page_shape import well_shaped
 from cb_trade_data.historical.event_validation import check_events
 from cb_trade_data.historical.findings import Finding
+from cb_trade_data.historical.ledger import tiles
+from cb_trade_data.historical.quality_days import Gap, gaps_of
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.historical.validation import check_page, settle
 from cb_trade_data.models.market import FUNDING_RATE_SCHEMA, OHLCV_SCHEMA, TIMESTAMP, TRADES_SCHEMA
 from cb_trade_data.models.series import Kind
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.inspection import inspect
+from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.housekeeping.findings import FindingKind
 from cb_trade_data.storage.housekeeping.scope import Scope
 from cb_trade_data.storage.housekeeping.verification import Report, verify
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
+from cb_trade_data.storage.series_facts import SeriesFacts
 
 Codes = set[DataCode | None]
 
@@ -85,15 +93,12 @@ def with_column(name: str, kind: pa.DataType) -> pa.Table:
 
 
 def settled(*numbers: int, wanted: int = 10) -> Codes:
-    """Return what is said of the minutes without rows after an answer with these, of which the first so many count."""
+    """Return what is told of the minutes without rows after an answer with these, of which the first so many count."""
     answer = table(OHLCV_SCHEMA, ((epoch_ms(minute(number)), *GOOD) for number in numbers)) if numbers else None
     page = Page(minute_bars([]) if answer is None else answer)
     known_of = settle(check_page(page, WINDOW, MINUTE, EXCHANGE, NOW), [minutes(0, wanted)], MINUTE, NOW)
-    told = {}
-    for number in range(10):
-        states = [each.state for each in known_of.segments if each.range.start <= minute(number) < each.range.end]
-        told[number] = states[0].code if states else DataCode.NOT_COVERED
-    return {told[number] for number in range(10) if number not in numbers}
+    segments = tiles(WINDOW, Coverage().with_segments(known_of.segments), Reach(SeriesFacts("")))
+    return {GapAnswer.of(gap).code for gap in gaps_of(segments, known_of.rows, MINUTE)}
 
 
 def odd(change: Callable[[dict[str, Any]], object] = lambda columns: None) -> Codes:
@@ -151,13 +156,12 @@ def stored(folder: Path, damage: Callable[[bytes], bytes]) -> Codes:
 
 
 def configured(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Codes:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"CB_TRADE_{name}", value)
-    try:
-        load_settings(known_exchanges=[])
-    except InvalidSettingsError:
-        return {DataCode.CONFIGURATION_MISSING}
-    return set()
+    """Return what `config check` says of an environment."""
+    with monkeypatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(f"CB_TRADE_{name}", value)
+        told = CliRunner().invoke(config, ["check"]).stderr
+    return {code for code in DataCode if f"  - {code}: CB_TRADE_" in told}
 
 
 #: What each code is said of, and what is nearly that and is not.
@@ -221,7 +225,35 @@ def test_a_setting_that_is_missing_is_a_configuration_that_is(monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
 
     assert configured(monkeypatch) == {DataCode.CONFIGURATION_MISSING}
+    assert configured(monkeypatch, AUTH__JWKS_URL="https://login.example/keys") == {DataCode.CONFIGURATION_MISSING}
     assert configured(monkeypatch, AUTH__SECRET="a secret for tests that is long enough") == set()
+    assert configured(monkeypatch, AUTH__SECRET="too short") == set()
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (State.EMPTY, DataCode.EMPTY),
+        (State.FAILED, DataCode.NOT_COVERED),
+        (State.UNAVAILABLE, DataCode.NOT_COVERED),
+        (State.UNKNOWN, DataCode.NOT_COVERED),
+        (State.UNLISTED, None),
+        (State.DELISTED, None),
+    ],
+)
+def test_time_without_rows_has_the_code_of_its_state_wherever_it_is_told(state: State, code: DataCode | None):
+    [told] = segments_json([Segment(WINDOW, state)])
+
+    assert told.get("code") == code
+    assert GapAnswer.of(Gap(WINDOW, 10, state, "")).code == code
+
+
+def test_held_time_has_a_code_only_where_it_has_no_rows():
+    [told] = segments_json([Segment(WINDOW, State.HELD)])
+
+    assert "code" not in told
+    assert GapAnswer.of(Gap(WINDOW, 10, State.HELD, "")).code == DataCode.GAP
+    assert "code" not in Segment(WINDOW, State.FAILED).to_json(), "it is not stored: it follows from the state"
 
 
 def test_every_code_is_tried():

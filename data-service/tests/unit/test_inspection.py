@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from unit_builders import MINUTE, epoch_ms, minute
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_builders import MINUTE, epoch_ms, minute, quick
 
 from cb_trade_data.models.market import OHLCV_SCHEMA, TIMESTAMP, timestamps_ms
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.quality import inspection
+from cb_trade_data.quality import inspection, outliers, runs
+from cb_trade_data.quality.bars import Bars, RowNumbers
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.inspection import ODDITIES, Finding, inspect
 
@@ -206,6 +210,96 @@ def test_many_ticks_up_and_back_are_an_outlier():
     assert flagged(market(flickering, times(PRICES, 15)))[DataCode.PRICE_OUTLIER] == [MIDDLE]
 
 
+def doubling(columns: Columns) -> None:
+    for name in PRICES.split():
+        columns[name] *= np.geomspace(1, 2, len(columns[name]))
+
+
+def agreeing(row: int) -> Change:
+    """Have a bar close where the last but two before it did."""
+
+    def change(columns: Columns) -> None:
+        close = columns["close"][row] = columns["close"][row - 3]
+        columns["high"][row] = max(columns["high"][row], close)
+        columns["low"][row] = min(columns["low"][row], close)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[agreeing(20), agreeing(180)], [repeated(1, 20), repeated(1, 180)], [flat(slice(20, 25)), flat(slice(180, 185))]],
+    ids=["by chance", "stale", "flat"],
+)
+def test_closes_that_agree_where_most_do_not_make_no_tick(changes: list[Change]):
+    rows = market(doubling, *changes, times(PRICES, 1.2))
+
+    assert flagged(rows)[DataCode.PRICE_OUTLIER] == [MIDDLE]
+
+
+def test_where_a_feed_hangs_for_most_of_the_time_the_prices_it_hangs_at_make_no_tick():
+    rows = market(doubling, flat(slice(5, 26)), flat(slice(35, 56)), times(PRICES, 1.2, 30), count=60)
+
+    assert flagged(rows)[DataCode.PRICE_OUTLIER] == [30]
+
+
+def at_ticks(ticks: RowNumbers) -> Change:
+    """Have all bars stand still, each at so many satoshi."""
+
+    def change(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name][:] = ticks * 1e-8
+
+    return change
+
+
+def flickering_about(ticks: int) -> RowNumbers:
+    """Return so many ticks, of every tenth bar one more, but not where it is looked at."""
+    found = ticks + (np.arange(COUNT) % 10 == 5)
+    found[MIDDLE - 12 : MIDDLE + 13] = ticks
+    return found
+
+
+@pytest.mark.parametrize(("ticks", "is_odd"), [(12, False), (13, True)])
+def test_what_a_tick_is_in_percent_is_told_by_where_prices_are_low(ticks: int, is_odd: bool):
+    found = flickering_about(20)
+    found[MIDDLE - 3 : MIDDLE + 4] = 10
+    found[MIDDLE] = ticks
+
+    assert flagged(market(at_ticks(found))).get(DataCode.PRICE_OUTLIER, []) == ([MIDDLE] if is_odd else [])
+
+
+def test_low_prices_behind_a_long_hole_do_not_tell_what_a_tick_is_in_percent():
+    found = np.append(flickering_about(2)[: MIDDLE - 2], flickering_about(40)[MIDDLE - 2 :])
+    found[MIDDLE] = 80
+
+    rows = market(at_ticks(found), hole(1000, MIDDLE - 2))
+
+    assert flagged(rows)[DataCode.PRICE_OUTLIER] == [MIDDLE]
+
+
+def test_one_price_that_is_far_too_low_hides_no_outlier_near_it():
+    def in_tenths(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name] = np.round(columns[name], 1)
+
+    spike = times(PRICES, 1.2)
+    nothing, milli = times("low close", 0.0, MIDDLE + 10), times(PRICES, 0.001, MIDDLE + 10)
+
+    assert flagged(market(in_tenths, spike, nothing)) == {DataCode.PRICE_OUTLIER: [MIDDLE, MIDDLE + 10]}
+    assert flagged(market(in_tenths, spike, milli)) == {
+        DataCode.OTHER_UNIT: [MIDDLE + 10],
+        DataCode.PRICE_OUTLIER: [MIDDLE],
+    }
+
+
+def test_lows_of_nothing_on_either_side_hide_no_high():
+    nothing = times("low", 0.0, slice(MIDDLE - 1, MIDDLE + 2))
+
+    assert flagged(market(nothing)) == {}
+    assert flagged(market(nothing, times("high", 2.0))) == {DataCode.PRICE_OUTLIER: [MIDDLE]}
+
+
 def test_among_a_few_bars_none_stands_out():
     assert flagged(market(even, times(PRICES, 1.3, 2), count=5)) == {}
     assert flagged(market(even, times("volume", 1000, 2), count=5)) == {}
@@ -237,6 +331,12 @@ def test_ten_times_the_usual_volume_is_no_outlier():
         columns["volume"][MIDDLE] = 10 * median
 
     assert flagged(market(ten_times)) == {}
+
+
+@pytest.mark.parametrize("row", [0, MIDDLE, COUNT - 1])
+def test_twenty_times_the_usual_volume_is_an_outlier_where_volumes_hardly_differ(row: int):
+    assert flagged(market(even, times("volume", 19, row))) == {}
+    assert flagged(market(even, times("volume", 21, row))) == {DataCode.VOLUME_OUTLIER: [row]}
 
 
 def test_where_volumes_scatter_more_it_takes_more_to_stand_out():
@@ -321,6 +421,20 @@ def test_a_long_standstill_among_quiet_minutes_is_a_flat_run():
     assert flagged(market(*quiet, flat(slice(200, 230)), count=400)) == {DataCode.FLAT_RUN: list(range(200, 230))}
 
 
+def test_how_long_a_run_must_be_is_told_by_how_many_of_the_bars_around_it_stand_still():
+    lone = [flat(slice(row, row + 1)) for row in (50, 60, 70, 130, 140)]
+
+    assert flagged(market(flat(slice(100, 103)))) == {DataCode.FLAT_RUN: [100, 101, 102]}
+    assert flagged(market(*lone, flat(slice(100, 104)))) == {}
+    assert flagged(market(*lone, flat(slice(100, 105)))) == {DataCode.FLAT_RUN: [100, 101, 102, 103, 104]}
+
+
+def test_bars_that_stand_still_a_night_away_do_not_make_a_run_usual():
+    night = [flat(slice(row, row + 1)) for row in range(2, 200, 2)]
+
+    assert flagged(market(*night, flat(slice(300, 303)), count=400)) == {DataCode.FLAT_RUN: [300, 301, 302]}
+
+
 def test_of_a_few_bars_that_stand_still_nothing_is_told():
     assert flagged(market(flat(slice(1, 10)), count=20)) == {}
 
@@ -343,6 +457,64 @@ def test_a_price_in_another_unit_tells_what_it_is_in_the_unit_of_the_others():
     assert found.usual == pytest.approx(close / 100)
 
 
+@pytest.mark.parametrize("ends", ["start", "end"])
+def test_a_price_many_jumps_away_from_the_others_tells_what_it_is_in_their_unit(ends: str):
+    usual = market().column("close").to_numpy()
+    jumps = np.clip(np.arange(COUNT) - (MIDDLE if ends == "end" else 0), 0, 66) * 9
+
+    def jumping(columns: Columns) -> None:
+        for name in PRICES.split():
+            columns[name] *= 10.0 ** (jumps - 300)
+
+    found = list(inspect(market(jumping), MINUTE).findings())
+
+    places = [round((each.time - minute(0)).total_seconds()) // 60 for each in found]
+    unit = 10.0 ** (-300 if ends == "end" else 294)
+    assert places == np.flatnonzero(jumps != (0 if ends == "end" else 594)).tolist()
+    assert [each.usual for each in found] == pytest.approx(usual[places] * unit, rel=1e-9, abs=0.0)
+
+
+@pytest.mark.parametrize(("factor", "is_unit"), [(11.8, True), (12.2, False), (1 / 11.8, True), (1 / 12.2, False)])
+def test_a_jump_may_be_a_fifth_more_than_a_power_of_ten(factor: float, is_unit: bool):
+    last = list(range(150, COUNT))
+
+    found = flagged(market(times(PRICES, factor, slice(150, None))))
+
+    assert found == ({DataCode.OTHER_UNIT: last} if is_unit else {})
+
+
+@pytest.mark.parametrize(
+    ("names", "factor"),
+    [
+        ("low close", 0.1),
+        ("low close", 0.11),
+        ("low close", 0.01),
+        ("high close", 10.0),
+        ("low open", 0.1),
+        ("open high", 10.0),
+    ],
+)
+def test_a_bar_that_is_near_a_tenth_at_one_end_alone_is_in_no_other_unit_nor_is_what_follows(names: str, factor: float):
+    assert DataCode.OTHER_UNIT not in flagged(market(times(names, factor)))
+
+
+@pytest.mark.parametrize("factor", [0.4, 2.5])
+@pytest.mark.parametrize("row", [MIDDLE - 1, MIDDLE, MIDDLE + 9])
+def test_also_where_a_bar_moves_far_beside_a_jump_the_prices_between_two_jumps_are_in_another_unit(
+    row: int, factor: float
+):
+    def moving(columns: Columns) -> None:
+        columns["close"][row] *= factor
+        for name in PRICES.split():
+            columns[name][row + 1 :] *= factor
+        columns["high"][row] = max(columns["high"][row], columns["close"][row])
+        columns["low"][row] = min(columns["low"][row], columns["close"][row])
+
+    rows = slice(MIDDLE, MIDDLE + 10)
+
+    assert flagged(market(moving, times(PRICES, 10.0, rows)))[DataCode.OTHER_UNIT] == list(range(COUNT))[rows]
+
+
 def test_a_crash_to_a_tenth_within_bars_is_no_other_unit():
     def crash(columns: Columns) -> None:
         fall = np.append(np.ones(MIDDLE), np.geomspace(1, 0.01, COUNT - MIDDLE))
@@ -352,8 +524,9 @@ def test_a_crash_to_a_tenth_within_bars_is_no_other_unit():
     assert flagged(market(crash)) == {}
 
 
-def test_a_jump_to_seven_times_as_much_is_no_other_unit():
-    assert flagged(market(times(PRICES, 7.0, slice(MIDDLE, None)))) == {}
+@pytest.mark.parametrize("factor", [7.0, 1e10])
+def test_a_jump_to_seven_times_as_much_or_to_more_than_billions_is_no_other_unit(factor: float):
+    assert flagged(market(times(PRICES, factor, slice(MIDDLE, None)))) == {}
 
 
 def test_a_row_is_counted_once():
@@ -390,6 +563,83 @@ def test_what_is_found_does_not_depend_on_how_many_rows_are_looked_at_at_a_time(
 
     assert flagged(rows) == whole
     assert set(whole) == set(ODDITIES)
+
+
+def all_suspects(bars: Bars) -> inspection._Suspects:
+    numbers = np.arange(len(bars))
+    return inspection._Suspects(numbers, numbers, numbers[1:], np.flatnonzero(runs.is_flat(bars)), True)
+
+
+near_middle = st.integers(MIDDLE - 5, MIDDLE + 5)
+oddities = st.one_of(
+    st.builds(hole, st.integers(1, 8), near_middle),
+    st.builds(times, st.sampled_from([PRICES, "high close", "high"]), st.sampled_from([1.2, 10.0]), near_middle),
+    st.builds(times, st.sampled_from([PRICES, "low close", "low"]), st.sampled_from([0.0, 0.1, 0.9]), near_middle),
+    st.builds(times, st.just("volume"), st.sampled_from([0.0, 1000.0]), near_middle),
+    st.builds(repeated, st.integers(1, 3), near_middle),
+)
+
+
+@quick(300)
+@given(st.lists(oddities, max_size=8))
+def test_what_is_found_is_what_would_be_if_every_row_were_looked_at_closely(changes: list[Change]):
+    rows = market(*changes)
+    found = flagged(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspection, "_suspects", all_suspects)
+        assert flagged(rows) == found
+
+
+@pytest.mark.parametrize("minutes", [2, 5, 10])
+def test_of_two_great_volumes_with_a_hole_between_them_neither_hides_the_other(minutes: int):
+    rows = market(times("volume", 1000, slice(MIDDLE - 1, MIDDLE + 1)), hole(minutes))
+
+    assert flagged(rows) == {DataCode.VOLUME_OUTLIER: [MIDDLE - 1, MIDDLE]}
+
+
+@pytest.mark.parametrize("minutes", [2, 10])
+def test_of_two_long_wicks_with_a_hole_between_them_neither_hides_the_other(minutes: int):
+    rows = market(times("high", 1.1, slice(MIDDLE - 1, MIDDLE + 1)), hole(minutes))
+
+    assert flagged(rows) == {DataCode.PRICE_OUTLIER: [MIDDLE - 1, MIDDLE]}
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_what_is_found_does_not_depend_on_how_many_rows_are_judged_at_a_time(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    rows = market(
+        *(times("high", 1.1, row) for row in (40, 60, 80)), *(times("volume", 1000, row) for row in (100, 150))
+    )
+    monkeypatch.setattr(outliers, "_AT_ONCE", at_once)
+
+    assert flagged(rows) == {DataCode.PRICE_OUTLIER: [40, 60, 80], DataCode.VOLUME_OUTLIER: [100, 150]}
+
+
+def test_however_many_rows_are_worth_a_look_judging_them_takes_little_more_room_than_they_do():
+    rows = market(times("volume", 1000, slice(None, None, 2)), count=100_000)
+    tracemalloc.start()
+
+    inspect(rows, MINUTE)
+
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 3 * rows.nbytes
+
+
+@pytest.mark.parametrize("names", [PRICES, "high", "volume", "open high low close volume"])
+@pytest.mark.parametrize("rows", [MIDDLE, slice(None, None, 2), slice(0, None)])
+def test_numbers_that_are_too_great_to_be_reckoned_with_are_inspected_as_any_others(names: str, rows: int | slice):
+    """A warning would tell nobody anything, and fail who takes warnings for errors."""
+
+    def greatest(columns: Columns) -> None:
+        for name in names.split():
+            columns[name][rows] = np.finfo(np.float64).max
+
+    inspected = inspect(market(greatest), MINUTE)
+
+    assert len(list(inspected.findings())) == sum(map(len, inspected.flagged.values()))
 
 
 def test_rows_that_lie_in_pieces_are_inspected_as_if_they_lay_in_one():

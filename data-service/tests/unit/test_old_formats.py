@@ -20,6 +20,7 @@ from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.quality import evidence
 from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.evidence import Found
 from cb_trade_data.storage.coverage import State
@@ -101,7 +102,6 @@ async def test_every_row_and_every_state_is_read_as_it_was_written(storage, cont
 
         assert_same_rows(stored.rows.combine_chunks(), rows_of(content))
         assert stored.digests in ({}, unit_digests(rows_of(content), series_of(content)))
-        assert stored.evidence == evidence_of(content)
         assert [
             (
                 segment.range.start,
@@ -114,6 +114,20 @@ async def test_every_row_and_every_state_is_read_as_it_was_written(storage, cont
             for segment in stored.coverage.segments
         ] == list(content.coverage)
     assert storage.damaged_objects == 0
+
+
+async def test_evidence_is_read_as_it_was_written_by_the_rules_of_then(storage, contents, monkeypatch):
+    monkeypatch.setattr(evidence, "RULES", 1)
+
+    for content in contents:
+        assert (await storage.read_outline(partition_of(content))).evidence == evidence_of(content)
+        assert (await storage.read_partition(partition_of(content))).evidence == evidence_of(content)
+
+
+async def test_evidence_by_the_rules_of_then_says_nothing_by_those_of_now(storage, contents):
+    for content in contents:
+        assert (await storage.read_outline(partition_of(content))).evidence is None
+        assert (await storage.read_partition(partition_of(content))).evidence is None
 
 
 def test_the_files_have_every_state(contents):

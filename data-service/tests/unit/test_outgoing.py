@@ -79,6 +79,7 @@ def test_a_complete_message_tells_what_the_answer_was_made_of():
         "state": "empty",
         "asked_at": epoch_ms(minute(100)),
         "asks": 2,
+        "code": "DATA-003",
     }
     failed = {
         "start_time": epoch_ms(minute(6)),
@@ -86,6 +87,7 @@ def test_a_complete_message_tells_what_the_answer_was_made_of():
         "state": "failed",
         "asked_at": epoch_ms(minute(101)),
         "reason": "timeout",
+        "code": "DATA-027",
     }
     assert message == {
         "type": "historical_data_complete",

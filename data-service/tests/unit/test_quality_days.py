@@ -51,7 +51,10 @@ def some_knowledge(draw: st.DrawFn) -> tuple[list[Segment], list[int]]:
     states = draw(
         st.lists(st.sampled_from([State.HELD, State.EMPTY, State.UNKNOWN, State.UNLISTED]), min_size=1, max_size=45)
     )
-    segments = [Segment(TimeRange(opens(number), opens(number + 1)), state) for number, state in enumerate(states)]
+    segments = [
+        Segment(TimeRange(opens(number), opens(number + 1)), state, START if state is State.EMPTY else None)
+        for number, state in enumerate(states)
+    ]
     held = [number for number, state in enumerate(states) if state is State.HELD]
     there = draw(st.lists(st.booleans(), min_size=len(held), max_size=len(held)))
     return segments, [number for number, is_there in zip(held, there, strict=True) if is_there]
@@ -116,6 +119,29 @@ def test_what_no_segment_mentions_is_not_expected():
     days = days_of(wanted, known, SIX_HOURS, None)
 
     assert [day.measures for day in days] == [Measures(2, 2, None), Measures(1, 0, None)]
+
+
+def empty(first: int, end: int, asks: int) -> Segment:
+    return Segment(TimeRange(opens(first), opens(end)), State.EMPTY, START, asks)
+
+
+def test_bars_that_are_empty_for_good_are_held_and_those_that_are_asked_for_again_are_not():
+    """Nothing is missing of a quiet market once the exchange has said so three times."""
+    wanted = TimeRange(START, opens(4))
+
+    [day] = days_of(wanted, [empty(0, 3, asks=3), empty(3, 4, asks=2)], SIX_HOURS, {})
+
+    assert (day.measures, day.measures.holes) == (Measures(4, 3), 3)
+
+
+def test_bars_that_are_empty_for_good_are_gaps_of_held_time_with_a_reason_of_their_own():
+    gaps = list(gaps_of([empty(0, 3, asks=3), empty(3, 4, asks=2)], held_rows([]).rows, SIX_HOURS))
+
+    assert [(gap.bars, gap.state) for gap in gaps] == [(3, State.HELD), (1, State.EMPTY)]
+    assert [gap.reason for gap in gaps] == [
+        "the exchange answered three times without these bars",
+        "the exchange answered without these bars; it is asked again",
+    ]
 
 
 def test_bars_before_the_listing_and_after_the_delisting_are_not_expected():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import datetime, timedelta
 
 import pytest
-from unit_builders import bars, minute_bars, series, span, utc
+from unit_builders import bars, epoch_ms, minute_bars, series, span, table, utc
 
 from cb_trade_data.errors import BarTooLongError, PartitionChangedError
 from cb_trade_data.historical import quality_report
@@ -21,7 +22,7 @@ from cb_trade_data.quality.codes import DataCode
 from cb_trade_data.quality.evidence import Found
 from cb_trade_data.quality.inspection import Finding
 from cb_trade_data.quality.scores import Measures
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.implementations.local_file_storage import LocalFileStorage
 from cb_trade_data.storage.layouts import metadata
 from cb_trade_data.storage.layouts.parquet import ParquetLayout
@@ -270,9 +271,53 @@ async def test_what_cannot_be_compared_in_time_or_as_a_whole_has_no_accuracy_and
         assert await accuracy(storage, page, days, hours) is None
 
 
+@pytest.mark.parametrize("details", [False, True])
+async def test_rows_from_before_the_listing_are_neither_counted_nor_told(storage, monkeypatch, details):
+    """Of the day of the listing, either, the rest of which counts."""
+    known = span("2024-01-01", "2024-01-03")
+    opens = [known.start + number * timedelta(minutes=1) for number in range(2 * 1440)]
+    prices = [100.0 + number % 7 for number in range(2 * 1440)]
+    for hour in (6, 30, 42):  # before the day of the listing, on that day before it, and after it
+        prices[60 * hour] *= 50
+    rows = table([(epoch_ms(each), *[price] * 4, 1.0) for each, price in zip(opens, prices, strict=True)])
+    await hold(storage, MINUTES, known, rows)
+
+    page = await report(storage, known, facts=SeriesFacts("x", utc("2024-01-02T12:00")), details=details)
+
+    found = page.measures.found
+    assert (page.measures.expected_bars, page.measures.held_bars, found.rows) == (720, 720, 720)
+    assert found.flagged == {DataCode.PRICE_OUTLIER: 1}
+    if details:
+        assert [finding.time for finding in page.details.findings] == [utc("2024-01-02T18:00")]
+
+
 async def test_nothing_stored_is_nothing_held(storage):
     page = await report(storage, span("2024-01-01", "2024-01-03"))
 
     assert page.measures == Measures(2 * 1440)
     assert (page.newest_end, page.bars_behind, page.scores.freshness) == (None, None, None)
     assert storage.outlines == []
+
+
+@pytest.mark.parametrize("details", [False, True])
+async def test_what_is_known_is_gone_through_off_the_event_loop(storage, monkeypatch, details):
+    """Of a month of quiet minutes that takes a tenth of a second."""
+    await hold(storage, MINUTES, span("2024-01-01", "2024-02-02"))
+    threads: set[threading.Thread] = set()
+    within = Coverage.within
+
+    def watched(coverage, wanted):
+        threads.add(threading.current_thread())
+        return within(coverage, wanted)
+
+    monkeypatch.setattr(Coverage, "within", watched)
+
+    await report(
+        storage,
+        span("2024-01-01T12:00", "2024-02-03"),
+        facts=SeriesFacts("x", utc("2024-01-01T12:00")),
+        details=details,
+    )
+
+    assert threads
+    assert threading.main_thread() not in threads

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from fake_exchange import FakeExchange
+from fake_exchange import Anchoring, FakeExchange
 from history_rig import SERIES, HistoryRig
-from unit_builders import minute, minute_bars, minutes, utc
+from unit_builders import bars, minute, minute_bars, minutes, span, utc
 
 from cb_trade_data.errors import StorageUnavailableError
 from cb_trade_data.historical.quality_watch import AskedSeries, QualityWatch, WatchedQuality
@@ -16,7 +17,7 @@ from cb_trade_data.models.partition import partition_at
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.quality.scores import Scores
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Coverage, Segment, State
 from cb_trade_data.storage.layouts import metadata
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
@@ -85,6 +86,66 @@ async def test_what_was_asked_for_and_did_not_come_is_missing(watch, rig):
     quality = watch.figures[SERIES]
     assert (quality.gap_bars, quality.bars_behind) == (5, 3)
     assert (quality.scores.completeness, quality.scores.freshness) == (8 / 13, 0.7)
+
+
+async def test_where_the_exchange_answered_that_it_has_nothing_no_bar_is_missing_before_the_newest_one(watch, rig):
+    """Nobody asks a quiet market for the same minute until that is certain, and nothing is wrong with it."""
+    await store(
+        rig,
+        known(10, 14, State.EMPTY),
+        known(14, 15, State.HELD),
+        known(15, 18, State.EMPTY),
+        known(18, 19, State.FAILED),
+        known(19, 20, State.HELD),
+    )
+
+    await watch.look()
+
+    quality = watch.figures[SERIES]
+    assert (quality.gap_bars, quality.bars_behind, quality.scores.completeness) == (1, 0, 2 / 3)
+
+
+async def test_the_newest_bar_may_lie_in_a_later_partition(watch, rig):
+    last, first = span("2024-01-31T23:58", "2024-02-01"), span("2024-02-01", "2024-02-01T00:01")
+    quiet = Change(minute_bars([]), (Segment(last, State.EMPTY, NOW, 1),))
+    traded = Change(bars([first.start]), (Segment(first, State.HELD),))
+    for change in (quiet, traded):
+        partition = partition_at(SERIES, change.segments[0].range.start)
+        await rig.storage.commit(StoredPartition.empty(partition), [change])
+    rig.now = utc("2024-02-01T01:00")
+
+    await watch.look()
+
+    assert (watch.figures[SERIES].gap_bars, watch.figures[SERIES].scores.completeness) == (0, 1.0)
+
+
+async def test_of_a_quiet_market_that_is_polled_as_it_goes_nothing_is_missing(asked, rig):
+    rig.connect(FakeExchange(map(minute, range(0, 600, 2)), now=rig.present, anchoring=Anchoring.START))
+    for end in range(540, 601, 10):
+        rig.now = minute(end)
+        await rig.answer(minutes(end - 30, end - 1))
+    watch = QualityWatch(rig.storage, rig.source, asked, rig.present)
+
+    await watch.look()
+
+    assert watch.figures[SERIES] == WatchedQuality(Scores(1.0, watch.figures[SERIES].scores.consistency, 1.0), 0, 0)
+
+
+async def test_what_is_known_is_gone_through_off_the_event_loop(watch, rig, monkeypatch):
+    await store(rig, known(10, 20, State.HELD), known(20, 21, State.EMPTY))
+    threads: set[threading.Thread] = set()
+    within = Coverage.within
+
+    def watched(coverage, wanted):
+        threads.add(threading.current_thread())
+        return within(coverage, wanted)
+
+    monkeypatch.setattr(Coverage, "within", watched)
+
+    await watch.look()
+
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_what_nothing_is_held_of_has_no_freshness(watch, rig):

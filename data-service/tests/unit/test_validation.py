@@ -284,6 +284,12 @@ def test_a_difference_in_any_number_is_a_contradiction(column):
     assert check(page((1, *GOOD), (1, *other))).findings == {Finding.CONFLICT: 2}
 
 
+def test_each_row_of_a_contradiction_is_counted_once_also_where_two_of_them_agree():
+    checked = check(page((1, *GOOD), (1, *GOOD), (1, *OTHER), 2, 2))
+
+    assert checked.findings == {Finding.CONFLICT: 3, Finding.DUPLICATE: 1}
+
+
 def test_a_contradiction_is_found_whatever_stands_between():
     assert opens(check(page((1, *GOOD), (1, *GOOD), (1, *OTHER))).rows) == []
     assert opens(check(page((1, *GOOD), (1, *OTHER), (1, *GOOD))).rows) == []

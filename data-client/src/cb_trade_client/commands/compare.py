@@ -1,15 +1,25 @@
 """`cb-trade compare`: whether the bars of an exchange are those that its trades make."""
 
-import shlex
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import AsJson, End, Exchange, Start, Symbol, TimeframeOfBars, Token, Url
+from cb_trade_client.commands.options import (
+    AsJson,
+    End,
+    Exchange,
+    Start,
+    Symbol,
+    TimeframeOfBars,
+    Token,
+    Url,
+    end_or_newest,
+)
 from cb_trade_client.durations import duration_text
+from cb_trade_client.fetch_command import fetch_command
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import TRADES
 from cb_trade_client.service_url import DEFAULT_URL
@@ -43,7 +53,7 @@ def compare(
         name = f"{exchange} {symbol} {timeframe}"
         pages: list[ComparisonReport] = []
         async with DataClient(url, token=token) as client:
-            arriving = client.compare_pages(exchange, symbol, timeframe, start, end or datetime.now(UTC))
+            arriving = client.compare_pages(exchange, symbol, timeframe, start, end_or_newest(end))
             with status_line(f"{name}: comparing") as show:
                 async for page in arriving:
                     pages.append(page)
@@ -119,6 +129,5 @@ def _next_step(report: "ComparisonReport") -> str | None:
     missing = TRADES if report.without_trades_ms else report.timeframe if report.without_bars_ms else None
     if missing is None:
         return None
-    times = ["--start", to_text(report.start), "--end", to_text(report.end)]
-    command = shlex.join(["cb-trade", "fetch", report.exchange, report.symbol, missing, *times])
-    return f"fetch the {'trades' if missing == TRADES else 'bars'} first: {command} -o FILE.parquet"
+    command = fetch_command(report.exchange, report.symbol, missing, to_text(report.start), to_text(report.end))
+    return f"fetch the {'trades' if missing == TRADES else 'bars'} first: {command}"

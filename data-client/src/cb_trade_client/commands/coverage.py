@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import AsJson, End, Exchange, OptionalStart, Symbol, Timeframe, Token, Url
+from cb_trade_client.commands.options import (
+    AsJson,
+    Exchange,
+    OptionalEnd,
+    OptionalStart,
+    Symbol,
+    Timeframe,
+    Token,
+    Url,
+    end_or_newest,
+)
 from cb_trade_client.instants import to_text
 from cb_trade_client.kinds import kind_and_timeframe, series_name
 from cb_trade_client.service_url import DEFAULT_URL
@@ -23,14 +33,14 @@ def coverage(
     symbol: Symbol,
     timeframe: Timeframe,
     start: OptionalStart = None,
-    end: End = None,
+    end: OptionalEnd = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = "",
 ) -> None:
     """Show how complete a stored series is, and for each missing part why it is missing. Asks the exchange nothing.
 
-    Without --start it begins where the service's knowledge begins, and without --start and --end it ends there, too.
+    Without --start it begins where the service's knowledge begins; without --end either, it ends where that ends.
 
     Example: cb-trade coverage binance BTC/USDT 1h --start 2024-01-01 --end 2024-02-01
     """
@@ -39,7 +49,7 @@ def coverage(
     async def work() -> None:
         kind, bars = kind_and_timeframe(timeframe)
         now = datetime.now(UTC)
-        until = now if end is None and start is not None else end
+        until = end_or_newest(end) if start is not None else end
         async with DataClient(url, token=token) as client:
             report = await client.coverage(exchange, symbol, bars, start, until, kind=kind)
         if as_json:
@@ -51,12 +61,13 @@ def coverage(
 
 
 def _show(report: "CoverageReport", now: datetime) -> None:
-    from cb_trade_client.coverage_words import fetch_command, next_step
+    from cb_trade_client.coverage_words import named, next_step
+    from cb_trade_client.fetch_command import fetch_command
 
     name = series_name(report.exchange, report.symbol, report.kind, report.timeframe)
     if report.start is None or report.end is None:
         typer.echo(f"{name}: nothing is known")
-        say(f"to fetch it: {fetch_command(report)} --start TIME -o FILE.parquet")
+        say(f"to fetch it: {fetch_command(*named(report), 'TIME')}")
         return
     _show_summary(report, f"{name}  {to_text(report.start)} … {to_text(report.end)}")
     _show_missing(report, now)

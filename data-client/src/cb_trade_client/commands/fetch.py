@@ -1,7 +1,6 @@
 """`cb-trade fetch`: history to stdout or into a file."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Final
@@ -21,6 +20,7 @@ from cb_trade_client.commands.options import (
     Timeframe,
     Token,
     Url,
+    end_or_newest,
     exchanges_of,
 )
 from cb_trade_client.errors import CbTradeError
@@ -103,7 +103,7 @@ def fetch(
     charted = _CHARTED[kind] if chart else None
 
     async def work() -> None:
-        until = end or datetime.now(UTC)
+        until = end_or_newest(end)
         label = f"{exchange} {symbol} {timeframe}"
         begun = perf_counter()
         # A bar and rows on the same terminal would overwrite each other.

@@ -19,6 +19,8 @@ def latest(
 ) -> None:
     """Show how far a series is stored and how far its bars have closed on the exchange.
 
+    Of bars that are derived: the newest one of which every part is stored.
+
     Example: cb-trade latest binance BTC/USDT 5m
     """
     from cb_trade_client.client import DataClient
@@ -29,8 +31,10 @@ def latest(
             reach = await client.latest(exchanges_of(exchange), symbol, bars, kind=kind, derive=derive)
         if exchange != reach.exchange:
             typer.echo(f"exchange           {reach.exchange}")
-        row = "row" if bars is None else "bar"
-        typer.echo(f"newest stored {row}  {to_text(reach.timestamp) if reach.timestamp else 'none'}")
+        if reach.derived_from is not None:
+            typer.echo(f"derived from       {reach.derived_from}")
+        newest = "newest whole bar " if reach.derived_from else f"newest stored {'row' if bars is None else 'bar'}"
+        typer.echo(f"{newest}  {to_text(reach.timestamp) if reach.timestamp else 'none'}")
         typer.echo(f"closed until       {to_text(reach.closed_until)}")
 
     outcome.run(work())

@@ -1,13 +1,14 @@
 """Arguments and options that several subcommands share, and how their text is read."""
 
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
 import typer
 
 from cb_trade_client.kinds import WITHOUT_BARS
 from cb_trade_client.requests import Fill
 
+_CLOCKS_DIFFER_AT_MOST: Final = timedelta(days=1)
 _TIME_FORMS = "2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; without a zone UTC is meant"
 
 
@@ -19,6 +20,14 @@ def parse_time(text: str) -> datetime:
         return aware.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(f"{text!r} is no time; write {_TIME_FORMS}.") from error
+
+
+def end_or_newest(end: datetime | None) -> datetime:
+    """Return *end*; where it is None, a time that no closed bar reaches, which the service clips to the newest one.
+
+    Now would not do: by a clock that is slow it leaves the newest bars out, and is a question about the past.
+    """
+    return end or datetime.now(UTC) + _CLOCKS_DIFFER_AT_MOST
 
 
 def exchanges_of(text: str) -> str | list[str]:
@@ -67,7 +76,18 @@ End = Annotated[
         "--end",
         parser=parse_time,
         metavar="TIME",
-        help="End, exclusive, written like --start. The default is now.",
+        help="End, exclusive, written like --start. The default is the end of the newest closed bar.",
+        show_default=False,
+    ),
+]
+OptionalEnd = Annotated[
+    datetime | None,
+    typer.Option(
+        "--end",
+        parser=parse_time,
+        metavar="TIME",
+        help="End, exclusive, written like --start. The default is the end of the newest closed bar; without --start, "
+        "where the service's knowledge ends.",
         show_default=False,
     ),
 ]

@@ -1,7 +1,5 @@
 """`cb-trade plan`: what a fetch would cost."""
 
-from datetime import UTC, datetime
-
 import typer
 
 from cb_trade_client.commands import outcome
@@ -16,6 +14,7 @@ from cb_trade_client.commands.options import (
     Timeframe,
     Token,
     Url,
+    end_or_newest,
     exchanges_of,
 )
 from cb_trade_client.instants import to_text
@@ -46,7 +45,7 @@ def plan(
 
     async def work() -> None:
         kind, bars = kind_and_timeframe(timeframe)
-        until = end or datetime.now(UTC)
+        until = end_or_newest(end)
         async with DataClient(url, token=token) as client:
             wanted = (exchanges_of(exchange), symbol, bars, start, until)
             result = await client.plan(*wanted, refresh=refresh, kind=kind, derive=derive, fill=fill)

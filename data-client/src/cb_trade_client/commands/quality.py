@@ -1,21 +1,27 @@
 """`cb-trade quality`: how good a series is, and what says so."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cb_trade_client.commands import outcome
-from cb_trade_client.commands.options import AsJson, End, Exchange, OptionalStart, Symbol, TimeframeOfBars, Token, Url
+from cb_trade_client.commands.options import (
+    AsJson,
+    Exchange,
+    OptionalEnd,
+    OptionalStart,
+    Symbol,
+    TimeframeOfBars,
+    Token,
+    Url,
+    end_or_newest,
+)
 from cb_trade_client.instants import to_text
 from cb_trade_client.service_url import DEFAULT_URL
-from cb_trade_client.terminal import say
+from cb_trade_client.terminal import say, status_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cb_trade_client.quality.report import QualityReport
 
 MAX_MONTHS_SHOWN: Final = 24
@@ -37,7 +43,7 @@ def quality(
     symbol: Symbol,
     timeframe: TimeframeOfBars,
     start: OptionalStart = None,
-    end: End = None,
+    end: OptionalEnd = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -73,53 +79,40 @@ def quality(
 
     Nothing odd was changed or left out: it is stored, and fetched, as the exchange has it. Asks the exchange nothing.
 
-    Without --start it begins where the service's knowledge begins, and without --start and --end it ends there, too.
+    Without --start it begins where the service's knowledge begins; without --end either, it ends where that ends.
 
     Example: cb-trade quality binance BTC/USDT 1h --start 2020-01-01 --end 2021-01-01 --html report.html
 
     Example: cb-trade quality binance BTC/USDT 1h --minimum 0.8 --json > quality.json
     """
-    from datetime import UTC, datetime
-
     from cb_trade_client.client import DataClient
 
     async def work() -> None:
-        until = datetime.now(UTC) if end is None and start is not None else end
+        name = f"{exchange} {symbol} {timeframe}"
+        until = end_or_newest(end) if start is not None else end
         pages: list[QualityReport] = []
         async with DataClient(url, token=token) as client:
-            with _progress(f"{exchange} {symbol} {timeframe}") as show:
-                async for page in client.quality_pages(exchange, symbol, timeframe, start, until, details=True):
+            arriving = client.quality_pages(exchange, symbol, timeframe, start, until, details=True)
+            with status_line(f"{name}: looking at the first days") as show:
+                async for page in arriving:
                     pages.append(page)
-                    show(page)
+                    if page.end is not None:
+                        show(f"{name}: looked at it until {to_text(page.end)}")
         report = pages[0].followed_by(*pages[1:])
-        if html is not None:
-            _write_page(report, html)
-        if as_json:
-            outcome.show_json(report)
-        else:
-            _show(report)
-        if report.truncated:
-            say(NOT_ALL_TOLD, "warning")
+        try:
+            if as_json:
+                outcome.show_json(report)
+            else:
+                _show(report)
+            if report.truncated:
+                say(NOT_ALL_TOLD, "warning")
+        finally:  # Neither is lost where the other cannot be written.
+            if html is not None:
+                _write_page(report, html)
         if minimum is not None:
             _hold_against(report, minimum)
 
     outcome.run(work())
-
-
-@contextmanager
-def _progress(label: str) -> "Iterator[Callable[[QualityReport], None]]":
-    """Yield what is told each page; on a terminal, stderr shows how far they have come."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(stderr=True)
-    with console.status(f"{escape(label)}: looking at the first days") as status:
-
-        def show(page: "QualityReport") -> None:
-            if page.end is not None:
-                status.update(f"{escape(label)}: {page.end:%Y-%m-%d} is reached")
-
-        yield show
 
 
 def _write_page(report: "QualityReport", path: Path) -> None:
@@ -147,6 +140,7 @@ def _hold_against(report: "QualityReport", minimum: float) -> None:
 
 
 def _show(report: "QualityReport") -> None:
+    from cb_trade_client.fetch_command import fetch_command
     from cb_trade_client.quality.words import overall_line, score_lines, score_text
     from cb_trade_client.tables import Column, StandardOutput
 
@@ -154,6 +148,7 @@ def _show(report: "QualityReport") -> None:
     name = f"{report.exchange} {report.symbol} {report.timeframe}"
     if report.start is None or report.end is None:
         out.line(f"{name}: nothing is known")
+        say(f"to fetch it: {fetch_command(report.exchange, report.symbol, report.timeframe, 'TIME')}")
         return
     out.line(f"{name}  {to_text(report.start)} … {to_text(report.end)}", style="bold")
     out.line(overall_line(report))
@@ -198,6 +193,7 @@ def _show_trend(report: "QualityReport") -> None:
 
 def _show_gaps(report: "QualityReport") -> None:
     from cb_trade_client.quality.reasons import by_reason
+    from cb_trade_client.quality.words import brief_text
     from cb_trade_client.tables import Column, StandardOutput
 
     out = StandardOutput()
@@ -205,17 +201,20 @@ def _show_gaps(report: "QualityReport") -> None:
     if not report.gaps:
         out.line("no time is without rows")
         return
-    numbers = ("GAPS", "BARS")
+    if report.truncated:
+        out.line("of the gaps that are told: a day has more than can be listed")
+    numbers = ("GAPS", "BARS", "LONGEST")
     headings = ("STATE", *numbers, "FIRST FROM", "LAST UNTIL", "REASON")
     out.table(
-        [Column(each, is_number=each in numbers, is_prose=each == "REASON") for each in headings],
+        [Column(each, is_number=each in numbers, is_prose=each not in (*numbers, "STATE")) for each in headings],
         [
             (
                 reason.state,
                 f"{len(reason.gaps):,}",
                 f"{reason.bars:,}",
-                to_text(reason.first),
-                to_text(reason.until),
+                f"{reason.longest.bars:,}",
+                brief_text(reason.first),
+                brief_text(reason.until),
                 reason.reason or "",
             )
             for reason in by_reason(report.gaps)
@@ -226,14 +225,18 @@ def _show_gaps(report: "QualityReport") -> None:
 
 
 def _show_single_gaps(report: "QualityReport") -> None:
+    from cb_trade_client.quality.reasons import worst_first
     from cb_trade_client.tables import Column, StandardOutput
 
+    out = StandardOutput()
+    if len(report.gaps) > MAX_SHOWN:
+        out.line(f"the longest {_of_all(len(report.gaps), 'gaps', report)}, those first that are not held")
     headings = ("FROM", "TO", "BARS", "STATE", "REASON")
-    StandardOutput().table(
+    out.table(
         [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings],
         [
             (to_text(gap.start), to_text(gap.end), f"{gap.bars:,}", gap.state, gap.reason or "")
-            for gap in report.gaps[:MAX_SHOWN]
+            for gap in worst_first(report.gaps)[:MAX_SHOWN]
         ],
     )
     _say_more(len(report.gaps), "gaps", report)
@@ -249,9 +252,11 @@ def _show_findings(report: "QualityReport") -> None:
     if not report.findings:
         out.line("nothing odd was found")
         return
-    numbers = ("VALUE", "USUAL", "FACTOR")
+    if len(report.findings) > MAX_SHOWN:
+        out.line(f"the first {_of_all(len(report.findings), 'findings', report)}")
+    prose, numbers = ("FOUND", "IN"), ("VALUE", "USUAL", "FACTOR")
     out.table(
-        [Column(each, is_number=each in numbers) for each in ("BAR", "FOUND", "IN", *numbers)],
+        [Column(each, is_number=each in numbers, is_prose=each in prose) for each in ("BAR", *prose, *numbers)],
         [
             (
                 to_text(finding.time),
@@ -265,6 +270,10 @@ def _show_findings(report: "QualityReport") -> None:
         ],
     )
     _say_more(len(report.findings), "findings", report)
+
+
+def _of_all(count: int, what: str, report: "QualityReport") -> str:
+    return f"{MAX_SHOWN} of {count:,} {what}{' that are told' if report.truncated else ''}"
 
 
 def _say_more(count: int, what: str, report: "QualityReport") -> None:

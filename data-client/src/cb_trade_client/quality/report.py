@@ -1,6 +1,5 @@
 """How good a series is, as the service tells it: scores, what they are made of, day by day, gaps and findings."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -20,6 +19,7 @@ from cb_trade_client.fields import (
     read_text,
     read_texts,
 )
+from cb_trade_client.joined_pages import joined
 from cb_trade_client.quality.evidence import QualityDay, QualityEvidence
 from cb_trade_client.quality.scores import QualityScores
 
@@ -32,6 +32,8 @@ class QualityGap:
         bars: How many bars open in it by the calendar.
         state: What is known of it: `held`, where the exchange has no bars, or one of the other states of coverage.
         reason: Why, where there is something to say.
+        code: What is the matter, `DATA-NNN`; None where there can be no rows, and where the service is older than these
+            codes.
     """
 
     start: datetime
@@ -39,6 +41,7 @@ class QualityGap:
     bars: int
     state: str
     reason: str | None
+    code: str | None = None
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -48,6 +51,7 @@ class QualityGap:
             bars=read_count(message, "bars"),
             state=read_text(message, "state"),
             reason=read_optional_text(message, "reason"),
+            code=read_optional_text(message, "code"),
         )
 
 
@@ -131,21 +135,14 @@ class QualityReport:
             scores=QualityScores.of(evidence),
             evidence=evidence,
             days=tuple(day for page in whole for day in page.days),
-            gaps=tuple(_joined(gap for page in whole for gap in page.gaps)),
+            gaps=tuple(joined((gap for page in whole for gap in page.gaps), _as_one)),
             findings=tuple(finding for page in whole for finding in page.findings),
             truncated=any(page.truncated for page in whole),
         )
 
 
-def _joined(gaps: Iterable[QualityGap]) -> Iterator[QualityGap]:
-    """Yield *gaps* with what a page's end has cut put together again."""
-    current: QualityGap | None = None
-    for gap in gaps:
-        if current is not None and (current.end, current.state, current.reason) == (gap.start, gap.state, gap.reason):
-            current = replace(current, end=gap.end, bars=current.bars + gap.bars)
-            continue
-        if current is not None:
-            yield current
-        current = gap
-    if current is not None:
-        yield current
+def _as_one(gap: QualityGap, following: QualityGap) -> QualityGap | None:
+    """Return both as one where only the end of a page lies between them."""
+    if (gap.end, gap.state, gap.reason) != (following.start, following.state, following.reason):
+        return None
+    return replace(gap, end=following.end, bars=gap.bars + following.bars)

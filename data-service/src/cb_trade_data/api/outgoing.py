@@ -16,7 +16,7 @@ from cb_trade_data.historical.receipt import SEGMENTS_MAX, Receipt
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.messages import Fill, WireFormat
 from cb_trade_data.models.series import Series
-from cb_trade_data.storage.coverage import Segment
+from cb_trade_data.storage.coverage import Segment, State
 
 _REASON_MAX_CHARACTERS: Final = 160
 
@@ -147,17 +147,26 @@ def _message(type_: str, request_id: str | None, **fields: Any) -> bytes:
 
 
 def segments_json(segments: Iterable[Segment]) -> list[dict[str, Any]]:
-    """Return segments for the wire; reasons are kept so short and plain that any receipt stays under 1 MiB."""
-    shown = [segment.to_json() for segment in segments]
-    for facts in shown:
-        if "reason" in facts:
-            facts["reason"] = plain_reason(facts["reason"])
-    return shown
+    """Return segments for the wire: as they are stored, and what is the matter where rows may be missing.
+
+    Reasons are kept so short and plain that any receipt stays under 1 MiB.
+    """
+    return list(map(_segment, segments))
 
 
 def plain_reason(reason: str) -> str:
     """Return *reason* short and in plain letters."""
     return "".join(letter if " " <= letter <= "~" else "?" for letter in reason)[:_REASON_MAX_CHARACTERS]
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    facts = segment.to_json()
+    if segment.reason is not None:
+        facts["reason"] = plain_reason(segment.reason)
+    # Held time has its rows; that it may have holes as well is told of each hole, where somebody looks for them.
+    if segment.state is not State.HELD and segment.state.code is not None:
+        facts["code"] = segment.state.code
+    return facts
 
 
 def _series(series: Series, *, with_kind: bool = True) -> dict[str, str | None]:

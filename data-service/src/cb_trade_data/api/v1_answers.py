@@ -123,6 +123,10 @@ class SegmentAnswer(BaseModel):
         int | None, Field(exclude_if=_is_none, description="How many independent empty answers there were.")
     ] = None
     reason: Annotated[str | None, Field(exclude_if=_is_none, description="Why it could not be got (`failed`).")] = None
+    code: Annotated[
+        DataCode | None,
+        Field(exclude_if=_is_none, description="What is the matter; absent where no row is missing or can be."),
+    ] = None
     ask_again_at: Annotated[
         int | None,
         Field(
@@ -265,7 +269,7 @@ class EvidenceAnswer(BaseModel):
     """What the scores are made of. That of several pages adds up, but for what is said of the newest bar."""
 
     expected_bars: int = Field(description="Closed bars of listed time.")
-    held_bars: int = Field(description="Those of them that are `held`, genuine holes between stored bars included.")
+    held_bars: int = Field(description="Those that are stored or known for good never to have been made.")
     rows: int = Field(description="How many rows there are.")
     holes: int = Field(description="Held bars without a row: the exchange never made them.")
     flagged: dict[DataCode, int] = Field(description="How many rows have each code; no row has two.")
@@ -342,8 +346,12 @@ class GapAnswer(BaseModel):
     start_time: int = Field(description="Inclusive.")
     end_time: int = Field(description="Exclusive.")
     bars: int = Field(description="How many there could be.")
-    state: State = Field(description="`held`: the exchange never made them.")
+    state: State = Field(description="`held`: the exchange never made them, as is known for good.")
     reason: str = Field(description="Why, for people.")
+    code: Annotated[
+        DataCode | None,
+        Field(exclude_if=_is_none, description="What is the matter; absent where there can be no rows."),
+    ] = None
 
     @classmethod
     def of(cls, gap: Gap) -> GapAnswer:
@@ -354,6 +362,7 @@ class GapAnswer(BaseModel):
             bars=gap.bars,
             state=gap.state,
             reason=plain_reason(gap.reason),
+            code=gap.state.code,
         )
 
 

@@ -55,8 +55,16 @@ def telling_problems() -> Iterator[None]:
     except InvalidSettingsError as error:
         typer.echo(f"{error.code}: the settings need attention", err=True)
         for problem in error.problems:
-            typer.echo(f"  - {problem}", err=True)
+            typer.echo(f"  - {_with_code(problem)}", err=True)
         if error.files:
             *others, last = error.files
             typer.echo(f"looked in {', '.join(['the environment', *others])} and {last}", err=True)
         raise typer.Exit(_EXIT_BAD_SETTINGS) from error
+
+
+def _with_code(problem: str) -> str:
+    """Return *problem*, after the code for that where its sentence begins with a setting that is missing."""
+    from cb_trade_data.quality.codes import DataCode
+
+    is_missing = problem.partition(" ")[2].startswith("is missing")
+    return f"{DataCode.CONFIGURATION_MISSING}: {problem}" if is_missing else problem

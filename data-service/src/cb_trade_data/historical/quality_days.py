@@ -22,6 +22,7 @@ from cb_trade_data.quality.scores import Measures
 from cb_trade_data.storage.coverage import ABSENT, Coverage, Segment, State
 
 _NOTHING: Final = Found()
+_EMPTY_FOR_GOOD: Final = "the exchange answered three times without these bars"
 _REASONS: Final[Mapping[State, str]] = {
     State.HELD: "the exchange has no bars here",
     State.EMPTY: "the exchange answered without these bars; it is asked again",
@@ -63,7 +64,7 @@ class Gap:
 
     Attributes:
         bars: How many there could be.
-        state: `held` where it is known that none was made.
+        state: `held` where it is known for good that none was made, also where coverage calls that `empty`.
     """
 
     range: TimeRange
@@ -93,7 +94,7 @@ def days_of(
         for part in _by_unit(segment.range, unit):
             unit_ms, bars = to_ms(unit.floor(part.start)), grid.bars_in(part)
             expected[unit_ms] += bars
-            held[unit_ms] += bars if segment.state is State.HELD else 0
+            held[unit_ms] += bars if segment.is_final else 0
     return [
         DayQuality(
             part,
@@ -145,7 +146,11 @@ def gaps_of(segments: Iterable[Segment], rows: pa.Table, grid: Timeframe) -> Ite
         if segment.state is State.HELD:
             for hole in _holes(segment.range, times_ms, grid):
                 yield Gap(hole, grid.bars_in(hole), State.HELD, _REASONS[State.HELD])
-        elif bars := grid.bars_in(segment.range):
+        elif not (bars := grid.bars_in(segment.range)):
+            continue
+        elif segment.state is State.EMPTY and segment.is_final:
+            yield Gap(segment.range, bars, State.HELD, _EMPTY_FOR_GOOD)
+        else:
             yield Gap(segment.range, bars, segment.state, segment.reason or _REASONS[segment.state])
 
 

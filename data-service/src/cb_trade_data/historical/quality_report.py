@@ -24,15 +24,16 @@ from cb_trade_data.historical.quality_days import (
     tells_of_more,
     with_prices,
 )
+from cb_trade_data.historical.reach import Reach
 from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.partition import Partition, partitions_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.quality.evidence import Evidence, evidence_of, unit_of
-from cb_trade_data.quality.inspection import Finding, Inspection, inspect
+from cb_trade_data.quality.inspection import Finding, inspect
 from cb_trade_data.quality.scores import Measures, Scores
-from cb_trade_data.storage.coverage import Coverage, Segment, State
+from cb_trade_data.storage.coverage import Coverage, State
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
 
@@ -107,19 +108,19 @@ class _SoFar:
 
 @dataclass(frozen=True)
 class _Looked:
-    """What a look at a part of a partition showed.
+    """What a look at a part of a partition showed. Rows from before the listing or after the delisting are none of it.
 
     Attributes:
         stored_rows: How many were read for it.
         rows: Those of the part, where they were looked at.
-        inspection: Of all that were read.
+        findings: What is odd in these.
     """
 
     coverage: Coverage = field(default_factory=Coverage)
     evidence: Evidence | None = field(default_factory=dict)
     stored_rows: int = 0
     rows: pa.Table = field(default_factory=OHLCV_SCHEMA.empty_table)
-    inspection: Inspection | None = None
+    findings: Iterable[Finding] = ()
 
 
 async def report_quality(
@@ -146,13 +147,13 @@ async def report_quality(
     stored, reads, rows, end = set(partitions), 0, 0, page.start
     so_far = _SoFar(details)
     for partition, part in partitions_of(side.series, page):
-        looked = _Looked()
-        if partition in stored and side.reach.facts.listed_part(part) is not None:
+        looked, listed = _Looked(), side.reach.facts.listed_part(part)
+        if partition in stored and listed is not None:
             if reads == _PARTITIONS_MAX or rows >= _ROWS_MAX:
                 break
-            looked = await _look(storage, partition, part, grid, details=details)
+            looked = await _look(storage, partition, listed, grid, details=details)
             reads, rows = reads + 1, rows + looked.stored_rows
-        await asyncio.to_thread(_add, so_far, looked, list(tiles(part, looked.coverage, side.reach)), part, grid)
+        await asyncio.to_thread(_add, so_far, looked, part, side)
         end = part.end
     found, days = None, so_far.days
     if details:
@@ -233,7 +234,7 @@ async def _look(
 ) -> _Looked:
     if not details:
         outline = await storage.outline(partition)
-        if outline.evidence is not None and not tells_of_more(part, outline.coverage, grid):
+        if outline.evidence is not None and not await asyncio.to_thread(tells_of_more, part, outline.coverage, grid):
             return _Looked(outline.coverage, outline.evidence)
     stored = await storage.read(partition, partition.range)
     return await asyncio.to_thread(_looked_at, stored, part, grid)
@@ -243,16 +244,18 @@ def _looked_at(stored: StoredPartition, part: TimeRange, grid: Timeframe) -> _Lo
     # All of it, as when it was written: what lies around a part has a say in what is odd there.
     inspection = inspect(stored.rows, grid)
     evidence = evidence_of(inspection, part)
-    return _Looked(stored.coverage, evidence, stored.rows.num_rows, stored.rows_in(part), inspection)
+    findings = findings_within(part, inspection)
+    return _Looked(stored.coverage, evidence, stored.rows.num_rows, stored.rows_in(part), findings)
 
 
-def _add(so_far: _SoFar, looked: _Looked, segments: Sequence[Segment], part: TimeRange, grid: Timeframe) -> None:
+def _add(so_far: _SoFar, looked: _Looked, part: TimeRange, side: StoredSide) -> None:
+    grid = side.series.grid
+    segments = list(tiles(part, looked.coverage, side.reach))
     days = days_of(part, segments, grid, looked.evidence)
     if so_far.with_details:
         days = with_prices(days, looked.rows, grid)
         so_far.gaps.append(gaps_of(segments, looked.rows, grid))
-        if looked.inspection is not None:
-            so_far.findings.append(findings_within(part, looked.inspection))
+        so_far.findings.append(looked.findings)
     so_far.days += days
 
 
@@ -289,10 +292,15 @@ async def _newest_end(
 ) -> datetime | None:
     """Return where the newest held bar ends, as far as it has closed."""
     for partition in reversed(partitions[-_LOOKED_BACK_MAX:]):
-        known = side.reach.known(await storage.coverage(partition), partition.range)
-        if held := [segment.range.end for segment in known if segment.state is State.HELD]:
-            return min(held[-1], closed_until)
+        coverage = await storage.coverage(partition)
+        if (end := await asyncio.to_thread(_held_until, coverage, side.reach, partition.range)) is not None:
+            return min(end, closed_until)
     return None
+
+
+def _held_until(coverage: Coverage, reach: Reach, wanted: TimeRange) -> datetime | None:
+    held = (segment.range.end for segment in reach.known(coverage, wanted) if segment.state is State.HELD)
+    return max(held, default=None)
 
 
 def _bars_behind(side: StoredSide, newest_end: datetime, closed_until: datetime) -> int:

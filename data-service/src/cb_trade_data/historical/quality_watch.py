@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -26,6 +27,7 @@ from cb_trade_data.quality.scores import Measures, Scores
 from cb_trade_data.storage.coverage import ABSENT, Segment, State
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import NOTHING_KNOWN
+from cb_trade_data.storage.stored_partition import Outline
 
 _log = structlog.get_logger(__name__)
 
@@ -65,13 +67,43 @@ class WatchedQuality:
     """How good the last 30 days of some bars are, as far as anybody asked for them.
 
     Attributes:
-        gap_bars: How many bars were asked for and are not held.
-        bars_behind: How many of these come after the newest held one.
+        gap_bars: How many bars were asked for, did not come, and may still come: the exchange failed, or has answered
+            without any bar since the newest held one. Where it has answered without some before that, none is missing.
+        bars_behind: How many bars after the newest held one were asked for.
     """
 
     scores: Scores
     gap_bars: int
     bars_behind: int
+
+    @classmethod
+    def of(
+        cls, outlines: Sequence[tuple[TimeRange, Outline]], absences: Sequence[Segment], grid: Timeframe
+    ) -> WatchedQuality:
+        """Reckon it; of many segments that takes long: call it off the event loop.
+
+        Args:
+            outlines: The parts of the time, oldest first and disjoint, each with what is known around it.
+            absences: When the market was not listed.
+        """
+        # What nobody asked for is not missing: neither what coverage does not mention, nor what the exchange does not
+        # serve any more.
+        known = [list(outline.coverage.under(absences).within(part)) for part, outline in outlines]
+        held_until = max((each.range.end for each in chain(*known) if each.state is State.HELD), default=None)
+        measures = Measures()
+        for (part, outline), segments in zip(outlines, known, strict=True):
+            due = [each for each in segments if not _is_quiet(each, held_until)]
+            measures = sum((day.measures for day in days_of(part, due, grid, outline.evidence)), measures)
+        bars_behind = sum(
+            grid.bars_in(each.range)
+            for each in chain(*known)
+            if each.state not in ABSENT and (held_until is None or each.range.start >= held_until)
+        )
+        return cls(
+            Scores.of(measures, None if held_until is None else bars_behind),
+            measures.expected_bars - measures.held_bars,
+            bars_behind,
+        )
 
 
 class QualityWatch:
@@ -120,23 +152,12 @@ class QualityWatch:
         self.figures = figures
 
     async def _quality(self, series: Series) -> WatchedQuality:
-        grid, facts = series.grid, await self._storage.facts(series) or NOTHING_KNOWN
-        known: list[Segment] = []
-        measures = Measures()
-        for partition, part in partitions_of(series, self._lately_closed(series)):
-            outline = await self._storage.outline(partition)
-            # What nobody asked for is not missing: neither what coverage does not mention, nor what the exchange does
-            # not serve any more.
-            segments = list(outline.coverage.under(facts.absences).within(part))
-            days = await asyncio.to_thread(days_of, part, segments, grid, outline.evidence)
-            measures = sum((day.measures for day in days), measures)
-            known += segments
-        bars_behind = _bars_behind(known, grid)
-        return WatchedQuality(
-            Scores.of(measures, bars_behind if measures.held_bars else None),
-            measures.expected_bars - measures.held_bars,
-            bars_behind,
-        )
+        facts = await self._storage.facts(series) or NOTHING_KNOWN
+        outlines = [
+            (part, await self._storage.outline(partition))
+            for partition, part in partitions_of(series, self._lately_closed(series))
+        ]
+        return await asyncio.to_thread(WatchedQuality.of, outlines, facts.absences, series.grid)
 
     def _lately_closed(self, series: Series) -> TimeRange:
         """Return the last 30 days before the end of the newest closed bar, from the beginning of the first of them."""
@@ -146,11 +167,9 @@ class QualityWatch:
         return TimeRange(unit_of(series.grid).floor(end - _LOOKED_BACK), end)
 
 
-def _bars_behind(known: Iterable[Segment], grid: Timeframe) -> int:
-    behind = 0
-    for segment in known:
-        if segment.state is State.HELD:
-            behind = 0
-        elif segment.state not in ABSENT:
-            behind += grid.bars_in(segment.range)
-    return behind
+def _is_quiet(segment: Segment, held_until: datetime | None) -> bool:
+    """Tell whether the exchange has said that nothing is there, and gone on with later bars.
+
+    It may still say otherwise, some publish late, but nobody asks a quiet market for the same minute for ever.
+    """
+    return segment.state is State.EMPTY and held_until is not None and segment.range.end <= held_until

@@ -314,5 +314,5 @@ def _unique(rows: pa.Table, findings: Counter[Finding]) -> pa.Table:
     keep = ~disputed
     keep[again] = False
     findings[Finding.CONFLICT] = int(np.count_nonzero(disputed))
-    findings[Finding.DUPLICATE] = int(np.count_nonzero(~differs))
+    findings[Finding.DUPLICATE] = int(np.count_nonzero(~disputed[again]))
     return rows.filter(pa.array(keep))

@@ -22,7 +22,7 @@ from cb_trade_data.quality.inspection import Inspection
 
 #: Which rules of `inspection` found it. To be raised with any change after which they find something else in the same
 #: rows: evidence by other rules says nothing, and rows that have no other are inspected when somebody asks.
-RULES: Final = 1
+RULES: Final = 2
 
 _DAY: Final = Timeframe(1, "d")
 _YEAR: Final = Timeframe(12, "M")

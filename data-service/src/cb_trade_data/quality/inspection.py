@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
@@ -71,7 +72,8 @@ class Inspection:
             usual = outliers.usual_close(bars, number)
             match code:
                 case DataCode.OTHER_UNIT:
-                    usual = float(bars.close[number]) / 10.0 ** int(exponents[number])
+                    # By its decimals: of many jumps, one way, the power alone may be more than a number holds.
+                    usual = float(Decimal(float(bars.close[number])).scaleb(-int(exponents[number])))
                 case DataCode.STALE_REPEAT:
                     columns += ("volume",)
                 case DataCode.PRICE_OUTLIER:
@@ -82,6 +84,9 @@ class Inspection:
             yield Finding(code, from_ms(int(bars.times_ms[number])), columns, value, usual)
 
 
+# Storage keeps whatever it is given: prices of 0, numbers that are none or too great to be multiplied. What cannot be
+# told of these is not told, which is no trouble.
+@np.errstate(all="ignore")
 def inspect(rows: pa.Table, timeframe: Timeframe) -> Inspection:
     """Return what is odd in *rows*. They are judged by each other alone: at either end, by those on one side.
 
@@ -133,13 +138,14 @@ def _suspects(bars: Bars) -> _Suspects:
         flat.append(np.flatnonzero(runs.is_flat(bars.slice(start, end))) + start)
         may_change_unit = may_change_unit or units.may_change_unit(block)
         if have_holes:
-            breaks.append(block.breaks(outliers.NEAREST_BARS) + first)
-    # These have none beside them on one side.
+            breaks.append(block.breaks(1) + first)
     before = np.concatenate(breaks)
-    ends = np.unique(np.concatenate([before, before + 1, [0, len(bars) - 1]])) if len(bars) else before
+    is_alone = np.zeros(len(bars), np.bool_)  # none is beside it on one side
+    is_alone[:1] = is_alone[-1:] = is_alone[before] = is_alone[before + 1] = True
+    alone = np.flatnonzero(is_alone)
     return _Suspects(
-        np.concatenate([*prices, ends[outliers.may_be_price_outliers_alone(bars, ends)]]),
-        np.concatenate([*volumes, ends]),
+        np.concatenate([*prices, alone[outliers.may_be_price_outliers_alone(bars, alone)]]),
+        np.concatenate([*volumes, alone[outliers.may_be_volume_outliers_alone(bars, alone)]]),
         np.concatenate(repeats),
         np.concatenate(flat),
         may_change_unit,

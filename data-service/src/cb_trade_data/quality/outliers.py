@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -25,8 +26,8 @@ _WIDE_SHARE: Final = 0.8
 # wicks to 3.6, but for one: orders do run through a thin book and back within a bar.
 _CLOSE_SPREADS: Final = 2.5
 _WICK_SPREADS: Final = 4.0
-# So many rows are judged at a time: with the bars around each, some 15 MB.
-_AT_ONCE: Final = 65_536
+# So many rows are judged at a time: what is made of the bars around each, 1 kB or so, stays in cache.
+_AT_ONCE: Final = 4_096
 # So many bars, taken evenly, tell what the least step of prices is.
 _TICK_BARS: Final = 4_096
 # Fewer bars than this say nothing of what is usual.
@@ -73,6 +74,16 @@ def may_be_volume_outliers(bars: Bars) -> Flags:
     return np.asarray((bars.volume[1:-1] > beside * _VOLUME_FACTOR) & (beside > 0))
 
 
+def may_be_volume_outliers_alone(bars: Bars, numbers: RowNumbers) -> Flags:
+    """Tell of each of these rows, beside which there is none on one side, whether it is worth a look.
+
+    Whichever of the two that lie next to it is none, the other one traded no less than the lesser of them.
+    """
+    before, after = np.maximum(numbers - 1, 0), np.minimum(numbers + 1, len(bars) - 1)
+    lesser = np.minimum(bars.volume[before], bars.volume[after])
+    return np.asarray(bars.volume[numbers] > lesser * _VOLUME_FACTOR)
+
+
 def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     """Return those of these rows whose close, or a wick of which, went far from the bars around it and came back.
 
@@ -80,11 +91,9 @@ def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
         numbers: In any order; a row may be in it twice, and is returned once.
     """
     found, tick = [numbers[:0]], _tick(bars) if len(numbers) else 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
-        for first in range(0, len(numbers), _AT_ONCE):
-            some = numbers[first : first + _AT_ONCE]
-            found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, tick))
-            found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, tick))
+    for some in _parts(numbers):
+        found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, tick))
+        found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, tick))
     return np.unique(np.concatenate(found))
 
 
@@ -94,25 +103,8 @@ def volume_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     Args:
         numbers: As for `price_outliers`.
     """
-    places, is_there = bars.around(numbers, 1)
-    beside = np.where(is_there, bars.volume[places], 0).max(axis=1)
-    numbers = numbers[(bars.volume[numbers] > beside * _VOLUME_FACTOR) & (beside > 0)]
-    if len(numbers) == 0:
-        return numbers
-    places, is_there = bars.around(numbers, _REACH_BARS)
-    around, own = bars.volume[places], bars.volume[numbers]
-    is_there &= around > 0
-    counts = np.count_nonzero(is_there, axis=1)
-    are_less = np.count_nonzero(is_there & (around * _VOLUME_FACTOR < own[:, None]), axis=1)
-    is_odd = (counts >= _BARS_MIN) & (2 * are_less > counts)  # than half of them, that is than their median
-    if not is_odd.any():
-        return numbers[:0]
-    numbers, own, is_there = numbers[is_odd], own[is_odd], is_there[is_odd]
-    with np.errstate(divide="ignore"):
-        volumes = np.log(around[is_odd])
-    usual = median(volumes, is_there)
-    deviation = quantile(np.abs(volumes - usual[:, None]), is_there, _WIDE_SHARE)
-    return np.unique(numbers[np.log(own) - usual > _VOLUME_DEVIATIONS * deviation])
+    found = [_far_more(bars, some) for some in _parts(numbers)]
+    return np.unique(np.concatenate([numbers[:0], *found]))
 
 
 def usual_close(bars: Bars, number: int) -> float:
@@ -146,6 +138,33 @@ def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
     return tuple(name for place, name in enumerate(farthest_first) if place == 0 or departures[name] > limit)
 
 
+def _parts(numbers: RowNumbers) -> Iterator[RowNumbers]:
+    for first in range(0, len(numbers), _AT_ONCE):
+        yield numbers[first : first + _AT_ONCE]
+
+
+def _far_more(bars: Bars, numbers: RowNumbers) -> RowNumbers:
+    """Return those of these rows that are volume outliers."""
+    places, is_there = bars.around(numbers, 1)
+    beside = np.where(is_there, bars.volume[places], 0).max(axis=1)
+    numbers = numbers[(bars.volume[numbers] > beside * _VOLUME_FACTOR) & (beside > 0)]
+    if len(numbers) == 0:
+        return numbers
+    places, is_there = bars.around(numbers, _REACH_BARS)
+    around, own = bars.volume[places], bars.volume[numbers]
+    is_there &= around > 0
+    counts = np.count_nonzero(is_there, axis=1)
+    are_less = np.count_nonzero(is_there & (around * _VOLUME_FACTOR < own[:, None]), axis=1)
+    is_odd = (counts >= _BARS_MIN) & (2 * are_less > counts)  # than half of them, that is than their median
+    if not is_odd.any():
+        return numbers[:0]
+    numbers, own, is_there = numbers[is_odd], own[is_odd], is_there[is_odd]
+    volumes = np.log(around[is_odd])
+    usual = median(volumes, is_there)
+    deviation = quantile(np.abs(volumes - usual[:, None]), is_there, _WIDE_SHARE)
+    return np.asarray(numbers[np.log(own) - usual > _VOLUME_DEVIATIONS * deviation])
+
+
 def _gone_and_back(
     bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float, tick: float
 ) -> RowNumbers:
@@ -177,27 +196,31 @@ def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers
         limits.append((was, will_be))
     above = np.log(tops[numbers]) - np.log(np.maximum(*limits[0]))
     below = np.log(np.minimum(*limits[1])) - np.log(bottoms[numbers])
-    return np.asarray(np.maximum(above, below))
+    return np.asarray(np.fmax(above, below))  # where prices of 0 are usual, one of 0 is no departure
 
 
 def _tick(bars: Bars) -> float:
-    """Return the least difference of two prices at which bars closed more than once, of some thousand; 0 without any.
+    """Return the least difference of two prices to which the market came back, of some thousand closes.
 
-    What stands out stands alone, and makes no tick.
+    0 where it came back to few of them: prices have many digits then, and two that agree do so by chance. To close
+    where the bar before did is not to come back: feeds hang, and exchanges fill in quiet minutes.
     """
-    prices, counts = np.unique(bars.close[:: 1 + len(bars) // _TICK_BARS], return_counts=True)
-    steps = np.diff(prices[counts > 1])
-    return float(steps.min()) if len(steps) else 0.0
+    closes = bars.close[:: 1 + len(bars) // _TICK_BARS]
+    closes = closes[np.diff(closes, prepend=np.nan) != 0]
+    prices, counts = np.unique(closes, return_counts=True)
+    again = counts > 1
+    steps = np.diff(prices[again])
+    return float(steps.min()) if len(steps) and 2 * counts[again].sum() > len(closes) else 0.0
 
 
 def _wide_spread(bars: Bars, numbers: RowNumbers, tick: float) -> Numbers:
     """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are.
 
-    No less than a tick: where prices have few digits, trades go one up and down, whatever that is in percent, and most
-    bars have no spread at all.
+    No less than a tick, where prices are low: where they have few digits, trades go one up and down, whatever that is
+    in percent, and most bars have no spread at all.
     """
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
-    lowest = np.where(is_there, bars.close[places], np.inf).min(axis=1)
-    spreads = np.maximum(spreads, np.log1p(tick / lowest))
+    low = quantile(bars.close[places], is_there, 1 - _WIDE_SHARE)  # not the lowest, which may be wrong itself
+    spreads = np.maximum(spreads, np.log1p(tick / low))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)

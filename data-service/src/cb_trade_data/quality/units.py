@@ -26,10 +26,13 @@ def may_change_unit(bars: Bars) -> bool:
 def exponents(bars: Bars) -> npt.NDArray[np.int64]:
     """Return for each row the power of ten by which its prices differ from the unit that most of the rows are in."""
     with np.errstate(divide="ignore", invalid="ignore"):  # prices may be 0
-        jumps = np.log10(bars.open[1:]) - np.log10(bars.close[:-1])
-    jumps = np.where(np.isfinite(jumps), jumps, 0.0)
-    powers = np.rint(jumps)
-    is_jump = (np.abs(jumps - powers) <= np.log10(_MOVE_MAX)) & (np.abs(powers) <= _EXPONENT_MAX)
+        opened, closed = np.log10(bars.open), np.log10(bars.close)
+        jumps = opened[1:] - closed[:-1]
+        powers = np.rint(jumps)
+        is_jump = (np.abs(jumps - powers) <= np.log10(_MOVE_MAX)) & (np.abs(powers) <= _EXPONENT_MAX)
+        # A bar that falls to a tenth within itself is in no other unit, nor is the next one, which opens as usual.
+        for ends in (opened, closed):
+            is_jump &= np.sign(powers) * np.diff(ends) > np.abs(powers) / 2
     units = np.concatenate([[0], np.cumsum(np.where(is_jump, powers, 0.0).astype(np.int64))])
     found, counts = np.unique(units, return_counts=True)
     return np.asarray(units - found[counts.argmax()])

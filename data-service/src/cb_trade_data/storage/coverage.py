@@ -57,6 +57,7 @@ _CODES: Final = {
 
 #: Where there is no market, and nothing can be missing.
 ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
+_FINAL: Final = ABSENT | {State.HELD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Segment:
         if self.state is not State.EMPTY or self.asked_at is None or self.asks >= _ASKS_UNTIL_FINAL:
             return None
         return self.asked_at + (_BELIEVED_AFTER_ONE if self.asks <= 1 else _BELIEVED_AFTER_TWO)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is known for good which bars there are: only a refresh can find others."""
+        return self.state in _FINAL or (self.state is State.EMPTY and self.believed_until is None)
 
     def joins(self, later: Segment) -> bool:
         """Tell whether *later* continues this segment with the same facts."""

@@ -43,7 +43,8 @@ class Outline:
     """What storage says of a partition beside its rows; as it stands, what it says where there is none.
 
     Attributes:
-        evidence: What was found in all of its rows; None for kinds without bars, and where no evidence lies with them.
+        evidence: What was found in all of its rows; None for kinds without bars, and where none lies with
+            them that can be believed.
     """
 
     coverage: Coverage = field(default_factory=Coverage)
@@ -59,6 +60,7 @@ class StoredPartition:
         digests: Of units of time, by their first millisecond, see `models.digest`: of those that are known.
         frames: Of those rows that lie in some.
         evidence: As in `Outline`; that of changed rows is not known before they are written.
+        evidence_is_damaged: Whether what lies with them is not what was written, which is why there is none.
     """
 
     partition: Partition
@@ -68,6 +70,7 @@ class StoredPartition:
     digests: Mapping[int, bytes] = field(default_factory=dict)
     frames: tuple[Frame, ...] = ()
     evidence: Evidence | None = None
+    evidence_is_damaged: bool = False
 
     @classmethod
     def empty(cls, partition: Partition) -> StoredPartition:
@@ -90,6 +93,7 @@ class StoredPartition:
             digests=digests,
             frames=(),
             evidence=None,
+            evidence_is_damaged=False,
         )
 
     @property

@@ -133,6 +133,17 @@ async def test_evidence_that_is_not_of_the_rows_is_found(storage, fresh, form, a
     assert (report.findings[0].count, report.findings[0].detail) == (3, "the first from 1970-01-01T00:00:00+00:00")
 
 
+async def test_evidence_that_is_not_what_was_written_is_found(storage, fresh, form, around, monkeypatch):
+    monkeypatch.setattr(metadata, "_write_evidence", lambda found: b'{"checksum":"0","found":[1,[]]}')
+    await write(storage, known([0, 1]))
+    monkeypatch.undo()
+
+    report = await verified(fresh)
+
+    assert found(report) == [(FindingKind.WRONG_EVIDENCE, around.path_of(form.commit_end))]
+    assert report.findings[0].detail == "its checksum does not match it"
+
+
 async def test_evidence_by_other_rules_proves_nothing_and_is_no_problem(storage, fresh, monkeypatch):
     monkeypatch.setattr(evidence, "RULES", evidence.RULES + 1)
     await write(storage, known([0, 1]))

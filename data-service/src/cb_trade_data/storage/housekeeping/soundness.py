@@ -44,6 +44,8 @@ def flaws(stored: StoredPartition, path: str) -> Iterator[Finding]:
     found, told = ({} if stored.evidence is None else inspected(stored) or {}), stored.evidence or {}
     if wrong := [unit for unit in found.keys() | told.keys() if found.get(unit) != told.get(unit)]:
         yield Finding(FindingKind.WRONG_EVIDENCE, path, f"the first from {_instant(min(wrong))}", len(wrong))
+    if stored.evidence_is_damaged:
+        yield Finding(FindingKind.WRONG_EVIDENCE, path, "its checksum does not match it")
     yield from _coverage_flaws(stored, path)
 
 

@@ -91,7 +91,14 @@ class ArrowLayout(RowsInside):
         )
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
         return StoredPartition(
-            partition, rows, metadata.coverage, stored.version, metadata.digests, frames, metadata.evidence
+            partition,
+            rows,
+            metadata.coverage,
+            stored.version,
+            metadata.digests,
+            frames,
+            metadata.evidence,
+            metadata.evidence_is_damaged,
         )
 
     def _look_into(self, partition: Partition, stored: StoredObject) -> _Inside:

@@ -109,7 +109,13 @@ class JsonLayout:
         # At every read: entries may change while the object that names them, and with it the version, does not.
         metadata.verify(rows, numbers, stored.path, stored.version, Verified())
         return StoredPartition(
-            partition, rows, metadata.coverage, stored.version, metadata.digests, evidence=metadata.evidence
+            partition,
+            rows,
+            metadata.coverage,
+            stored.version,
+            metadata.digests,
+            evidence=metadata.evidence,
+            evidence_is_damaged=metadata.evidence_is_damaged,
         )
 
     def _paths_of(self, partition: Partition, metadata: ObjectMetadata, days: range) -> list[str]:

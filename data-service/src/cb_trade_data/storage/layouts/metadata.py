@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -55,8 +54,9 @@ class ObjectMetadata:
         entries: Where rows lie in entries of their own: for each batch the names of them, in the order of its rows.
         digests: Of each unit of time that has rows, by its first millisecond, see `models.digest`; none where the
             object was written before there were any.
-        evidence: Of its bars; None for kinds without, where the object was written before there was any, and where it
-            was found by other rules than ours.
+        evidence: Of its bars; None for kinds without, where the object was written before there was any, where it was
+            found by other rules than ours, and where it is damaged: it can be found again in the rows.
+        evidence_is_damaged: Whether it is not what was written.
     """
 
     coverage: Coverage
@@ -64,6 +64,7 @@ class ObjectMetadata:
     entries: tuple[tuple[str, ...], ...] = ()
     digests: Mapping[int, bytes] = field(default_factory=dict)
     evidence: Evidence | None = None
+    evidence_is_damaged: bool = False
 
     @classmethod
     def of(
@@ -155,8 +156,16 @@ def _read_format_1(pairs: Mapping[bytes, bytes]) -> ObjectMetadata:
         index = tuple(BatchEntry(*entry) for entry in orjson.loads(pairs[_BATCHES_KEY]))
         names = tuple(tuple(map(str, batch)) for batch in orjson.loads(pairs.get(_ENTRIES_KEY, b"[]")))
         digests = _read_digests(pairs[_DIGESTS_KEY]) if _DIGESTS_KEY in pairs else {}
-        found = _read_evidence(pairs[_EVIDENCE_KEY]) if _EVIDENCE_KEY in pairs else None
-        return ObjectMetadata(Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])), index, names, digests, found)
+        written = pairs.get(_EVIDENCE_KEY)
+        text = None if written is None else _evidence_text(written)
+        return ObjectMetadata(
+            Coverage.from_json(orjson.loads(pairs[_COVERAGE_KEY])),
+            index,
+            names,
+            digests,
+            None if text is None else evidence.read_back(text),
+            evidence_is_damaged=written is not None and text is None,
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an index of batches: {error}") from error
 
@@ -166,9 +175,7 @@ def inspected(stored: StoredPartition) -> Evidence | None:
     timeframe = stored.partition.series.timeframe
     if timeframe is None:
         return None
-    # Storage keeps whatever it is given, also numbers that are none: of these nothing can be said, which is no trouble.
-    with np.errstate(all="ignore"):
-        return evidence.evidence_of(inspect(stored.rows, timeframe))
+    return evidence.evidence_of(inspect(stored.rows, timeframe))
 
 
 def _write_digests(digests: Mapping[int, bytes]) -> bytes:
@@ -187,12 +194,11 @@ def _write_evidence(found: Evidence) -> bytes:
     return _with_checksum(evidence.written(found))
 
 
-def _read_evidence(written: bytes) -> Evidence | None:
+def _evidence_text(written: bytes) -> bytes | None:
+    """Return the evidence as it was written; None where it is not that any more."""
     # Cut out, and not parsed: most who read an object want nothing of it.
     text = written[len(_with_checksum(b"")) - 1 : -1]
-    if written != _with_checksum(text):
-        raise ValueError("the checksum of the evidence does not match it")
-    return evidence.read_back(text)
+    return text if written == _with_checksum(text) else None
 
 
 def _with_checksum(text: bytes) -> bytes:

@@ -114,7 +114,13 @@ class ParquetLayout(RowsInside):
             raise ValueError(str(error)) from error
         metadata.verify(rows, numbers, stored.path, stored.version, verified)
         return StoredPartition(
-            partition, rows, metadata.coverage, stored.version, metadata.digests, evidence=metadata.evidence
+            partition,
+            rows,
+            metadata.coverage,
+            stored.version,
+            metadata.digests,
+            evidence=metadata.evidence,
+            evidence_is_damaged=metadata.evidence_is_damaged,
         )
 
     def _open(self, partition: Partition, stored: StoredObject) -> tuple[pq.ParquetFile, ObjectMetadata]:
