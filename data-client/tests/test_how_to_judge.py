@@ -1,4 +1,7 @@
-"""What docs/how-to/judge-a-series.md shows must run, and say what it says there."""
+"""What docs/how-to/judge-a-series.md shows of a series with faults is what is said of it.
+
+That its commands work, in their order, is proven with the service.
+"""
 
 import re
 import shlex
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 from cb_trade_client.main import build_app
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "judge-a-series.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(cb-trade [^>\n]*)", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^(cb-trade quality [^>\n]*)", PAGE, re.MULTILINE)
 
 
 @pytest.fixture
