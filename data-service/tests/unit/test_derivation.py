@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -20,7 +21,6 @@ from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
 
 START = utc("2023-12-28T00:00")
-UNSETTLED = (State.FAILED, State.UNAVAILABLE, State.EMPTY, State.UNKNOWN)
 
 
 def frame(name: str) -> Timeframe:
@@ -99,7 +99,7 @@ def derive(
 
 def _within(segments: list[Segment], part: TimeRange) -> list[Segment]:
     shared = ((each, each.range.intersect(part)) for each in segments)
-    return [Segment(range_, each.state) for each, range_ in shared if range_ is not None]
+    return [replace(each, range=range_) for each, range_ in shared if range_ is not None]
 
 
 @quick()
@@ -118,7 +118,7 @@ def test_what_comes_in_pieces_is_the_same_to_the_last_bit_wherever_it_is_cut(pla
 
 @quick(200)
 @given(
-    st.lists(st.tuples(st.sampled_from([*State]), st.integers(1, 9)), max_size=12),
+    st.lists(st.tuples(st.sampled_from([*State]), st.integers(1, 3), st.integers(1, 9)), max_size=12),
     st.sets(st.integers(0, 60)).map(sorted),
     st.lists(st.integers(0, 60), max_size=6),
     st.sampled_from(["2h", "4h", "1d", "1w"]),
@@ -128,14 +128,15 @@ def test_there_is_a_bar_exactly_where_all_of_its_time_is_settled_and_something_w
 ):
     hour, grid, cursor = timedelta(hours=1), frame(timeframe), START
     segments = []
-    for state, hours in parts:
-        segments.append(Segment(TimeRange(cursor, cursor + hours * hour), state))
+    for state, asks, hours in parts:
+        asked = {"asked_at": utc("2024-02-01"), "asks": asks} if state is State.EMPTY else {}
+        segments.append(Segment(TimeRange(cursor, cursor + hours * hour), state, **asked))
         cursor += hours * hour
     rows = random_bars("1h", places)
     rows = pa.concat_tables(
         [rows.slice(0, 0), *(slice_range(rows, each.range) for each in segments if each.state is State.HELD)]
     )
-    settled = [each.range for each in segments if each.state not in UNSETTLED]
+    settled = [each.range for each in segments if each.is_final]
 
     def is_settled(bar: TimeRange) -> bool:
         hours = (bar.start + number * hour for number in range((bar.end - bar.start) // hour))
@@ -159,7 +160,7 @@ def test_there_is_a_bar_exactly_where_all_of_its_time_is_settled_and_something_w
         bar = segment.range
         while bar is not None:
             first = grid.bar(bar.start)
-            assert is_settled(first) == (segment.state not in UNSETTLED)
+            assert is_settled(first) == segment.is_final
             bar = TimeRange(first.end, bar.end) if first.end < bar.end else None
 
 

@@ -24,6 +24,10 @@ MINUTE = Timeframe.parse("1m")
 fills = pytest.mark.parametrize("fill", [Fill.PREVIOUS_CLOSE, Fill.NULL])
 
 
+def is_known(segment: Segment) -> bool:
+    return segment.state in KNOWN
+
+
 def filled(
     rows: pa.Table,
     segments: list[Segment],
@@ -35,7 +39,7 @@ def filled(
 ) -> tuple[pa.Table, Filling]:
     """Return what comes of rows and what is known of their time, which come in pieces cut at these minutes."""
     start = segments[0].range.start if start is None else start
-    filling = Filling(MINUTE, fill, KNOWN, start)
+    filling = Filling(MINUTE, fill, is_known, start)
     filling.close = close
     end = segments[-1].range.end
     edges = sorted({start, end, *(minute(cut) for cut in cuts or () if start < minute(cut) < end)})
@@ -171,7 +175,7 @@ def test_marked_rows_are_the_holes_and_the_others_are_untouched(parts, places, c
 @fills
 def test_years_of_nothing_are_made_a_bounded_number_of_rows_at_a_time(fill):
     nothing = span("2020-01-01", "2024-01-01")
-    filling = Filling(MINUTE, fill, KNOWN, nothing.start)
+    filling = Filling(MINUTE, fill, is_known, nothing.start)
     filling.close = 1.0
     filling.see([Segment(nothing, State.HELD)], [])
 
@@ -191,7 +195,7 @@ def test_years_of_nothing_are_made_a_bounded_number_of_rows_at_a_time(fill):
 )
 def test_weeks_and_months_are_filled_by_the_calendar(fill, timeframe, first, real_bar, expected):
     grid = Timeframe.parse(timeframe)
-    filling = Filling(grid, fill, KNOWN, utc(first))
+    filling = Filling(grid, fill, is_known, utc(first))
     filling.see([Segment(TimeRange(utc(first), grid.advance(utc(expected[-1]), 1)), State.HELD)], [])
 
     made = pa.concat_tables([*filling.add(bars([utc(real_bar)])), *filling.rest()])
@@ -203,7 +207,7 @@ def test_weeks_and_months_are_filled_by_the_calendar(fill, timeframe, first, rea
 @fills
 def test_twelve_months_are_filled_to_the_end_of_the_calendar(fill):
     grid = Timeframe.parse("12M")
-    filling = Filling(grid, fill, KNOWN, utc("2000-01-01"))
+    filling = Filling(grid, fill, is_known, utc("2000-01-01"))
     filling.close = 1.0
     filling.see([Segment(span("2000-01-01", "2199-01-01"), State.HELD)], [])
 

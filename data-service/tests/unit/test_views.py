@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,8 @@ from cb_trade_data.errors import UnknownTimeframeError
 from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.rebuilding import folded
 from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.historical.views import newest_bar
+from cb_trade_data.historical.views.known_time import known_time
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.messages import Fill
@@ -31,7 +34,8 @@ from cb_trade_data.models.partition import partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Segment, State, joined
+from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -75,13 +79,16 @@ async def rows_of(answer: IAnswer) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks() if parts else OHLCV_SCHEMA.empty_table()
 
 
-def segment(start: datetime, end: datetime, state: State) -> Segment:
-    """Return what is known of a stretch, as of this very moment, so that nobody is asked again."""
+def segment(start: datetime, end: datetime, state: State, asks: int = 1) -> Segment:
+    """Return what is known of a stretch, as of this very moment, so that nobody is asked again.
+
+    *asks*: how often there was an empty answer; after the third one it is empty for good.
+    """
     match state:
         case State.FAILED:
             return Segment(TimeRange(start, end), state, NOW, reason="HTTP 503")
         case State.EMPTY:
-            return Segment(TimeRange(start, end), state, NOW, asks=1)
+            return Segment(TimeRange(start, end), state, NOW, asks=asks)
     return Segment(TimeRange(start, end), state)
 
 
@@ -93,34 +100,41 @@ async def stored(
     listed_at: datetime | None = None,
     delisted_at: datetime | None = None,
     timeframes: tuple[str, ...] = ("1h",),
+    late: Iterable[datetime] | None = None,
 ) -> AsyncIterator[Stored]:
-    """Store hours: *segments*, and a bar for each of *opens* that lies in a stretch that is held."""
+    """Store hours: *segments*, and a bar for each of *opens* that lies in a stretch that is held.
+
+    *late*: where the exchange has bars when it is asked again; None where it must not be.
+    """
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        rig = HistoryRig(root, NOW).connect(FakeExchange([], timeframes=timeframes, now=lambda: NOW))
+        rig = HistoryRig(root, NOW).connect(FakeExchange(late or [], timeframes=timeframes, now=lambda: NOW))
         series = rig.manager.series("fake", SYMBOL, "ohlcv", timeframes[0])
         rows = rows_at(open_ for open_ in sorted(opens) if any(open_ in each.range for each in held(segments)))
         for partition, part in partitions_of(series, TimeRange(segments[0].range.start, segments[-1].range.end)):
             shared = [(each, each.range.intersect(part)) for each in segments]
-            news = [segment(range_.start, range_.end, each.state) for each, range_ in shared if range_ is not None]
+            news = [replace(each, range=range_) for each, range_ in shared if range_ is not None]
             change = Change(slice_range(rows, part), tuple(news))
             await rig.storage.commit(StoredPartition.empty(partition), [change])
         facts = SeriesFacts("BTCUSDT", listed_at, NOW, delisted_at, NOW)
         await rig.storage.commit_facts(series, facts)
         yield Stored(rig, segments, root)
-        assert rig.exchange.windows == []
+        assert late is not None or rig.exchange.windows == []
 
 
 def held(segments: list[Segment]) -> list[Segment]:
     return [each for each in segments if each.state is State.HELD]
 
 
-def hours(first: int, end: int, state: State = State.HELD) -> Segment:
-    return segment(START + first * HOUR, START + end * HOUR, state)
+def hours(first: int, end: int, state: State = State.HELD, asks: int = 1) -> Segment:
+    return segment(START + first * HOUR, START + end * HOUR, state, asks)
 
 
 known_hours = st.lists(
-    st.tuples(st.sampled_from([State.HELD, State.HELD, State.EMPTY, State.FAILED]), st.integers(1, 60)),
+    st.tuples(
+        st.sampled_from([(State.HELD, 0), (State.HELD, 0), (State.EMPTY, 1), (State.EMPTY, 3), (State.FAILED, 0)]),
+        st.integers(1, 60),
+    ),
     min_size=1,
     max_size=6,
 )
@@ -128,10 +142,10 @@ places = st.sets(st.integers(0, 300), max_size=200)
 timeframes = st.sampled_from(["2h", "4h", "1d", "1w", "1M"])
 
 
-def segments_of(parts: list[tuple[State, int]]) -> list[Segment]:
+def segments_of(parts: list[tuple[tuple[State, int], int]]) -> list[Segment]:
     cursor, segments = 0, []
-    for state, length in parts:
-        segments.append(hours(cursor, cursor + length, state))
+    for (state, asks), length in parts:
+        segments.append(hours(cursor, cursor + length, state, asks))
         cursor += length
     return segments
 
@@ -161,7 +175,7 @@ def test_a_derived_answer_is_the_whole_answer_below_put_together_less_what_is_no
                 return
             below, below_receipt = await store.ask(bars)
 
-            gaps = [gap.range for gap in below_receipt.gaps]
+            gaps = [gap.range for gap in below_receipt.gaps if not gap.is_final]
             whole = [
                 bar
                 for bar in map(grid.bar, opens_in(grid, bars))
@@ -172,8 +186,10 @@ def test_a_derived_answer_is_the_whole_answer_below_put_together_less_what_is_no
             digest = AnswerDigest(store.series(timeframe))
             digest.add(bars, derived)
             assert receipt.digest == digest.text()
-            told = {open_ for gap in receipt.gaps for open_ in opens_in(grid, gap.range)}
+            told = {open_ for gap in receipt.gaps if not gap.is_final for open_ in opens_in(grid, gap.range)}
             assert told == set(opens_in(grid, bars)) - {bar.start for bar in whole}
+            silent = {open_ for gap in receipt.gaps if gap.is_final for open_ in opens_in(grid, gap.range)}
+            assert silent <= {bar.start for bar, made in zip(whole, expected, strict=True) if made.num_rows == 0}
             assert receipt.rows_from_storage == below.num_rows
             assert receipt.exchange_calls == 0
 
@@ -200,6 +216,30 @@ async def test_an_hour_that_failed_leaves_a_gap_of_four_hours_and_no_bar():
         (TimeRange(START + 4 * HOUR, START + 8 * HOUR), State.FAILED),
         (TimeRange(START + 8 * HOUR, START + 12 * HOUR), State.HELD),
     ]
+
+
+async def test_an_hour_that_is_empty_for_good_keeps_no_bar_away():
+    """Nobody asks about it again; an exchange that leaves quiet hours out would have no such bars, ever."""
+    segments = [hours(0, 5), hours(5, 6, State.EMPTY, 3), hours(6, 8), hours(8, 9, State.EMPTY, 2), hours(9, 12)]
+    async with stored(segments, (START + number * HOUR for number in range(12))) as store:
+        rows, receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h")
+        newest = (await store.rig.manager.current(store.series("4h"))).timestamp
+
+    assert rows["timestamp"].to_pylist() == [START, START + 4 * HOUR]
+    assert rows["volume"][1].as_py() == sum(rows_at(START + place * HOUR for place in (4, 6, 7))["volume"].to_pylist())
+    assert receipt.gaps == [hours(8, 12, State.EMPTY, 2)]
+    assert newest == START + 4 * HOUR
+
+
+async def test_a_bar_that_is_empty_for_good_altogether_is_not_there_and_is_told_as_its_parts_are():
+    silence = hours(4, 8, State.EMPTY, 3)
+    async with stored([hours(0, 4), silence, hours(8, 12)], (START + number * HOUR for number in range(12))) as store:
+        rows, receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h")
+        filled, filled_receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+
+    assert rows["timestamp"].to_pylist() == [START, START + 8 * HOUR]
+    assert receipt.gaps == filled_receipt.gaps == [silence]
+    assert filled["synthetic"].to_pylist() == [False, True, False]
 
 
 async def test_a_week_in_which_a_market_began_and_one_in_which_it_ended_are_whole():
@@ -358,6 +398,62 @@ async def test_a_quarter_of_which_a_month_is_not_stored_is_not_the_newest():
         assert (await store.rig.manager.current(store.series("3M"))).timestamp == before.start
 
 
+@pytest.mark.parametrize(
+    ("timeframe", "source", "listed_at", "end", "first"),
+    [
+        ("4h", "1h", "2024-02-01T02:00", "2024-02-01T04:00", "2024-02-01"),
+        ("1w", "1m", "2024-02-01", "2024-02-05", "2024-01-29"),
+        ("1w", "1h", "2024-01-02", "2024-01-08", "2024-01-01"),
+        ("1w", "1h", "2022-01-01", "2022-01-03", "2021-12-27"),
+        ("3M", "1m", "2024-02-15", "2024-04-01", "2024-01-01"),
+    ],
+)
+async def test_the_newest_bar_may_be_the_one_in_which_a_market_began(timeframe, source, listed_at, end, first):
+    """It opens before the listing, and before all that is stored."""
+    began = utc(listed_at)
+    async with stored([segment(began, utc(end), State.HELD)], [began], listed_at=began, timeframes=(source,)) as store:
+        assert (await store.rig.manager.current(store.series(timeframe))).timestamp == utc(first)
+
+
+@quick(60)
+@given(known_hours, places, timeframes, st.integers(1, 4))
+def test_the_newest_bar_is_the_last_one_of_the_answer_to_all_of_the_time(parts, opens, timeframe, segments_at_once):
+    segments = segments_of(parts)
+    listed_at, delisted_at = segments[0].range.start, segments[-1].range.end
+
+    async def compare() -> None:
+        async with stored(
+            segments, (START + place * HOUR for place in opens), listed_at=listed_at, delisted_at=delisted_at
+        ) as store:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(newest_bar, "_SEGMENTS_AT_ONCE", segments_at_once)
+                current = await store.rig.manager.current(store.series(timeframe))
+            rows, _ = await store.ask(span("2023-11-01", "2024-03-01"), timeframe)
+
+            assert current.timestamp == (rows["timestamp"][-1].as_py() if rows.num_rows else None)
+
+    asyncio.run(compare())
+
+
+async def test_for_the_newest_bar_only_the_last_of_many_segments_are_looked_at(monkeypatch):
+    """Of minutes of a quiet market there may be tens of thousands in a month."""
+    looked_at = []
+
+    async def noted(storage: IStorageManager, series: Series, wanted: TimeRange) -> list[Segment]:
+        looked_at.append(wanted)
+        return await known_time(storage, series, wanted)
+
+    monkeypatch.setattr(newest_bar, "known_time", noted)
+    monkeypatch.setattr(newest_bar, "_SEGMENTS_AT_ONCE", 8)
+    segments = [hours(place, place + 1, State.EMPTY if place % 8 == 7 else State.HELD) for place in range(400)]
+    async with stored(list(joined(segments)), [START + place * HOUR for place in range(400)]) as store:
+        current = await store.rig.manager.current(store.series("4h"))
+
+    assert current.timestamp == START + 392 * HOUR
+    (only,) = looked_at
+    assert only.start >= START + 360 * HOUR
+
+
 # --- Filled ----------------------------------------------------------------------------------------------------------
 
 
@@ -426,6 +522,59 @@ def test_a_part_of_a_range_has_the_same_rows_as_the_whole_so_that_whoever_goes_o
             assert rest.to_pylist() == [row for row in whole.to_pylist() if row["timestamp"] >= start]
 
     asyncio.run(compare())
+
+
+@quick(100)
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.integers(1, 20)), min_size=1, max_size=4),
+    st.sampled_from([0, 2, 8 * 24]),
+    st.sets(st.integers(0, 60), max_size=6),
+    st.sampled_from(["1h", "4h"]),
+    st.integers(4, 40),
+    st.integers(4, 40),
+)
+def test_no_close_is_used_across_a_time_that_is_due_to_be_asked_again(
+    parts, age_hours, opens, timeframe, start, length
+):
+    """Whoever asks for that time gets what came late, so that another close would be the wrong one."""
+    asked_at = NOW - age_hours * HOUR
+    empty = [((State.EMPTY, asks), length_hours) for asks, length_hours in parts]
+    segments = segments_of([((State.HELD, 0), 4), *empty])
+    segments = [replace(each, asked_at=asked_at) if each.asks else each for each in segments]
+    times = [START + place * HOUR for place in sorted({0, *opens})]
+    end = START + (start + length) * HOUR
+    ends = {"listed_at": segments[0].range.start, "delisted_at": segments[-1].range.end}
+
+    async def compare() -> None:
+        async with stored(segments, times, late=times, **ends) as store:
+            rest, _ = await store.ask(TimeRange(START + start * HOUR, end), timeframe, Fill.PREVIOUS_CLOSE)
+            whole, _ = await store.ask(TimeRange(START, end), timeframe, Fill.PREVIOUS_CLOSE)
+            again, _ = await store.ask(TimeRange(START + start * HOUR, end), timeframe, Fill.PREVIOUS_CLOSE)
+
+            expected = [row for row in whole.to_pylist() if row["timestamp"] >= START + start * HOUR]
+            assert again.to_pylist() == expected
+            missing = len(expected) - rest.num_rows
+            assert rest.to_pylist() == expected[missing:]
+            assert all(row["synthetic"] for row in expected[:missing])
+
+    asyncio.run(compare())
+
+
+async def test_a_minute_that_came_late_is_not_passed_over_for_the_close_before_it(tmp_path):
+    """Its time is not asked for here, but whoever asks for it gets another close."""
+    minute, start = timedelta(minutes=1), utc("2024-03-01T10:00")
+    rig = HistoryRig(tmp_path, start + 8 * minute + timedelta(seconds=5))
+    rig.connect(FakeExchange([start], timeframes=("1m",), now=rig.present))
+    await rig.answer(TimeRange(start, start + 8 * minute))
+    rig.exchange.opens += [start + 5 * minute, start + 20 * minute]
+    series = rig.manager.series("fake", SYMBOL, "ohlcv", "1m")
+
+    for now, synthetic in ((start + 30 * minute, 4), (start + 5 * HOUR, 0)):
+        rig.now = now
+        wanted = TimeRange(start + 8 * minute, start + 12 * minute)
+        answer = await rig.manager.open(series, wanted, refresh=False, fill=Fill.PREVIOUS_CLOSE)
+        await rows_of(answer)
+        assert answer.receipt.synthetic_rows == synthetic
 
 
 async def test_no_close_is_used_of_a_derived_bar_of_which_a_part_is_missing():

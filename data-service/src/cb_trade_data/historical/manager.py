@@ -133,6 +133,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         _refuse_future(wanted.start, now)
         facts = await self._register.recheck(source, facts, wanted, now, force=refresh)
         exchange = self._source.facts(series.exchange)
+        present = partial(self._now, series.exchange)
         ask = partial(
             Answer,
             reach=Reach.at(now, exchange, source, facts),
@@ -140,12 +141,12 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             refresh=refresh,
             storage=self._storage,
             fetcher=self._fetcher,
-            now=partial(self._now, series.exchange),
+            now=present,
         )
         closed_until = self._closed_until(series, now)
         if is_plain:
             return ask(series, wanted, closed_until)
-        return viewed(ask, series, wanted, closed_until, fill, facts, self._storage)
+        return viewed(ask, series, wanted, closed_until, fill, facts, self._storage, present)
 
     async def plan(
         self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None

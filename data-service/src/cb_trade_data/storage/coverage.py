@@ -57,6 +57,7 @@ _CODES: Final = {
 
 #: Where there is no market, and nothing can be missing.
 ABSENT: Final = frozenset({State.UNLISTED, State.DELISTED})
+_FINAL: Final = ABSENT | {State.HELD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Segment:
         if self.state is not State.EMPTY or self.asked_at is None or self.asks >= _ASKS_UNTIL_FINAL:
             return None
         return self.asked_at + (_BELIEVED_AFTER_ONE if self.asks <= 1 else _BELIEVED_AFTER_TWO)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is known for good which bars there are: only a refresh can find others."""
+        return self.state in _FINAL or (self.state is State.EMPTY and self.believed_until is None)
 
     def joins(self, later: Segment) -> bool:
         """Tell whether *later* continues this segment with the same facts."""
@@ -171,15 +177,23 @@ class Coverage:
         Args:
             absences: Disjoint, oldest first.
         """
+        if not absences:
+            return self
         elsewhere = subtract([EVER], [absence.range for absence in absences])
         rest = (segment for part in elsewhere for segment in self.within(part))
         return Coverage(tuple(sorted([*absences, *rest], key=lambda segment: segment.range.start)))
 
     def within(self, wanted: TimeRange) -> Iterator[Segment]:
         """Yield the segments inside *wanted*, cut to it, oldest first."""
-        for segment in self.segments:
-            if (shared := segment.range.intersect(wanted)) is not None:
-                yield Segment(shared, segment.state, segment.asked_at, segment.asks, segment.reason)
+        first = bisect_right(self.segments, wanted.start, key=lambda each: each.range.end)
+        for place in range(first, len(self.segments)):
+            segment = self.segments[place]
+            if wanted.covers(segment.range):
+                yield segment
+            elif (shared := segment.range.intersect(wanted)) is not None:
+                yield replace(segment, range=shared)
+            else:
+                return
 
     def holds(self, wanted: TimeRange) -> bool:
         """Tell whether every bar of *wanted* is stored."""

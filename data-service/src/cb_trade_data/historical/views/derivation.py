@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cb_trade_data.historical.rebuilding import folded
-from cb_trade_data.historical.views.known_bars import UNSETTLED, KnownBars
+from cb_trade_data.historical.views.known_bars import KnownBars
 from cb_trade_data.models.instants import to_ms
 from cb_trade_data.models.market import OHLCV_SCHEMA, timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
@@ -36,7 +36,7 @@ class Derivation:
         """Return what is known of bars by what is known of their parts; see `Receipt.enter`."""
         known = list(self._known.add(segments))
         for segment in known:
-            if segment.state in UNSETTLED:
+            if not segment.is_final:
                 _add(self._unsettled, segment.range)
         told_until = self._timeframe.floor(self._known.known_until)
         told: list[Segment] = []

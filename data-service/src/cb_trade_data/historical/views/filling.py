@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from cb_trade_data.models.market import (
 from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Segment
 
 # As many as there are in a frame: years of nothing are made no faster than they are sent.
 _ROWS_AT_ONCE: Final = 16_384
@@ -38,16 +38,16 @@ class Filling:
         synthetic_rows: How many rows were added.
     """
 
-    def __init__(self, timeframe: Timeframe, fill: Fill, states: frozenset[State], start: datetime) -> None:
+    def __init__(self, timeframe: Timeframe, fill: Fill, is_known: Callable[[Segment], bool], start: datetime) -> None:
         """
         Args:
-            states: Those of time in which a bar that is missing is known not to be there.
+            is_known: Whether a bar that is missing is known not to be there, of what is known of a time.
             start: Where a bar opens, and what is known begins.
         """
         self._timeframe = timeframe
         self._with_close = fill is Fill.PREVIOUS_CLOSE
         self._schema = FILLED_SCHEMA if self._with_close else NULL_FILLED_SCHEMA
-        self._states = states
+        self._is_known = is_known
         self._fillable: deque[TimeRange] = deque()
         self._filled_until = start
         self.close: float | None = None
@@ -57,7 +57,7 @@ class Filling:
         """Remember where rows may be missing; see `Receipt.enter`, which is given the same."""
         segments = list(segments)
         for segment in segments:
-            if segment.state in self._states:
+            if self._is_known(segment):
                 part = segment.range
                 if self._fillable and self._fillable[-1].end == part.start:
                     part = TimeRange(self._fillable.pop().start, part.end)
