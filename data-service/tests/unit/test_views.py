@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,10 +23,11 @@ from hypothesis import strategies as st
 from unit_builders import assert_same_rows, quick, span, utc
 
 from cb_trade_data.errors import UnknownTimeframeError
+from cb_trade_data.historical import answer as historical_answer
 from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.rebuilding import folded
 from cb_trade_data.historical.receipt import Receipt
-from cb_trade_data.historical.views import newest_bar
+from cb_trade_data.historical.views import derived, filling, newest_bar
 from cb_trade_data.historical.views.known_time import known_time
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
@@ -71,11 +73,12 @@ class Stored:
     def content(self) -> dict[str, str]:
         """Return every stored byte."""
         files = (path for path in self.root.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
-        return {str(path): sha256(path.read_bytes()).hexdigest() for path in files}
+        return {str(path.relative_to(self.root)): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 async def rows_of(answer: IAnswer) -> pa.Table:
     parts = [rows async for rows in tables(answer)]
+    assert all(rows.num_rows for rows in parts)  # each is sent
     return pa.concat_tables(parts).combine_chunks() if parts else OHLCV_SCHEMA.empty_table()
 
 
@@ -168,10 +171,10 @@ def test_a_derived_answer_is_the_whole_answer_below_put_together_less_what_is_no
         async with stored(
             segments, (START + place * HOUR for place in opens), listed_at=listed_at, delisted_at=delisted_at
         ) as store:
-            derived, receipt = await store.ask(wanted, timeframe)
+            made, receipt = await store.ask(wanted, timeframe)
             bars = grid.snap(wanted)
             if bars is None:
-                assert (derived.num_rows, receipt.coverage, receipt.gaps) == (0, [], [])
+                assert (made.num_rows, receipt.coverage, receipt.gaps) == (0, [], [])
                 return
             below, below_receipt = await store.ask(bars)
 
@@ -182,9 +185,9 @@ def test_a_derived_answer_is_the_whole_answer_below_put_together_less_what_is_no
                 if not any(gap.start < bar.end and bar.start < gap.end for gap in gaps)
             ]
             expected = [folded(slice_range(below, bar).combine_chunks(), grid) for bar in whole]
-            assert_same_rows(derived, pa.concat_tables([OHLCV_SCHEMA.empty_table(), *expected]).combine_chunks())
+            assert_same_rows(made, pa.concat_tables([OHLCV_SCHEMA.empty_table(), *expected]).combine_chunks())
             digest = AnswerDigest(store.series(timeframe))
-            digest.add(bars, derived)
+            digest.add(bars, made)
             assert receipt.digest == digest.text()
             told = {open_ for gap in receipt.gaps if not gap.is_final for open_ in opens_in(grid, gap.range)}
             assert told == set(opens_in(grid, bars)) - {bar.start for bar in whole}
@@ -202,6 +205,19 @@ def opens_in(grid: Timeframe, wanted: TimeRange) -> list[datetime]:
         opens.append(open_)
         open_ = grid.advance(open_, 1)
     return opens
+
+
+async def test_many_rows_and_segments_are_put_together_in_a_thread_to_the_same_bars(monkeypatch):
+    wanted = TimeRange(START, START + 100 * HOUR)
+    segments = [hours(0, 30), hours(30, 31, State.FAILED), hours(31, 100)]
+    async with stored(segments, (START + place * HOUR for place in range(100))) as store:
+        on_the_loop, receipt = await store.ask(wanted, "4h")
+        monkeypatch.setattr(derived, "_ROWS_ON_THE_LOOP_MAX", 10)
+        monkeypatch.setattr(historical_answer, "_SEGMENTS_ON_THE_LOOP_MAX", 0)
+        in_a_thread, thread_receipt = await store.ask(wanted, "4h")
+
+    assert_same_rows(in_a_thread, on_the_loop)
+    assert replace(thread_receipt, readings=()) == replace(receipt, readings=())
 
 
 async def test_an_hour_that_failed_leaves_a_gap_of_four_hours_and_no_bar():
@@ -586,16 +602,97 @@ async def test_no_close_is_used_of_a_derived_bar_of_which_a_part_is_missing():
     assert (whole.num_rows, rest.num_rows) == (0, 0)
 
 
+@pytest.mark.parametrize("fill", FILLS)
+async def test_through_silence_rows_come_as_it_becomes_known_however_long_it_lasts(tmp_path, fill):
+    asked_before_second_row = []
+    for days in (2, 20):
+        minute, start = timedelta(minutes=1), utc("2024-04-01")
+        rig = HistoryRig(tmp_path / str(days), NOW)
+        rig.connect(FakeExchange([start, utc("2024-05-30")], 300, timeframes=("1m",), now=rig.present))
+        series = rig.manager.series("fake", SYMBOL, "ohlcv", "1m")
+        wanted = TimeRange(start, start + days * 1440 * minute)
+        answer = await rig.manager.open(series, wanted, refresh=False, fill=fill)
+        rows = 0
+        async for table in tables(answer):
+            if rows < 2 <= rows + table.num_rows:
+                asked_before_second_row.append(len(rig.exchange.windows))
+            rows += table.num_rows
+        assert rows == days * 1440
+        assert answer.receipt.synthetic_rows == rows - 1
+        assert len(rig.exchange.windows) == math.ceil(days * 1440 / 300)
+
+    short, long = asked_before_second_row
+    assert short == long < 9
+
+
+async def test_a_derived_bar_comes_when_all_of_it_is_known_and_not_with_the_next_one(tmp_path):
+    start = utc("2024-04-01")
+    rig = HistoryRig(tmp_path, NOW)
+    rig.connect(FakeExchange([start], 300, timeframes=("1m",), now=rig.present))
+    await rig.answer(TimeRange(start, start + HOUR), series=rig.manager.series("fake", SYMBOL, "ohlcv", "1m"))
+    series = rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", "10m")
+
+    answer = await rig.manager.open(series, TimeRange(start, start + 24 * 20 * HOUR), refresh=False)
+    asked_before = [len(rig.exchange.windows) async for _ in tables(answer)]
+
+    assert len(asked_before) == 1
+    assert asked_before[0] < len(rig.exchange.windows)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+async def test_what_is_held_and_empty_by_turns_is_filled_altogether_and_at_once(fill, monkeypatch):
+    """Also in a thread, where there are so many turns that they take long."""
+    segments = [hours(place, place + 4, State.EMPTY if place % 8 else State.HELD) for place in range(0, 400, 4)]
+    wanted = TimeRange(START, START + 400 * HOUR)
+    made = []
+    async with stored(segments, [START + place * HOUR for place in range(0, 400, 8)]) as store:
+        for parts_on_the_loop_max in (1_000, 0):
+            monkeypatch.setattr(filling, "_PARTS_ON_THE_LOOP_MAX", parts_on_the_loop_max)
+            answer = await store.rig.manager.open(store.series("2h"), wanted, refresh=False, fill=fill)
+            made.append([rows async for rows in tables(answer)])
+            assert answer.receipt.synthetic_rows == 50
+
+    at_once, in_a_thread = made
+    assert len(at_once) == 2  # a table for each of the two years that are stored
+    assert sum(rows.num_rows for rows in at_once) == 100
+    assert all(rows.equals(other) for rows, other in zip(in_a_thread, at_once, strict=True))
+
+
+async def test_an_exchanges_own_bars_are_filled_where_it_was_asked_and_had_none():
+    segments = [hours(0, 2), hours(2, 4, State.EMPTY), hours(4, 6, State.EMPTY, 3), hours(6, 8, State.FAILED)]
+    async with stored(segments, [START]) as store:
+        rows, _ = await store.ask(TimeRange(START, START + 8 * HOUR), "1h", Fill.NULL)
+
+    assert rows["synthetic"].to_pylist() == [False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+async def test_a_fill_changes_no_byte_of_what_is_stored_of_fetched_rows(tmp_path, fill):
+    opens = [START + place * HOUR for place in range(24 * 40) if place % 7]
+    contents = []
+    for asked in (Fill.NONE, fill):
+        root = tmp_path / asked
+        rig = HistoryRig(root, NOW).connect(FakeExchange(opens, 100, timeframes=["1h"], now=lambda: NOW))
+        wanted = TimeRange(START, START + 24 * 40 * HOUR)
+        series = rig.manager.series("fake", SYMBOL, "ohlcv", "1h")
+        await rows_of(await rig.manager.open(series, wanted, refresh=False, fill=asked))
+        contents.append(Stored(rig, [], root).content())
+
+    without, with_fill = contents
+    assert without
+    assert with_fill == without
+
+
 async def test_the_close_before_a_range_is_looked_for_as_far_back_as_nothing_is_known_to_have_been_traded():
     """Over the turn of the year, which is a border of what is stored."""
     async with stored([hours(0, 24 * 20)], [START + HOUR]) as store:
         rows, receipt = await store.ask(span("2024-01-15", "2024-01-15T03:00"), "1h", Fill.PREVIOUS_CLOSE)
-        derived, _ = await store.ask(span("2024-01-15", "2024-01-16"), "4h", Fill.PREVIOUS_CLOSE)
+        made, _ = await store.ask(span("2024-01-15", "2024-01-16"), "4h", Fill.PREVIOUS_CLOSE)
 
     close = rows_at([START + HOUR])["close"][0].as_py()
     assert rows["close"].to_pylist() == [close] * 3
     assert receipt.synthetic_rows == 3
-    assert derived["close"].to_pylist() == [close] * 6
+    assert made["close"].to_pylist() == [close] * 6
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.UNKNOWN])

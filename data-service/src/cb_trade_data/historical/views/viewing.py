@@ -27,7 +27,7 @@ from cb_trade_data.storage.series_facts import SeriesFacts
 
 
 class Ask(Protocol):
-    """Prepares the answer below."""
+    """Prepares the answer below, which tells its views of silence: of time without rows as it becomes known."""
 
     def __call__(self, series: Series, wanted: TimeRange, closed_until: datetime, *, receipt: Receipt) -> IAnswer: ...
 
@@ -62,7 +62,9 @@ def viewed(
         derivation = Derivation(series.grid, bars)
         readings.append(derivation.see)
         below = ask(series.source, bars, bars.end, receipt=receipt)
-        answer = DerivedAnswer(series, span, _bars_in(series, facts.listed_part(bars)), below, derivation)
+        bar_count = _bars_in(series, facts.listed_part(bars))
+        tells_silence = fill is not Fill.NONE
+        answer = DerivedAnswer(series, span, bar_count, below, derivation, tells_silence=tells_silence)
     if fill is not Fill.NONE:
         is_known = _is_known if series.derived_from is None else _is_known_for_good
         filling = Filling(series.grid, fill, is_known, bars.start)
