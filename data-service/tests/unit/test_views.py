@@ -353,6 +353,27 @@ async def test_what_cannot_be_made_is_unknown_and_what_can_be_is_told(tmp_path, 
     assert not {"1m", "1h", "7m", "30s", "2w"} & set(refusal.value.details["derivable"])
 
 
+@pytest.mark.parametrize(
+    ("timeframe", "derive", "told"),
+    [
+        ("1m", True, "fake has '1m' bars, but they are not made here of shorter ones; ask without derive"),
+        ("3d", True, "fake has '3d' bars, but they are not made here of shorter ones; ask without derive"),
+        ("60m", False, "fake has no '60m' bars; bars of that length are called '1h'"),
+        ("24h", True, "fake has no '24h' bars; bars of that length are called '1d'"),
+        ("7d", False, "fake has no '7d' bars, and none are made here; derivable in the details lists those that are;"),
+        ("7m", False, "fake has no '7m' bars, and none are made here; derivable in the details lists those that are;"),
+    ],
+)
+async def test_what_is_told_of_bars_that_cannot_be_had_is_so(tmp_path, timeframe, derive, told):
+    """Seven days are not counted from a Monday."""
+    rig = HistoryRig(tmp_path, NOW).connect(FakeExchange([], timeframes=["1m", "1h", "3d"]))
+
+    with pytest.raises(UnknownTimeframeError) as refusal:
+        rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", timeframe, derive=derive)
+
+    assert str(refusal.value).startswith(told)
+
+
 async def test_a_plan_counts_what_the_answer_would_be_made_of(tmp_path):
     opens = [START + number * HOUR for number in range(48)]
     rig = HistoryRig(tmp_path, NOW).connect(FakeExchange(opens, 10, timeframes=["1h"], now=lambda: NOW))

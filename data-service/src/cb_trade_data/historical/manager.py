@@ -47,7 +47,7 @@ from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of, pieces_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.models.timeframe import Timeframe, derivable_from, source_of
+from cb_trade_data.models.timeframe import Timeframe, derivable_from, other_name, source_of
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -111,7 +111,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         derived = _derived_series(exchange, symbol, timeframe, known)
         if derived is None:
             derivable = list(derivable_from(known))
-            raise UnknownTimeframeError(exchange, timeframe, list(known), _without_bars(facts), derivable)
+            called = other_name(timeframe, [*known, *derivable])
+            raise UnknownTimeframeError(exchange, timeframe, list(known), _without_bars(facts), derivable, called)
         return derived
 
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
