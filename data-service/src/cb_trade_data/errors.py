@@ -107,10 +107,11 @@ class UnknownSymbolError(RequestError):
 
 
 class UnknownTimeframeError(RequestError):
-    """The exchange has no bars of that length, nor are they made here of those that it has.
+    """The exchange has no bars of that length, nor are they made here of shorter ones that it has.
 
-    *known*: the lengths that it has. *kinds*: what else it has, for who meant one of these. *derivable*: the lengths
-    that are made of those that it has, where that is asked for.
+    *known*: the lengths that it has; if the asked one is among them, derived bars of it were asked for. *kinds*: what
+    else it has, for who meant one of these. *derivable*: the lengths that are made of those that it has, where that is
+    asked for. *called*: what bars of that length are called that can be had; None where there are none.
     """
 
     code = ErrorCode.UNKNOWN_TIMEFRAME
@@ -122,12 +123,11 @@ class UnknownTimeframeError(RequestError):
         known: list[str],
         kinds: Sequence[str] = (),
         derivable: list[str] | None = None,
+        called: str | None = None,
     ) -> None:
-        made = "" if derivable is None else ", and none that they are made of"
-        without_bars = f"; without bars: {', '.join(kinds)}" if kinds else ""
         facts = {} if derivable is None else {"derivable": derivable}
         super().__init__(
-            f"{exchange} has no {timeframe!r} bars{made}; it has {', '.join(known)}{without_bars}",
+            _why_no_bars(exchange, timeframe, known, kinds, called, are_made=derivable is not None),
             exchange=exchange,
             timeframe=timeframe,
             known=known,
@@ -470,6 +470,18 @@ class InvalidSettingsError(CbTradeError):
 
 
 _PROBLEMS_TOLD: Final = 5
+
+
+def _why_no_bars(
+    exchange: str, timeframe: str, known: list[str], kinds: Sequence[str], called: str | None, *, are_made: bool
+) -> str:
+    if timeframe in known:
+        return f"{exchange} has {timeframe!r} bars, but they are not made here of shorter ones; ask without derive"
+    if called is not None:
+        return f"{exchange} has no {timeframe!r} bars; bars of that length are called {called!r}"
+    made = ", and none are made here; derivable in the details lists those that are" if are_made else ""
+    without_bars = f"; without bars: {', '.join(kinds)}" if kinds else ""
+    return f"{exchange} has no {timeframe!r} bars{made}; it has {', '.join(known)}{without_bars}"
 
 
 def _why_none_can_answer(problems: Mapping[str, CbTradeError], not_looked_at: int) -> str:

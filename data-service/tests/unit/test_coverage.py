@@ -283,6 +283,22 @@ def test_what_is_believed_for_ever_has_no_end(segment):
     assert segment.believed_until is None
 
 
+@pytest.mark.parametrize("state", [State.HELD, State.UNLISTED, State.DELISTED])
+def test_what_is_held_and_where_there_is_no_market_is_final(state):
+    assert Segment(minutes(0, 5), state).is_final
+
+
+@pytest.mark.parametrize(("asks", "is_final"), [(1, False), (2, False), (3, True), (4, True)])
+def test_an_empty_answer_is_final_from_the_third_one_on(asks, is_final):
+    assert empty(0, 5, ASKED, asks).is_final == is_final
+
+
+@pytest.mark.parametrize("segment", [failed(0, 5, ASKED), Segment(minutes(0, 5), State.UNAVAILABLE)])
+def test_what_could_not_be_had_is_not_final(segment):
+    assert not segment.is_final
+    assert not Segment(minutes(0, 5), State.UNKNOWN).is_final
+
+
 def test_what_is_unknown_settles_nothing():
     assert not settles(Segment(minutes(0, 5), State.UNKNOWN), ASKED)
 
@@ -305,6 +321,7 @@ def test_a_look_at_a_part_cuts_segments_to_it():
 
     assert list(coverage.within(minutes(2, 9))) == [held(2, 4), failed(4, 6, ASKED), held(8, 9)]
     assert list(coverage.within(minutes(6, 8))) == []
+    assert list(coverage.within(minutes(10, 12))) == []
 
 
 def test_the_ranges_of_a_state_leave_out_all_others():

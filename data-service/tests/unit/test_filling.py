@@ -21,7 +21,12 @@ from cb_trade_data.storage.coverage import Segment, State
 
 KNOWN = frozenset({State.HELD, State.EMPTY})
 MINUTE = Timeframe.parse("1m")
+NO_ROWS = OHLCV_SCHEMA.empty_table()
 fills = pytest.mark.parametrize("fill", [Fill.PREVIOUS_CLOSE, Fill.NULL])
+
+
+def is_known(segment: Segment) -> bool:
+    return segment.state in KNOWN
 
 
 def filled(
@@ -35,7 +40,7 @@ def filled(
 ) -> tuple[pa.Table, Filling]:
     """Return what comes of rows and what is known of their time, which come in pieces cut at these minutes."""
     start = segments[0].range.start if start is None else start
-    filling = Filling(MINUTE, fill, KNOWN, start)
+    filling = Filling(MINUTE, fill, is_known, start)
     filling.close = close
     end = segments[-1].range.end
     edges = sorted({start, end, *(minute(cut) for cut in cuts or () if start < minute(cut) < end)})
@@ -44,9 +49,7 @@ def filled(
         part = TimeRange(first, stop)
         shared = ((each, each.range.intersect(part)) for each in segments)
         filling.see([Segment(range_, each.state) for each, range_ in shared if range_ is not None], [])
-        if (piece := slice_range(rows, part)).num_rows:
-            made += filling.add(piece)
-    made += filling.rest()
+        made += filling.add(slice_range(rows, part))
     return pa.concat_tables(made).combine_chunks(), filling
 
 
@@ -171,14 +174,47 @@ def test_marked_rows_are_the_holes_and_the_others_are_untouched(parts, places, c
 @fills
 def test_years_of_nothing_are_made_a_bounded_number_of_rows_at_a_time(fill):
     nothing = span("2020-01-01", "2024-01-01")
-    filling = Filling(MINUTE, fill, KNOWN, nothing.start)
+    filling = Filling(MINUTE, fill, is_known, nothing.start)
     filling.close = 1.0
     filling.see([Segment(nothing, State.HELD)], [])
 
-    sizes = [rows.num_rows for rows in filling.rest()]
+    sizes = [rows.num_rows for rows in filling.add(NO_ROWS)]
 
     assert sum(sizes) == (366 + 3 * 365) * 1440
     assert max(sizes) == filling_module._ROWS_AT_ONCE
+
+
+@fills
+def test_silence_is_filled_as_soon_as_it_is_known(fill):
+    filling = Filling(MINUTE, fill, is_known, minute(0))
+    filling.close = 1.0
+    told = [
+        Segment(minutes(0, 3), State.EMPTY),
+        Segment(minutes(3, 5), State.FAILED),
+        Segment(minutes(5, 6), State.HELD),
+    ]
+    made = []
+    for segment in told:
+        filling.see([segment], [])
+        made.append(sum(rows.num_rows for rows in filling.add(NO_ROWS)))
+
+    assert made == ([3, 0, 0] if fill is Fill.PREVIOUS_CLOSE else [3, 0, 1])
+
+
+@fills
+def test_what_is_known_by_turns_comes_in_few_tables(fill):
+    """Each goes out as a message of its own."""
+    segments = [
+        Segment(minutes(place, place + 1), State.FAILED if place % 3 == 2 else State.HELD) for place in range(60)
+    ]
+    filling = Filling(MINUTE, fill, is_known, minute(0))
+    filling.see(segments, [])
+
+    (made,) = filling.add(minute_bars(list(range(0, 60, 3))))
+
+    assert made.num_rows == 40
+    assert made["synthetic"].to_pylist() == [False, True] * 20
+    assert made["synthetic"].num_chunks == 1
 
 
 @fills
@@ -191,10 +227,10 @@ def test_years_of_nothing_are_made_a_bounded_number_of_rows_at_a_time(fill):
 )
 def test_weeks_and_months_are_filled_by_the_calendar(fill, timeframe, first, real_bar, expected):
     grid = Timeframe.parse(timeframe)
-    filling = Filling(grid, fill, KNOWN, utc(first))
+    filling = Filling(grid, fill, is_known, utc(first))
     filling.see([Segment(TimeRange(utc(first), grid.advance(utc(expected[-1]), 1)), State.HELD)], [])
 
-    made = pa.concat_tables([*filling.add(bars([utc(real_bar)])), *filling.rest()])
+    made = pa.concat_tables(filling.add(bars([utc(real_bar)])))
 
     times = [f"{row['timestamp']:%Y-%m-%d}" for row in made.to_pylist()]
     assert times == (expected if fill is Fill.PREVIOUS_CLOSE else [first, *expected])
@@ -203,11 +239,11 @@ def test_weeks_and_months_are_filled_by_the_calendar(fill, timeframe, first, rea
 @fills
 def test_twelve_months_are_filled_to_the_end_of_the_calendar(fill):
     grid = Timeframe.parse("12M")
-    filling = Filling(grid, fill, KNOWN, utc("2000-01-01"))
+    filling = Filling(grid, fill, is_known, utc("2000-01-01"))
     filling.close = 1.0
     filling.see([Segment(span("2000-01-01", "2199-01-01"), State.HELD)], [])
 
-    assert sum(rows.num_rows for rows in filling.rest()) == 199
+    assert sum(rows.num_rows for rows in filling.add(NO_ROWS)) == 199
 
 
 def test_opens_are_told_as_the_grid_has_them():

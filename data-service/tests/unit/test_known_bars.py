@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,14 +14,16 @@ from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State, joined
 
 FOUR_HOURS = Timeframe.parse("4h")
+#: States, and how often there was an empty answer.
 WORST_FIRST = (
-    State.FAILED,
-    State.UNAVAILABLE,
-    State.EMPTY,
-    State.UNKNOWN,
-    State.HELD,
-    State.UNLISTED,
-    State.DELISTED,
+    (State.FAILED, 0),
+    (State.UNAVAILABLE, 0),
+    (State.EMPTY, 1),
+    (State.UNKNOWN, 0),
+    (State.HELD, 0),
+    (State.EMPTY, 3),
+    (State.UNLISTED, 0),
+    (State.DELISTED, 0),
 )
 
 
@@ -68,6 +71,20 @@ def test_the_bar_in_which_a_market_ended_is_held():
     ]
 
 
+def test_a_bar_with_an_hour_that_is_empty_for_good_is_held_and_one_that_is_so_altogether_is_empty():
+    empty = Segment(span("2024-01-01T03:00", "2024-01-01T08:00"), State.EMPTY, utc("2024-02-01"), asks=3)
+
+    assert known(
+        Segment(span("2024-01-01", "2024-01-01T03:00"), State.HELD),
+        empty,
+        Segment(span("2024-01-01T08:00", "2024-01-01T12:00"), State.HELD),
+    ) == [
+        Segment(span("2024-01-01", "2024-01-01T04:00"), State.HELD),
+        replace(empty, range=span("2024-01-01T04:00", "2024-01-01T08:00")),
+        Segment(span("2024-01-01T08:00", "2024-01-01T12:00"), State.HELD),
+    ]
+
+
 def test_time_that_nothing_was_said_of_makes_its_bars_unknown():
     assert known(
         Segment(span("2024-01-01T01:00", "2024-01-01T06:00"), State.HELD),
@@ -111,15 +128,16 @@ def test_weeks_and_months_are_those_of_the_calendar(timeframe, start, bar):
 def test_a_bar_is_in_the_worst_state_that_any_of_its_time_is_in(parts):
     """Held against a list of every hour by itself."""
     hour, start = timedelta(hours=1), utc("2024-01-01")
-    hours: list[State] = []
+    hours: list[tuple[State, int]] = []
     segments = []
-    for state, length, gap in parts:
-        hours += [State.UNKNOWN] * gap
-        segments.append(Segment(TimeRange(start + len(hours) * hour, start + (len(hours) + length) * hour), state))
-        hours += [state] * length
+    for (state, asks), length, gap in parts:
+        hours += [(State.UNKNOWN, 0)] * gap
+        part = TimeRange(start + len(hours) * hour, start + (len(hours) + length) * hour)
+        segments.append(Segment(part, state, utc("2024-02-01") if asks else None, asks))
+        hours += [(state, asks)] * length
 
     told = list(joined(KnownBars(FOUR_HOURS, start).add(segments)))
 
     expected = [min(hours[first : first + 4], key=WORST_FIRST.index) for first in range(0, len(hours) - 3, 4)]
-    found = [segment.state for segment in told for _ in range(FOUR_HOURS.bars_in(segment.range))]
+    found = [(segment.state, segment.asks) for segment in told for _ in range(FOUR_HOURS.bars_in(segment.range))]
     assert found == expected

@@ -242,7 +242,7 @@ def derived() -> Answer:
 
 def filled(fill: Fill) -> Answer:
     """Two bars and what stands between them; the digest is that of the two."""
-    filling = Filling(FIVE_MINUTES.grid, fill, frozenset({State.HELD}), TURN_OF_THE_YEAR.start)
+    filling = Filling(FIVE_MINUTES.grid, fill, lambda each: each.state is State.HELD, TURN_OF_THE_YEAR.start)
     coverage = [Segment(TURN_OF_THE_YEAR, State.HELD)]
     filling.see(coverage, [])
     real = pa.concat_tables([BARS.slice(0, 1), BARS.slice(3)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,9 +23,12 @@ from hypothesis import strategies as st
 from unit_builders import assert_same_rows, quick, span, utc
 
 from cb_trade_data.errors import UnknownTimeframeError
+from cb_trade_data.historical import answer as historical_answer
 from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.rebuilding import folded
 from cb_trade_data.historical.receipt import Receipt
+from cb_trade_data.historical.views import derived, filling, newest_bar
+from cb_trade_data.historical.views.known_time import known_time
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.market import OHLCV_SCHEMA, slice_range
 from cb_trade_data.models.messages import Fill
@@ -31,7 +36,8 @@ from cb_trade_data.models.partition import partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Segment, State, joined
+from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 from cb_trade_data.storage.stored_partition import Change, StoredPartition
 
@@ -67,21 +73,25 @@ class Stored:
     def content(self) -> dict[str, str]:
         """Return every stored byte."""
         files = (path for path in self.root.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
-        return {str(path): sha256(path.read_bytes()).hexdigest() for path in files}
+        return {str(path.relative_to(self.root)): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 async def rows_of(answer: IAnswer) -> pa.Table:
     parts = [rows async for rows in tables(answer)]
+    assert all(rows.num_rows for rows in parts)  # each is sent
     return pa.concat_tables(parts).combine_chunks() if parts else OHLCV_SCHEMA.empty_table()
 
 
-def segment(start: datetime, end: datetime, state: State) -> Segment:
-    """Return what is known of a stretch, as of this very moment, so that nobody is asked again."""
+def segment(start: datetime, end: datetime, state: State, asks: int = 1) -> Segment:
+    """Return what is known of a stretch, as of this very moment, so that nobody is asked again.
+
+    *asks*: how often there was an empty answer; after the third one it is empty for good.
+    """
     match state:
         case State.FAILED:
             return Segment(TimeRange(start, end), state, NOW, reason="HTTP 503")
         case State.EMPTY:
-            return Segment(TimeRange(start, end), state, NOW, asks=1)
+            return Segment(TimeRange(start, end), state, NOW, asks=asks)
     return Segment(TimeRange(start, end), state)
 
 
@@ -93,34 +103,41 @@ async def stored(
     listed_at: datetime | None = None,
     delisted_at: datetime | None = None,
     timeframes: tuple[str, ...] = ("1h",),
+    late: Iterable[datetime] | None = None,
 ) -> AsyncIterator[Stored]:
-    """Store hours: *segments*, and a bar for each of *opens* that lies in a stretch that is held."""
+    """Store hours: *segments*, and a bar for each of *opens* that lies in a stretch that is held.
+
+    *late*: where the exchange has bars when it is asked again; None where it must not be.
+    """
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        rig = HistoryRig(root, NOW).connect(FakeExchange([], timeframes=timeframes, now=lambda: NOW))
+        rig = HistoryRig(root, NOW).connect(FakeExchange(late or [], timeframes=timeframes, now=lambda: NOW))
         series = rig.manager.series("fake", SYMBOL, "ohlcv", timeframes[0])
         rows = rows_at(open_ for open_ in sorted(opens) if any(open_ in each.range for each in held(segments)))
         for partition, part in partitions_of(series, TimeRange(segments[0].range.start, segments[-1].range.end)):
             shared = [(each, each.range.intersect(part)) for each in segments]
-            news = [segment(range_.start, range_.end, each.state) for each, range_ in shared if range_ is not None]
+            news = [replace(each, range=range_) for each, range_ in shared if range_ is not None]
             change = Change(slice_range(rows, part), tuple(news))
             await rig.storage.commit(StoredPartition.empty(partition), [change])
         facts = SeriesFacts("BTCUSDT", listed_at, NOW, delisted_at, NOW)
         await rig.storage.commit_facts(series, facts)
         yield Stored(rig, segments, root)
-        assert rig.exchange.windows == []
+        assert late is not None or rig.exchange.windows == []
 
 
 def held(segments: list[Segment]) -> list[Segment]:
     return [each for each in segments if each.state is State.HELD]
 
 
-def hours(first: int, end: int, state: State = State.HELD) -> Segment:
-    return segment(START + first * HOUR, START + end * HOUR, state)
+def hours(first: int, end: int, state: State = State.HELD, asks: int = 1) -> Segment:
+    return segment(START + first * HOUR, START + end * HOUR, state, asks)
 
 
 known_hours = st.lists(
-    st.tuples(st.sampled_from([State.HELD, State.HELD, State.EMPTY, State.FAILED]), st.integers(1, 60)),
+    st.tuples(
+        st.sampled_from([(State.HELD, 0), (State.HELD, 0), (State.EMPTY, 1), (State.EMPTY, 3), (State.FAILED, 0)]),
+        st.integers(1, 60),
+    ),
     min_size=1,
     max_size=6,
 )
@@ -128,10 +145,10 @@ places = st.sets(st.integers(0, 300), max_size=200)
 timeframes = st.sampled_from(["2h", "4h", "1d", "1w", "1M"])
 
 
-def segments_of(parts: list[tuple[State, int]]) -> list[Segment]:
+def segments_of(parts: list[tuple[tuple[State, int], int]]) -> list[Segment]:
     cursor, segments = 0, []
-    for state, length in parts:
-        segments.append(hours(cursor, cursor + length, state))
+    for (state, asks), length in parts:
+        segments.append(hours(cursor, cursor + length, state, asks))
         cursor += length
     return segments
 
@@ -154,26 +171,28 @@ def test_a_derived_answer_is_the_whole_answer_below_put_together_less_what_is_no
         async with stored(
             segments, (START + place * HOUR for place in opens), listed_at=listed_at, delisted_at=delisted_at
         ) as store:
-            derived, receipt = await store.ask(wanted, timeframe)
+            made, receipt = await store.ask(wanted, timeframe)
             bars = grid.snap(wanted)
             if bars is None:
-                assert (derived.num_rows, receipt.coverage, receipt.gaps) == (0, [], [])
+                assert (made.num_rows, receipt.coverage, receipt.gaps) == (0, [], [])
                 return
             below, below_receipt = await store.ask(bars)
 
-            gaps = [gap.range for gap in below_receipt.gaps]
+            gaps = [gap.range for gap in below_receipt.gaps if not gap.is_final]
             whole = [
                 bar
                 for bar in map(grid.bar, opens_in(grid, bars))
                 if not any(gap.start < bar.end and bar.start < gap.end for gap in gaps)
             ]
             expected = [folded(slice_range(below, bar).combine_chunks(), grid) for bar in whole]
-            assert_same_rows(derived, pa.concat_tables([OHLCV_SCHEMA.empty_table(), *expected]).combine_chunks())
+            assert_same_rows(made, pa.concat_tables([OHLCV_SCHEMA.empty_table(), *expected]).combine_chunks())
             digest = AnswerDigest(store.series(timeframe))
-            digest.add(bars, derived)
+            digest.add(bars, made)
             assert receipt.digest == digest.text()
-            told = {open_ for gap in receipt.gaps for open_ in opens_in(grid, gap.range)}
+            told = {open_ for gap in receipt.gaps if not gap.is_final for open_ in opens_in(grid, gap.range)}
             assert told == set(opens_in(grid, bars)) - {bar.start for bar in whole}
+            silent = {open_ for gap in receipt.gaps if gap.is_final for open_ in opens_in(grid, gap.range)}
+            assert silent <= {bar.start for bar, made in zip(whole, expected, strict=True) if made.num_rows == 0}
             assert receipt.rows_from_storage == below.num_rows
             assert receipt.exchange_calls == 0
 
@@ -188,6 +207,19 @@ def opens_in(grid: Timeframe, wanted: TimeRange) -> list[datetime]:
     return opens
 
 
+async def test_many_rows_and_segments_are_put_together_in_a_thread_to_the_same_bars(monkeypatch):
+    wanted = TimeRange(START, START + 100 * HOUR)
+    segments = [hours(0, 30), hours(30, 31, State.FAILED), hours(31, 100)]
+    async with stored(segments, (START + place * HOUR for place in range(100))) as store:
+        on_the_loop, receipt = await store.ask(wanted, "4h")
+        monkeypatch.setattr(derived, "_ROWS_ON_THE_LOOP_MAX", 10)
+        monkeypatch.setattr(historical_answer, "_SEGMENTS_ON_THE_LOOP_MAX", 0)
+        in_a_thread, thread_receipt = await store.ask(wanted, "4h")
+
+    assert_same_rows(in_a_thread, on_the_loop)
+    assert replace(thread_receipt, readings=()) == replace(receipt, readings=())
+
+
 async def test_an_hour_that_failed_leaves_a_gap_of_four_hours_and_no_bar():
     segments = [hours(0, 5), hours(5, 6, State.FAILED), hours(6, 12)]
     async with stored(segments, (START + number * HOUR for number in range(12))) as store:
@@ -200,6 +232,30 @@ async def test_an_hour_that_failed_leaves_a_gap_of_four_hours_and_no_bar():
         (TimeRange(START + 4 * HOUR, START + 8 * HOUR), State.FAILED),
         (TimeRange(START + 8 * HOUR, START + 12 * HOUR), State.HELD),
     ]
+
+
+async def test_an_hour_that_is_empty_for_good_keeps_no_bar_away():
+    """Nobody asks about it again; an exchange that leaves quiet hours out would have no such bars, ever."""
+    segments = [hours(0, 5), hours(5, 6, State.EMPTY, 3), hours(6, 8), hours(8, 9, State.EMPTY, 2), hours(9, 12)]
+    async with stored(segments, (START + number * HOUR for number in range(12))) as store:
+        rows, receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h")
+        newest = (await store.rig.manager.current(store.series("4h"))).timestamp
+
+    assert rows["timestamp"].to_pylist() == [START, START + 4 * HOUR]
+    assert rows["volume"][1].as_py() == sum(rows_at(START + place * HOUR for place in (4, 6, 7))["volume"].to_pylist())
+    assert receipt.gaps == [hours(8, 12, State.EMPTY, 2)]
+    assert newest == START + 4 * HOUR
+
+
+async def test_a_bar_that_is_empty_for_good_altogether_is_not_there_and_is_told_as_its_parts_are():
+    silence = hours(4, 8, State.EMPTY, 3)
+    async with stored([hours(0, 4), silence, hours(8, 12)], (START + number * HOUR for number in range(12))) as store:
+        rows, receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h")
+        filled, filled_receipt = await store.ask(TimeRange(START, START + 12 * HOUR), "4h", Fill.PREVIOUS_CLOSE)
+
+    assert rows["timestamp"].to_pylist() == [START, START + 8 * HOUR]
+    assert receipt.gaps == filled_receipt.gaps == [silence]
+    assert filled["synthetic"].to_pylist() == [False, True, False]
 
 
 async def test_a_week_in_which_a_market_began_and_one_in_which_it_ended_are_whole():
@@ -297,6 +353,27 @@ async def test_what_cannot_be_made_is_unknown_and_what_can_be_is_told(tmp_path, 
     assert not {"1m", "1h", "7m", "30s", "2w"} & set(refusal.value.details["derivable"])
 
 
+@pytest.mark.parametrize(
+    ("timeframe", "derive", "told"),
+    [
+        ("1m", True, "fake has '1m' bars, but they are not made here of shorter ones; ask without derive"),
+        ("3d", True, "fake has '3d' bars, but they are not made here of shorter ones; ask without derive"),
+        ("60m", False, "fake has no '60m' bars; bars of that length are called '1h'"),
+        ("24h", True, "fake has no '24h' bars; bars of that length are called '1d'"),
+        ("7d", False, "fake has no '7d' bars, and none are made here; derivable in the details lists those that are;"),
+        ("7m", False, "fake has no '7m' bars, and none are made here; derivable in the details lists those that are;"),
+    ],
+)
+async def test_what_is_told_of_bars_that_cannot_be_had_is_so(tmp_path, timeframe, derive, told):
+    """Seven days are not counted from a Monday."""
+    rig = HistoryRig(tmp_path, NOW).connect(FakeExchange([], timeframes=["1m", "1h", "3d"]))
+
+    with pytest.raises(UnknownTimeframeError) as refusal:
+        rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", timeframe, derive=derive)
+
+    assert str(refusal.value).startswith(told)
+
+
 async def test_a_plan_counts_what_the_answer_would_be_made_of(tmp_path):
     opens = [START + number * HOUR for number in range(48)]
     rig = HistoryRig(tmp_path, NOW).connect(FakeExchange(opens, 10, timeframes=["1h"], now=lambda: NOW))
@@ -356,6 +433,62 @@ async def test_a_quarter_of_which_a_month_is_not_stored_is_not_the_newest():
     ]
     async with stored(known, [before.start, last.start], timeframes=("1m",)) as store:
         assert (await store.rig.manager.current(store.series("3M"))).timestamp == before.start
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "source", "listed_at", "end", "first"),
+    [
+        ("4h", "1h", "2024-02-01T02:00", "2024-02-01T04:00", "2024-02-01"),
+        ("1w", "1m", "2024-02-01", "2024-02-05", "2024-01-29"),
+        ("1w", "1h", "2024-01-02", "2024-01-08", "2024-01-01"),
+        ("1w", "1h", "2022-01-01", "2022-01-03", "2021-12-27"),
+        ("3M", "1m", "2024-02-15", "2024-04-01", "2024-01-01"),
+    ],
+)
+async def test_the_newest_bar_may_be_the_one_in_which_a_market_began(timeframe, source, listed_at, end, first):
+    """It opens before the listing, and before all that is stored."""
+    began = utc(listed_at)
+    async with stored([segment(began, utc(end), State.HELD)], [began], listed_at=began, timeframes=(source,)) as store:
+        assert (await store.rig.manager.current(store.series(timeframe))).timestamp == utc(first)
+
+
+@quick(60)
+@given(known_hours, places, timeframes, st.integers(1, 4))
+def test_the_newest_bar_is_the_last_one_of_the_answer_to_all_of_the_time(parts, opens, timeframe, segments_at_once):
+    segments = segments_of(parts)
+    listed_at, delisted_at = segments[0].range.start, segments[-1].range.end
+
+    async def compare() -> None:
+        async with stored(
+            segments, (START + place * HOUR for place in opens), listed_at=listed_at, delisted_at=delisted_at
+        ) as store:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(newest_bar, "_SEGMENTS_AT_ONCE", segments_at_once)
+                current = await store.rig.manager.current(store.series(timeframe))
+            rows, _ = await store.ask(span("2023-11-01", "2024-03-01"), timeframe)
+
+            assert current.timestamp == (rows["timestamp"][-1].as_py() if rows.num_rows else None)
+
+    asyncio.run(compare())
+
+
+async def test_for_the_newest_bar_only_the_last_of_many_segments_are_looked_at(monkeypatch):
+    """Of minutes of a quiet market there may be tens of thousands in a month."""
+    looked_at = []
+
+    async def noted(storage: IStorageManager, series: Series, wanted: TimeRange) -> list[Segment]:
+        looked_at.append(wanted)
+        return await known_time(storage, series, wanted)
+
+    monkeypatch.setattr(newest_bar, "known_time", noted)
+    monkeypatch.setattr(newest_bar, "_SEGMENTS_AT_ONCE", 8)
+    segments = [hours(place, place + 1, State.EMPTY if place % 8 == 7 else State.HELD) for place in range(400)]
+    async with stored(list(joined(segments)), [START + place * HOUR for place in range(400)]) as store:
+        current = await store.rig.manager.current(store.series("4h"))
+
+    assert current.timestamp == START + 392 * HOUR
+    (only,) = looked_at
+    assert only.start >= START + 360 * HOUR
 
 
 # --- Filled ----------------------------------------------------------------------------------------------------------
@@ -428,6 +561,59 @@ def test_a_part_of_a_range_has_the_same_rows_as_the_whole_so_that_whoever_goes_o
     asyncio.run(compare())
 
 
+@quick(100)
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.integers(1, 20)), min_size=1, max_size=4),
+    st.sampled_from([0, 2, 8 * 24]),
+    st.sets(st.integers(0, 60), max_size=6),
+    st.sampled_from(["1h", "4h"]),
+    st.integers(4, 40),
+    st.integers(4, 40),
+)
+def test_no_close_is_used_across_a_time_that_is_due_to_be_asked_again(
+    parts, age_hours, opens, timeframe, start, length
+):
+    """Whoever asks for that time gets what came late, so that another close would be the wrong one."""
+    asked_at = NOW - age_hours * HOUR
+    empty = [((State.EMPTY, asks), length_hours) for asks, length_hours in parts]
+    segments = segments_of([((State.HELD, 0), 4), *empty])
+    segments = [replace(each, asked_at=asked_at) if each.asks else each for each in segments]
+    times = [START + place * HOUR for place in sorted({0, *opens})]
+    end = START + (start + length) * HOUR
+    ends = {"listed_at": segments[0].range.start, "delisted_at": segments[-1].range.end}
+
+    async def compare() -> None:
+        async with stored(segments, times, late=times, **ends) as store:
+            rest, _ = await store.ask(TimeRange(START + start * HOUR, end), timeframe, Fill.PREVIOUS_CLOSE)
+            whole, _ = await store.ask(TimeRange(START, end), timeframe, Fill.PREVIOUS_CLOSE)
+            again, _ = await store.ask(TimeRange(START + start * HOUR, end), timeframe, Fill.PREVIOUS_CLOSE)
+
+            expected = [row for row in whole.to_pylist() if row["timestamp"] >= START + start * HOUR]
+            assert again.to_pylist() == expected
+            missing = len(expected) - rest.num_rows
+            assert rest.to_pylist() == expected[missing:]
+            assert all(row["synthetic"] for row in expected[:missing])
+
+    asyncio.run(compare())
+
+
+async def test_a_minute_that_came_late_is_not_passed_over_for_the_close_before_it(tmp_path):
+    """Its time is not asked for here, but whoever asks for it gets another close."""
+    minute, start = timedelta(minutes=1), utc("2024-03-01T10:00")
+    rig = HistoryRig(tmp_path, start + 8 * minute + timedelta(seconds=5))
+    rig.connect(FakeExchange([start], timeframes=("1m",), now=rig.present))
+    await rig.answer(TimeRange(start, start + 8 * minute))
+    rig.exchange.opens += [start + 5 * minute, start + 20 * minute]
+    series = rig.manager.series("fake", SYMBOL, "ohlcv", "1m")
+
+    for now, synthetic in ((start + 30 * minute, 4), (start + 5 * HOUR, 0)):
+        rig.now = now
+        wanted = TimeRange(start + 8 * minute, start + 12 * minute)
+        answer = await rig.manager.open(series, wanted, refresh=False, fill=Fill.PREVIOUS_CLOSE)
+        await rows_of(answer)
+        assert answer.receipt.synthetic_rows == synthetic
+
+
 async def test_no_close_is_used_of_a_derived_bar_of_which_a_part_is_missing():
     """Nor does the answer to all of the time use it, which has no such bar."""
     async with stored([hours(0, 1, State.FAILED), hours(1, 16)], [START + 2 * HOUR]) as store:
@@ -437,16 +623,97 @@ async def test_no_close_is_used_of_a_derived_bar_of_which_a_part_is_missing():
     assert (whole.num_rows, rest.num_rows) == (0, 0)
 
 
+@pytest.mark.parametrize("fill", FILLS)
+async def test_through_silence_rows_come_as_it_becomes_known_however_long_it_lasts(tmp_path, fill):
+    asked_before_second_row = []
+    for days in (2, 20):
+        minute, start = timedelta(minutes=1), utc("2024-04-01")
+        rig = HistoryRig(tmp_path / str(days), NOW)
+        rig.connect(FakeExchange([start, utc("2024-05-30")], 300, timeframes=("1m",), now=rig.present))
+        series = rig.manager.series("fake", SYMBOL, "ohlcv", "1m")
+        wanted = TimeRange(start, start + days * 1440 * minute)
+        answer = await rig.manager.open(series, wanted, refresh=False, fill=fill)
+        rows = 0
+        async for table in tables(answer):
+            if rows < 2 <= rows + table.num_rows:
+                asked_before_second_row.append(len(rig.exchange.windows))
+            rows += table.num_rows
+        assert rows == days * 1440
+        assert answer.receipt.synthetic_rows == rows - 1
+        assert len(rig.exchange.windows) == math.ceil(days * 1440 / 300)
+
+    short, long = asked_before_second_row
+    assert short == long < 9
+
+
+async def test_a_derived_bar_comes_when_all_of_it_is_known_and_not_with_the_next_one(tmp_path):
+    start = utc("2024-04-01")
+    rig = HistoryRig(tmp_path, NOW)
+    rig.connect(FakeExchange([start], 300, timeframes=("1m",), now=rig.present))
+    await rig.answer(TimeRange(start, start + HOUR), series=rig.manager.series("fake", SYMBOL, "ohlcv", "1m"))
+    series = rig.manager.series_or_derived("fake", SYMBOL, "ohlcv", "10m")
+
+    answer = await rig.manager.open(series, TimeRange(start, start + 24 * 20 * HOUR), refresh=False)
+    asked_before = [len(rig.exchange.windows) async for _ in tables(answer)]
+
+    assert len(asked_before) == 1
+    assert asked_before[0] < len(rig.exchange.windows)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+async def test_what_is_held_and_empty_by_turns_is_filled_altogether_and_at_once(fill, monkeypatch):
+    """Also in a thread, where there are so many turns that they take long."""
+    segments = [hours(place, place + 4, State.EMPTY if place % 8 else State.HELD) for place in range(0, 400, 4)]
+    wanted = TimeRange(START, START + 400 * HOUR)
+    made = []
+    async with stored(segments, [START + place * HOUR for place in range(0, 400, 8)]) as store:
+        for parts_on_the_loop_max in (1_000, 0):
+            monkeypatch.setattr(filling, "_PARTS_ON_THE_LOOP_MAX", parts_on_the_loop_max)
+            answer = await store.rig.manager.open(store.series("2h"), wanted, refresh=False, fill=fill)
+            made.append([rows async for rows in tables(answer)])
+            assert answer.receipt.synthetic_rows == 50
+
+    at_once, in_a_thread = made
+    assert len(at_once) == 2  # a table for each of the two years that are stored
+    assert sum(rows.num_rows for rows in at_once) == 100
+    assert all(rows.equals(other) for rows, other in zip(in_a_thread, at_once, strict=True))
+
+
+async def test_an_exchanges_own_bars_are_filled_where_it_was_asked_and_had_none():
+    segments = [hours(0, 2), hours(2, 4, State.EMPTY), hours(4, 6, State.EMPTY, 3), hours(6, 8, State.FAILED)]
+    async with stored(segments, [START]) as store:
+        rows, _ = await store.ask(TimeRange(START, START + 8 * HOUR), "1h", Fill.NULL)
+
+    assert rows["synthetic"].to_pylist() == [False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+async def test_a_fill_changes_no_byte_of_what_is_stored_of_fetched_rows(tmp_path, fill):
+    opens = [START + place * HOUR for place in range(24 * 40) if place % 7]
+    contents = []
+    for asked in (Fill.NONE, fill):
+        root = tmp_path / asked
+        rig = HistoryRig(root, NOW).connect(FakeExchange(opens, 100, timeframes=["1h"], now=lambda: NOW))
+        wanted = TimeRange(START, START + 24 * 40 * HOUR)
+        series = rig.manager.series("fake", SYMBOL, "ohlcv", "1h")
+        await rows_of(await rig.manager.open(series, wanted, refresh=False, fill=asked))
+        contents.append(Stored(rig, [], root).content())
+
+    without, with_fill = contents
+    assert without
+    assert with_fill == without
+
+
 async def test_the_close_before_a_range_is_looked_for_as_far_back_as_nothing_is_known_to_have_been_traded():
     """Over the turn of the year, which is a border of what is stored."""
     async with stored([hours(0, 24 * 20)], [START + HOUR]) as store:
         rows, receipt = await store.ask(span("2024-01-15", "2024-01-15T03:00"), "1h", Fill.PREVIOUS_CLOSE)
-        derived, _ = await store.ask(span("2024-01-15", "2024-01-16"), "4h", Fill.PREVIOUS_CLOSE)
+        made, _ = await store.ask(span("2024-01-15", "2024-01-16"), "4h", Fill.PREVIOUS_CLOSE)
 
     close = rows_at([START + HOUR])["close"][0].as_py()
     assert rows["close"].to_pylist() == [close] * 3
     assert receipt.synthetic_rows == 3
-    assert derived["close"].to_pylist() == [close] * 6
+    assert made["close"].to_pylist() == [close] * 6
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.UNKNOWN])

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
@@ -27,6 +28,9 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
+
+# A few milliseconds' worth; of a month there may be as many as minutes.
+_SEGMENTS_ON_THE_LOOP_MAX: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Answer:
         now: Callable[[], datetime],
         receipt: Receipt | None = None,
     ) -> None:
-        """*receipt*: what is entered into; None for a plain one."""
+        """*receipt*: that of the views on this answer, which are told of silence, too; None where there are none."""
         self.start = wanted.start
         self.end = max(wanted.start, min(wanted.end, closed_until))
         self._series = series
@@ -99,6 +103,7 @@ class Answer:
         listed = None if self._bars is None else reach.facts.listed_part(self._bars)
         self.estimated_rows = self.source_rows = estimated_rows(series, listed)
         self.receipt = receipt or Receipt()
+        self._tells_silence = receipt is not None
         self._digest = AnswerDigest(series)
 
     async def stretches(self) -> AsyncGenerator[Stretch, None]:
@@ -150,7 +155,11 @@ class Answer:
         Raises:
             PartitionChangedError: It is not what was begun with any more.
         """
-        self.receipt.enter(self._reach.known(stored.coverage, part))
+        known = self._reach.known(stored.coverage, part)
+        if len(stored.coverage.segments) > _SEGMENTS_ON_THE_LOOP_MAX:
+            await asyncio.to_thread(self.receipt.enter, known)
+        else:
+            self.receipt.enter(known)
         has_digest = self._digest.add_whole(part, stored.digests)
 
         def still_tells(piece: TimeRange, changed: StoredPartition) -> bool:
@@ -163,9 +172,9 @@ class Answer:
                 self.receipt.rows_from_storage += stretch.rows.num_rows
                 if not has_digest:
                     self._digest.add(piece, stretch.rows, read.digests)
-                if stretch.rows.num_rows:
-                    if rest is not None:
-                        self._reading.begin(rest, self._reach.facts)
+                if stretch.rows.num_rows and rest is not None:
+                    self._reading.begin(rest, self._reach.facts)
+                if stretch.rows.num_rows or self._tells_silence:
                     yield stretch
 
     def _begin_fetching(self, rest: TimeRange | None, before: TimeRange) -> None:
@@ -237,11 +246,12 @@ class Answer:
                     delivered += rows.num_rows
                     if rows.num_rows:
                         self._digest.add(span, rows)
+                    if rows.num_rows or self._tells_silence:
                         yield Stretch(rows)
-                        # Not before the first row: where the listing is not known yet, its pages might be wasted.
-                        if not has_looked_ahead:
-                            has_looked_ahead = True
-                            self._begin_fetching(rest, wait.part)
+                    # Not before the first row: where the listing is not known yet, its pages might be wasted.
+                    if rows.num_rows and not has_looked_ahead:
+                        has_looked_ahead = True
+                        self._begin_fetching(rest, wait.part)
             self.receipt.rows_from_exchange += want.rows_fetched
             self.receipt.rows_from_storage += delivered - want.rows_fetched
             self.receipt.exchange_calls += want.calls

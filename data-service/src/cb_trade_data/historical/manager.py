@@ -47,7 +47,7 @@ from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.partition import Partition, partition_at, partitions_of, pieces_of
 from cb_trade_data.models.series import Kind, Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.models.timeframe import Timeframe, derivable_from, source_of
+from cb_trade_data.models.timeframe import Timeframe, derivable_from, other_name, source_of
 from cb_trade_data.storage.coverage import Coverage
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
@@ -111,7 +111,8 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         derived = _derived_series(exchange, symbol, timeframe, known)
         if derived is None:
             derivable = list(derivable_from(known))
-            raise UnknownTimeframeError(exchange, timeframe, list(known), _without_bars(facts), derivable)
+            called = other_name(timeframe, [*known, *derivable])
+            raise UnknownTimeframeError(exchange, timeframe, list(known), _without_bars(facts), derivable, called)
         return derived
 
     async def choose(self, question: OpenQuestion, *, may_ask: bool) -> Choice:
@@ -133,6 +134,7 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         _refuse_future(wanted.start, now)
         facts = await self._register.recheck(source, facts, wanted, now, force=refresh)
         exchange = self._source.facts(series.exchange)
+        present = partial(self._now, series.exchange)
         ask = partial(
             Answer,
             reach=Reach.at(now, exchange, source, facts),
@@ -140,12 +142,12 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
             refresh=refresh,
             storage=self._storage,
             fetcher=self._fetcher,
-            now=partial(self._now, series.exchange),
+            now=present,
         )
         closed_until = self._closed_until(series, now)
         if is_plain:
             return ask(series, wanted, closed_until)
-        return viewed(ask, series, wanted, closed_until, fill, facts, self._storage)
+        return viewed(ask, series, wanted, closed_until, fill, facts, self._storage, present)
 
     async def plan(
         self, series: Series, wanted: TimeRange, *, refresh: bool, rows_max: int | None = None

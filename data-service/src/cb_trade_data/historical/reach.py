@@ -91,7 +91,9 @@ class Reach:
         if self.is_held(coverage, wanted):
             yield from coverage.within(wanted)
             return
-        segments = list(coverage.under(self.facts.absences).within(wanted))
+        # Cut first: of a month there may be as many segments as minutes, and it may be a page that is wanted.
+        here = Coverage(tuple(coverage.within(wanted)))
+        segments = list(here.under(self.facts.absences).within(wanted))
         lost = list(intersect_all([wanted], self.out_of_reach))
         if lost:
             answered = [each.range for each in segments if each.state is not State.FAILED]

@@ -217,4 +217,17 @@ def derivable_from(known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in map(str, made) if name not in known)
 
 
+def other_name(timeframe: str, names: Iterable[str]) -> str | None:
+    """Return the first of *names* that means the same bars as *timeframe* and is another one; None where none does."""
+    try:
+        wanted = Timeframe.parse(timeframe)
+    except ValueError:
+        return None
+    for name in names:
+        other = Timeframe.parse(name)
+        if other != wanted and other.holds(wanted) and wanted.holds(other):
+            return name
+    return None
+
+
 _DERIVABLE: Final = frozenset(DERIVABLE)

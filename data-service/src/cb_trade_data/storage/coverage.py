@@ -177,15 +177,23 @@ class Coverage:
         Args:
             absences: Disjoint, oldest first.
         """
+        if not absences:
+            return self
         elsewhere = subtract([EVER], [absence.range for absence in absences])
         rest = (segment for part in elsewhere for segment in self.within(part))
         return Coverage(tuple(sorted([*absences, *rest], key=lambda segment: segment.range.start)))
 
     def within(self, wanted: TimeRange) -> Iterator[Segment]:
         """Yield the segments inside *wanted*, cut to it, oldest first."""
-        for segment in self.segments:
-            if (shared := segment.range.intersect(wanted)) is not None:
-                yield Segment(shared, segment.state, segment.asked_at, segment.asks, segment.reason)
+        first = bisect_right(self.segments, wanted.start, key=lambda each: each.range.end)
+        for place in range(first, len(self.segments)):
+            segment = self.segments[place]
+            if wanted.covers(segment.range):
+                yield segment
+            elif (shared := segment.range.intersect(wanted)) is not None:
+                yield replace(segment, range=shared)
+            else:
+                return
 
     def holds(self, wanted: TimeRange) -> bool:
         """Tell whether every bar of *wanted* is stored."""

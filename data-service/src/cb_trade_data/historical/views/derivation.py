@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from cb_trade_data.historical.rebuilding import folded
-from cb_trade_data.historical.views.known_bars import UNSETTLED, KnownBars
-from cb_trade_data.models.instants import to_ms
-from cb_trade_data.models.market import OHLCV_SCHEMA, timestamps_ms
+from cb_trade_data.historical.views.known_bars import KnownBars
+from cb_trade_data.models.instants import to_ms, to_ms_ceil
+from cb_trade_data.models.market import OHLCV_SCHEMA, rows_before, timestamps_ms
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment
@@ -20,7 +20,7 @@ from cb_trade_data.storage.coverage import Segment
 class Derivation:
     """Takes in what is known of time and the rows of it, each in order, the former never after the latter.
 
-    It holds on to one bar, the last one: the rows that come next may belong to it, too.
+    It holds on to one bar, the last one, until it is known to its end: the rows that come next may belong to it, too.
     """
 
     def __init__(self, timeframe: Timeframe, bars: TimeRange) -> None:
@@ -36,7 +36,7 @@ class Derivation:
         """Return what is known of bars by what is known of their parts; see `Receipt.enter`."""
         known = list(self._known.add(segments))
         for segment in known:
-            if segment.state in UNSETTLED:
+            if not segment.is_final:
                 _add(self._unsettled, segment.range)
         told_until = self._timeframe.floor(self._known.known_until)
         told: list[Segment] = []
@@ -57,16 +57,11 @@ class Derivation:
         return TimeRange(known_until, self._bars.end) if known_until < self._bars.end else None
 
     def add(self, rows: pa.Table) -> pa.Table:
-        """Return the bars that are whole with *rows*, which follow those that came before."""
+        """Return the bars that are whole with *rows*: all, if any, that follow, in the time that is known so far."""
         made = folded(pa.concat_tables([self._last, rows]) if self._last.num_rows else rows, self._timeframe)
-        count = max(0, made.num_rows - 1)
+        count = rows_before(made, to_ms_ceil(self._timeframe.floor(self._known.known_until)))
         self._last = made.slice(count)
         return self._settled(made.slice(0, count))
-
-    def rest(self) -> pa.Table:
-        """Return the last bar, once there are no more rows."""
-        last, self._last = self._last, OHLCV_SCHEMA.empty_table()
-        return self._settled(last)
 
     def _settled(self, made: pa.Table) -> pa.Table:
         """Return those of *made* of which nothing is missing, and forget what is known of the time before their end."""

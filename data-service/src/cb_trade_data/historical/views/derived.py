@@ -14,6 +14,7 @@ from cb_trade_data.historical.views.derivation import Derivation
 from cb_trade_data.models.digest import AnswerDigest
 from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.instants import from_ms
+from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.storage.coverage import Segment, State
@@ -26,13 +27,21 @@ class DerivedAnswer:
     """See `IAnswer`. Of rows and calls, the receipt counts those of the answer below."""
 
     def __init__(
-        self, series: Series, span: TimeRange, estimated_rows: int, below: IAnswer, derivation: Derivation
+        self,
+        series: Series,
+        span: TimeRange,
+        estimated_rows: int,
+        below: IAnswer,
+        derivation: Derivation,
+        *,
+        tells_silence: bool,
     ) -> None:
         """
         Args:
             span: What was asked for, clipped to the newest closed bar.
             below: The shorter bars of all bars that open in it; its receipt is this answer's, too.
             derivation: What that receipt is seen by.
+            tells_silence: Whether a view on this answer is told of time without bars, by stretches without rows.
         """
         self.start = span.start
         self.end = span.end
@@ -41,6 +50,7 @@ class DerivedAnswer:
         self.receipt = below.receipt
         self._below = below
         self._derivation = derivation
+        self._tells_silence = tells_silence
         self._digest = AnswerDigest(series)
         self._grid = series.grid
 
@@ -49,11 +59,11 @@ class DerivedAnswer:
         async with aclosing(self._below.stretches()) as stretches:
             async for stretch in stretches:
                 bars = await self._put_together(stretch.rows)
-                if bars.num_rows:
+                if bars.num_rows or self._tells_silence:
                     yield self._delivered(bars)
         if (unsaid := self._derivation.unsaid) is not None:
             self.receipt.enter([Segment(unsaid, State.UNKNOWN)])
-        bars = self._derivation.rest()
+        bars = self._derivation.add(OHLCV_SCHEMA.empty_table())
         if bars.num_rows:
             yield self._delivered(bars)
         self.receipt.digest = self._digest.text()  # in place of that of the shorter bars
@@ -64,6 +74,7 @@ class DerivedAnswer:
         return self._derivation.add(rows)
 
     def _delivered(self, bars: pa.Table) -> Stretch:
-        first, last = (from_ms(bars.column("timestamp")[place].value) for place in (0, -1))
-        self._digest.add(TimeRange(first, self._grid.advance(last, 1)), bars)
+        if bars.num_rows:
+            first, last = (from_ms(bars.column("timestamp")[place].value) for place in (0, -1))
+            self._digest.add(TimeRange(first, self._grid.advance(last, 1)), bars)
         return Stretch(bars)

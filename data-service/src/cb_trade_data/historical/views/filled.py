@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.views.filling import Filling
 from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.instants import from_ms
+from cb_trade_data.models.market import OHLCV_SCHEMA
 
 
 class FilledAnswer:
@@ -45,21 +47,20 @@ class FilledAnswer:
         """See `IAnswer.stretches`."""
         async with aclosing(self._below.stretches()) as stretches:
             async for stretch in stretches:
-                if from_ms(stretch.rows.column("timestamp")[0].value) > self._first_open:
-                    await self._begin()
-                self._close_before = None
-                for rows in self._counted(self._filling.add(stretch.rows)):
-                    yield Stretch(rows)
-        await self._begin()
-        for rows in self._counted(self._filling.rest()):
-            yield Stretch(rows)
+                async for filled in self._filled(stretch.rows):
+                    yield filled
+        async for filled in self._filled(OHLCV_SCHEMA.empty_table()):
+            yield filled
 
-    async def _begin(self) -> None:
+    async def _filled(self, rows: pa.Table) -> AsyncGenerator[Stretch, None]:
         if self._close_before is not None:
-            self._filling.close = await self._close_before()
+            if rows.num_rows == 0 or from_ms(rows.column("timestamp")[0].value) > self._first_open:
+                self._filling.close = await self._close_before()
             self._close_before = None
-
-    def _counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        for rows in tables:
+        tables = self._filling.add(rows)
+        while (filled := await self._next(tables)) is not None:
             self.receipt.synthetic_rows = self._filling.synthetic_rows
-            yield rows
+            yield Stretch(filled)
+
+    async def _next(self, tables: Iterator[pa.Table]) -> pa.Table | None:
+        return await asyncio.to_thread(next, tables, None) if self._filling.takes_long else next(tables, None)

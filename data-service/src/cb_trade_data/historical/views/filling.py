@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +15,6 @@ from cb_trade_data.models.instants import from_ms, to_ms_ceil
 from cb_trade_data.models.market import (
     FILLED_SCHEMA,
     NULL_FILLED_SCHEMA,
-    OHLCV_SCHEMA,
     TIMESTAMP,
     rows_before,
     timestamps_ms,
@@ -23,10 +22,12 @@ from cb_trade_data.models.market import (
 from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
-from cb_trade_data.storage.coverage import Segment, State
+from cb_trade_data.storage.coverage import Segment
 
 # As many as there are in a frame: years of nothing are made no faster than they are sent.
 _ROWS_AT_ONCE: Final = 16_384
+# A few milliseconds' worth.
+_PARTS_ON_THE_LOOP_MAX: Final = 32
 
 
 class Filling:
@@ -38,18 +39,18 @@ class Filling:
         synthetic_rows: How many rows were added.
     """
 
-    def __init__(self, timeframe: Timeframe, fill: Fill, states: frozenset[State], start: datetime) -> None:
+    def __init__(self, timeframe: Timeframe, fill: Fill, is_known: Callable[[Segment], bool], start: datetime) -> None:
         """
         Args:
-            states: Those of time in which a bar that is missing is known not to be there.
+            is_known: Whether a bar that is missing is known not to be there, of what is known of a time.
             start: Where a bar opens, and what is known begins.
         """
         self._timeframe = timeframe
         self._with_close = fill is Fill.PREVIOUS_CLOSE
         self._schema = FILLED_SCHEMA if self._with_close else NULL_FILLED_SCHEMA
-        self._states = states
+        self._is_known = is_known
         self._fillable: deque[TimeRange] = deque()
-        self._filled_until = start
+        self._known_until = self._filled_until = start
         self.close: float | None = None
         self.synthetic_rows = 0
 
@@ -57,22 +58,25 @@ class Filling:
         """Remember where rows may be missing; see `Receipt.enter`, which is given the same."""
         segments = list(segments)
         for segment in segments:
-            if segment.state in self._states:
+            self._known_until = segment.range.end
+            if self._is_known(segment):
                 part = segment.range
                 if self._fillable and self._fillable[-1].end == part.start:
                     part = TimeRange(self._fillable.pop().start, part.end)
                 self._fillable.append(part)
         return segments, failures
 
-    def add(self, rows: pa.Table) -> Iterator[pa.Table]:
-        """Yield *rows*, at least one, which follow those that came before, and what is missing up to the last one."""
-        end = self._timeframe.advance(from_ms(rows.column("timestamp")[-1].value), 1)
-        yield from self._up_to(end, rows)
+    @property
+    def takes_long(self) -> bool:
+        """Whether what is known was told in so many parts that the next rows are worth a thread."""
+        return len(self._fillable) > _PARTS_ON_THE_LOOP_MAX
 
-    def rest(self) -> Iterator[pa.Table]:
-        """Yield what is missing after the last row."""
-        if self._fillable:
-            yield from self._up_to(self._fillable[-1].end, OHLCV_SCHEMA.empty_table())
+    def add(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Yield *rows*, all, if any, that follow in the time that is known so far, and what is missing of it."""
+        end = self._known_until
+        if rows.num_rows:
+            end = max(end, self._timeframe.advance(from_ms(rows.column("timestamp")[-1].value), 1))
+        return _put_together(self._up_to(end, rows))
 
     def _up_to(self, end: datetime, rows: pa.Table) -> Iterator[pa.Table]:
         for part, is_fillable in self._parts(end):
@@ -138,6 +142,24 @@ class Filling:
 
     def _table(self, columns: Iterable[Any], is_synthetic: npt.NDArray[np.bool_]) -> pa.Table:
         return pa.Table.from_arrays([*columns, pa.array(is_synthetic)], schema=self._schema)
+
+
+def _put_together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows in fewer tables: where time is known by turns, there are as many as turns."""
+    together: list[pa.Table] = []
+    count = 0
+    for rows in tables:
+        if together and count + rows.num_rows > _ROWS_AT_ONCE:
+            yield _as_one(together)
+            together, count = [], 0
+        together.append(rows)
+        count += rows.num_rows
+    if together:
+        yield _as_one(together)
+
+
+def _as_one(tables: list[pa.Table]) -> pa.Table:
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
 
 
 def _cut(rows: pa.Table, end: datetime) -> tuple[pa.Table, pa.Table]:

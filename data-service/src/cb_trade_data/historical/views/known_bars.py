@@ -11,21 +11,20 @@ from cb_trade_data.models.time_range import TimeRange
 from cb_trade_data.models.timeframe import Timeframe
 from cb_trade_data.storage.coverage import Segment, State
 
-#: Of a bar with a part in one of these nobody knows yet what it is going to be.
-UNSETTLED: Final = frozenset({State.FAILED, State.UNAVAILABLE, State.EMPTY, State.UNKNOWN})
-# What a bar is whose parts are in several states: the first of them. One that is listed for a part of its time is
-# whole, as the exchange's own first bar is.
+# What a bar is whose parts are in several states: the first of them, by state and whether that is final. One that is
+# listed for a part of its time is whole, as the exchange's own first bar is; so is one that is empty in part, for good.
 _RANKS: Final = {
-    state: rank
-    for rank, state in enumerate(
+    facts: rank
+    for rank, facts in enumerate(
         (
-            State.FAILED,
-            State.UNAVAILABLE,
-            State.EMPTY,
-            State.UNKNOWN,
-            State.HELD,
-            State.UNLISTED,
-            State.DELISTED,
+            (State.FAILED, False),
+            (State.UNAVAILABLE, False),
+            (State.EMPTY, False),
+            (State.UNKNOWN, False),
+            (State.HELD, True),
+            (State.EMPTY, True),
+            (State.UNLISTED, True),
+            (State.DELISTED, True),
         )
     )
 }
@@ -61,9 +60,13 @@ class KnownBars:
                 yield replace(segment, range=TimeRange(start, whole_until))
                 start = whole_until
                 continue
-            if self._begun is None or _RANKS[segment.state] < _RANKS[self._begun.state]:
+            if self._begun is None or _rank(segment) < _rank(self._begun):
                 self._begun = segment
             if bar.end <= end:
                 yield replace(self._begun, range=bar)
                 self._begun = None
             start = bar.end
+
+
+def _rank(segment: Segment) -> int:
+    return _RANKS[segment.state, segment.is_final]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from cb_trade_data.historical.views.known_bars import KnownBars
+from cb_trade_data.historical.views.known_time import known_time
 from cb_trade_data.historical.views.newest_row import newest_row
 from cb_trade_data.models.instants import from_ms
-from cb_trade_data.models.partition import partitions_of
+from cb_trade_data.models.partition import EVER, partitions_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.coverage import Coverage, State
+from cb_trade_data.models.timeframe import Timeframe
+from cb_trade_data.storage.coverage import Segment, State, joined
 from cb_trade_data.storage.interfaces import IStorageManager
+
+# A few milliseconds' worth; of a month there may be as many as minutes.
+_SEGMENTS_AT_ONCE: Final = 1_024
 
 
 async def newest_whole_bar(storage: IStorageManager, series: Series) -> datetime | None:
@@ -20,23 +28,35 @@ async def newest_whole_bar(storage: IStorageManager, series: Series) -> datetime
     Raises:
         StorageUnavailableError: Storage cannot be read.
     """
-    source = series.source
-    facts = await storage.facts(source)
-    absences = () if facts is None else facts.absences
-    later = Coverage()
-    for partition in reversed(await storage.list_partitions(source)):
-        # Those that open in it; the last of them may end in a later one.
-        bars = series.grid.snap(partition.range)
-        coverage = Coverage((await storage.coverage(partition)).segments + later.segments)
-        if bars is not None:
-            known = coverage.under(absences).within(bars)
-            held = [each.range for each in KnownBars(series.grid, bars.start).add(known) if each.state is State.HELD]
-            for span in reversed(held):
-                for piece, part in reversed(list(partitions_of(source, span))):
-                    row = await newest_row(storage, piece, part)
-                    if row.num_rows:
-                        return series.grid.floor(from_ms(row.column("timestamp")[0].value))
-        # A bar that opens before this partition ends no later than the one in which this begins.
-        begins_in = series.grid.bar(series.grid.floor(partition.range.start))
-        later = Coverage(tuple(coverage.within(TimeRange(partition.range.start, begins_in.end))))
+    grid, end = series.grid, EVER.end
+    for partition in reversed(await storage.list_partitions(series.source)):
+        segments = (await storage.coverage(partition)).segments
+        for last in range(len(segments), 0, -_SEGMENTS_AT_ONCE):
+            some = segments[max(0, last - _SEGMENTS_AT_ONCE) : last]
+            # All bars that have a part of it, wherever they open and end.
+            start, end = grid.floor(some[0].range.start), min(grid.ceil(some[-1].range.end), end)
+            if start < end:
+                newest = await _newest_in(storage, series, TimeRange(start, end))
+                if newest is not None:
+                    return newest
+                end = start
     return None
+
+
+async def _newest_in(storage: IStorageManager, series: Series, bars: TimeRange) -> datetime | None:
+    known = await known_time(storage, series.source, bars)
+    if len(known) > 2 * _SEGMENTS_AT_ONCE:  # a single bar may have a month of them
+        held = await asyncio.to_thread(_held, series.grid, bars.start, known)
+    else:
+        held = _held(series.grid, bars.start, known)
+    for span in reversed(held):
+        for partition, part in reversed(list(partitions_of(series.source, span))):
+            row = await newest_row(storage, partition, part)
+            if row.num_rows:
+                return series.grid.floor(from_ms(row.column("timestamp")[0].value))
+    return None
+
+
+def _held(timeframe: Timeframe, start: datetime, known: Sequence[Segment]) -> list[TimeRange]:
+    bars = KnownBars(timeframe, start).add(known)
+    return [each.range for each in joined(bars) if each.state is State.HELD]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from cb_trade_data.historical.interfaces import IAnswer
 from cb_trade_data.historical.kept_answer import KeptAnswer
@@ -20,18 +21,13 @@ from cb_trade_data.models.market import OHLCV_SCHEMA
 from cb_trade_data.models.messages import Fill
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.coverage import State
+from cb_trade_data.storage.coverage import ABSENT, Segment, State
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.series_facts import SeriesFacts
 
-# Where the exchange was asked for its bars, and had none.
-_KNOWN: Final = frozenset({State.HELD, State.EMPTY})
-# A derived bar is `empty` if a part of it is: there may have been trades in the others.
-_KNOWN_OF_DERIVED: Final = frozenset({State.HELD})
-
 
 class Ask(Protocol):
-    """Prepares the answer below."""
+    """Prepares the answer below, which tells its views of silence: of time without rows as it becomes known."""
 
     def __call__(self, series: Series, wanted: TimeRange, closed_until: datetime, *, receipt: Receipt) -> IAnswer: ...
 
@@ -44,12 +40,14 @@ def viewed(
     fill: Fill,
     facts: SeriesFacts,
     storage: IStorageManager,
+    now: Callable[[], datetime],
 ) -> IAnswer:
     """Return the answer to a request for a derived series, or with a fill, or both.
 
     Args:
         closed_until: The exclusive end of the newest closed bar of *series*.
         facts: Of its source.
+        now: The exchange's present.
     """
     receipt = ViewedReceipt(synthetic_rows=None if fill is Fill.NONE else 0)
     end = max(wanted.start, min(wanted.end, closed_until))
@@ -64,12 +62,17 @@ def viewed(
         derivation = Derivation(series.grid, bars)
         readings.append(derivation.see)
         below = ask(series.source, bars, bars.end, receipt=receipt)
-        answer = DerivedAnswer(series, span, _bars_in(series, facts.listed_part(bars)), below, derivation)
+        bar_count = _bars_in(series, facts.listed_part(bars))
+        tells_silence = fill is not Fill.NONE
+        answer = DerivedAnswer(series, span, bar_count, below, derivation, tells_silence=tells_silence)
     if fill is not Fill.NONE:
-        states = _KNOWN if series.derived_from is None else _KNOWN_OF_DERIVED
-        filling = Filling(series.grid, fill, states, bars.start)
+        is_known = _is_known if series.derived_from is None else _is_known_for_good
+        filling = Filling(series.grid, fill, is_known, bars.start)
         readings.append(filling.see)
-        look_up = partial(close_before, storage, series, bars.start, states)
+        # What is due to be asked again is not known where nobody asks.
+        look_up = partial(
+            close_before, storage, series, bars.start, lambda each: is_known(each) and each.settles(now(), now())
+        )
         answer = FilledAnswer(answer, bars.start, filling, look_up if fill is Fill.PREVIOUS_CLOSE else None)
     receipt.readings = readings
     return answer
@@ -80,3 +83,13 @@ def _bars_in(series: Series, listed: TimeRange | None) -> int:
     if listed is None:
         return 0
     return series.grid.bars_in(TimeRange(series.grid.floor(listed.start), series.grid.ceil(listed.end)))
+
+
+def _is_known(segment: Segment) -> bool:
+    """Tell whether the exchange was asked for its bars, and had them or none."""
+    return segment.state in {State.HELD, State.EMPTY}
+
+
+def _is_known_for_good(segment: Segment) -> bool:
+    """Tell the same of derived bars: in one that is empty, but not for good, there may be parts that were traded."""
+    return segment.is_final and segment.state not in ABSENT
