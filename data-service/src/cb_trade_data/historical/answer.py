@@ -258,6 +258,8 @@ class Answer:
 
     def _enter(self, part: TimeRange, coverage: Coverage, failures: Iterable[Segment]) -> None:
         listed = self._reach.facts.listed_part(part)
-        self.receipt.enter(
-            self._reach.known(coverage, part), () if listed is None else Coverage(tuple(failures)).within(listed)
-        )
+        told: list[Segment] = []
+        if listed is not None:  # pages fail in any order
+            shared = ((each, each.range.intersect(listed)) for each in failures)
+            told = [replace(each, range=inside) for each, inside in shared if inside is not None]
+        self.receipt.enter(self._reach.known(coverage, part), told)

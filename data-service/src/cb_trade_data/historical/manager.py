@@ -94,7 +94,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if kind not in facts.kinds:
             raise UnsupportedKindError(exchange, kind)
         if timeframe is not None and timeframe not in facts.timeframes:
-            raise UnknownTimeframeError(exchange, timeframe, list(facts.timeframes), _without_bars(facts))
+            called = other_name(timeframe, facts.timeframes)
+            raise UnknownTimeframeError(
+                exchange, timeframe, list(facts.timeframes), _without_bars(facts), called=called
+            )
         series = _series(exchange, symbol, kind, timeframe)
         if series.kind not in {Kind.OHLCV, Kind.ORDER_BOOK} and facts.event_paging(series) is None:
             raise UnsupportedKindError(exchange, kind, symbol)
