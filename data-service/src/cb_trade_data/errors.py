@@ -112,6 +112,7 @@ class UnknownTimeframeError(RequestError):
     *known*: the lengths that it has; if the asked one is among them, derived bars of it were asked for. *kinds*: what
     else it has, for who meant one of these. *derivable*: the lengths that are made of those that it has, where that is
     asked for. *called*: what bars of that length are called that can be had; None where there are none.
+    *source*: what they would be made of, where it is asked about what is stored.
     """
 
     code = ErrorCode.UNKNOWN_TIMEFRAME
@@ -124,10 +125,11 @@ class UnknownTimeframeError(RequestError):
         kinds: Sequence[str] = (),
         derivable: list[str] | None = None,
         called: str | None = None,
+        source: str | None = None,
     ) -> None:
         facts = {} if derivable is None else {"derivable": derivable}
         super().__init__(
-            _why_no_bars(exchange, timeframe, known, kinds, called, are_made=derivable is not None),
+            _why_no_bars(exchange, timeframe, known, kinds, called, source, are_made=derivable is not None),
             exchange=exchange,
             timeframe=timeframe,
             known=known,
@@ -473,12 +475,23 @@ _PROBLEMS_TOLD: Final = 5
 
 
 def _why_no_bars(
-    exchange: str, timeframe: str, known: list[str], kinds: Sequence[str], called: str | None, *, are_made: bool
+    exchange: str,
+    timeframe: str,
+    known: list[str],
+    kinds: Sequence[str],
+    called: str | None,
+    source: str | None,
+    *,
+    are_made: bool,
 ) -> str:
     if timeframe in known:
         return f"{exchange} has {timeframe!r} bars, but they are not made here of shorter ones; ask without derive"
     if called is not None:
         return f"{exchange} has no {timeframe!r} bars; bars of that length are called {called!r}"
+    if source is not None:
+        return (
+            f"{exchange} has no {timeframe!r} bars; stored are {source!r} ones, of which they are made: ask for those"
+        )
     made = ", and none are made here; derivable in the details lists those that are" if are_made else ""
     without_bars = f"; without bars: {', '.join(kinds)}" if kinds else ""
     return f"{exchange} has no {timeframe!r} bars{made}; it has {', '.join(known)}{without_bars}"

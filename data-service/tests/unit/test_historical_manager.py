@@ -55,6 +55,15 @@ def test_a_timeframe_the_exchange_does_not_have_is_unknown(manager, timeframe):
         manager.series("binance", "BTC/USDT", "ohlcv", timeframe)
 
 
+@pytest.mark.parametrize(
+    ("timeframe", "told"),
+    [("5m", "stored are '1m' ones, of which they are made"), ("60s", "bars of that length are called '1m'")],
+)
+def test_who_asks_what_is_stored_is_told_what_to_ask_for_instead(manager, timeframe, told):
+    with pytest.raises(UnknownTimeframeError, match=told):
+        manager.series("binance", "BTC/USDT", "ohlcv", timeframe)
+
+
 def test_a_kind_that_is_misspelt_as_a_timeframe_is_told_with_the_kinds_there_are(manager):
     with pytest.raises(UnknownTimeframeError, match=r"no 'trade' bars; it has .*; without bars: .*order_book"):
         manager.series("binance", "BTC/USDT", "ohlcv", "trade")

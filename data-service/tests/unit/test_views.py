@@ -213,7 +213,7 @@ async def test_many_rows_and_segments_are_put_together_in_a_thread_to_the_same_b
     async with stored(segments, (START + place * HOUR for place in range(100))) as store:
         on_the_loop, receipt = await store.ask(wanted, "4h")
         monkeypatch.setattr(derived, "_ROWS_ON_THE_LOOP_MAX", 10)
-        monkeypatch.setattr(historical_answer, "_SEGMENTS_ON_THE_LOOP_MAX", 0)
+        monkeypatch.setattr(historical_answer, "SEGMENTS_ON_THE_LOOP_MAX", 0)
         in_a_thread, thread_receipt = await store.ask(wanted, "4h")
 
     assert_same_rows(in_a_thread, on_the_loop)
@@ -413,6 +413,16 @@ async def test_the_newest_week_may_lie_in_two_partitions(traded):
     known = [segment(week.start, week.end + 30 * HOUR, State.HELD)]
     async with stored(known, [week.start + number * HOUR for number in traded]) as store:
         assert (await store.rig.manager.current(store.series("1w"))).timestamp == week.start
+
+
+@pytest.mark.parametrize("on_the_loop_max", [0, 1_024])
+async def test_the_close_before_is_looked_for_over_all_that_is_known(monkeypatch, on_the_loop_max):
+    monkeypatch.setattr("cb_trade_data.historical.views.known_time.SEGMENTS_ON_THE_LOOP_MAX", on_the_loop_max)
+    segments = [hours(0, 3, State.FAILED), hours(3, 10), hours(10, 12, State.EMPTY), hours(12, 20)]
+    async with stored(segments, [START + 4 * HOUR]) as store:
+        rows, _ = await store.ask(TimeRange(START + 14 * HOUR, START + 16 * HOUR), fill=Fill.PREVIOUS_CLOSE)
+
+    assert rows["synthetic"].to_pylist() == [True, True]
 
 
 @pytest.mark.parametrize("traded", [utc("2024-01-01"), utc("2024-02-05"), utc("2024-03-31T23:59")])

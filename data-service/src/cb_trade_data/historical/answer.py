@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from cb_trade_data.errors import CbTradeError
 from cb_trade_data.exchange_source.facts import ExchangeFacts
@@ -25,12 +24,9 @@ from cb_trade_data.models.frame import Stretch
 from cb_trade_data.models.partition import Partition, first_partition_of, pieces_of
 from cb_trade_data.models.series import Series
 from cb_trade_data.models.time_range import TimeRange
-from cb_trade_data.storage.coverage import Coverage, Segment
+from cb_trade_data.storage.coverage import SEGMENTS_ON_THE_LOOP_MAX, Coverage, Segment
 from cb_trade_data.storage.interfaces import IStorageManager
 from cb_trade_data.storage.stored_partition import StoredPartition
-
-# A few milliseconds' worth; of a month there may be as many as minutes.
-_SEGMENTS_ON_THE_LOOP_MAX: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -156,7 +152,7 @@ class Answer:
             PartitionChangedError: It is not what was begun with any more.
         """
         known = self._reach.known(stored.coverage, part)
-        if len(stored.coverage.segments) > _SEGMENTS_ON_THE_LOOP_MAX:
+        if len(stored.coverage.segments) > SEGMENTS_ON_THE_LOOP_MAX:
             await asyncio.to_thread(self.receipt.enter, known)
         else:
             self.receipt.enter(known)

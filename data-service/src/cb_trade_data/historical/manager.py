@@ -94,10 +94,10 @@ class HistoricalDataManagerImpl(IHistoricalDataManager):
         if kind not in facts.kinds:
             raise UnsupportedKindError(exchange, kind)
         if timeframe is not None and timeframe not in facts.timeframes:
-            called = other_name(timeframe, facts.timeframes)
-            raise UnknownTimeframeError(
-                exchange, timeframe, list(facts.timeframes), _without_bars(facts), called=called
-            )
+            known, called = list(facts.timeframes), other_name(timeframe, facts.timeframes)
+            derived = _derived_series(exchange, symbol, timeframe, facts.timeframes)
+            source = None if derived is None else str(derived.derived_from)
+            raise UnknownTimeframeError(exchange, timeframe, known, _without_bars(facts), called=called, source=source)
         series = _series(exchange, symbol, kind, timeframe)
         if series.kind not in {Kind.OHLCV, Kind.ORDER_BOOK} and facts.event_paging(series) is None:
             raise UnsupportedKindError(exchange, kind, symbol)

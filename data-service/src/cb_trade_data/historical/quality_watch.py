@@ -68,8 +68,10 @@ class WatchedQuality:
 
     Attributes:
         gap_bars: How many bars were asked for, did not come, and may still come: the exchange failed, or has answered
-            without any bar since the newest held one. Where it has answered without some before that, none is missing.
-        bars_behind: How many bars after the newest held one were asked for.
+            without any bar since the newest held one. Where it has answered without some before that, or three times,
+            none is missing.
+        bars_behind: How many bars after the newest held one were asked for, whatever came: who trades there wants to
+            know that nobody does.
     """
 
     scores: Scores

@@ -25,6 +25,10 @@ _INDEPENDENT_AFTER: Final = timedelta(minutes=30)
 _FAILED_AHEAD_AT_MOST: Final = timedelta(minutes=10)
 _EMPTY_AHEAD_AT_MOST: Final = timedelta(days=1)
 
+#: To go through so many segments takes a few milliseconds. Of a month of minutes there may be as many as minutes: more
+#: than these are gone through in a thread.
+SEGMENTS_ON_THE_LOOP_MAX: Final = 1_024
+
 
 class State(StrEnum):
     """The six facts that the word "missing" hides, and a name for never having asked.

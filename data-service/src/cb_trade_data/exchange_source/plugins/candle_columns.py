@@ -25,8 +25,8 @@ _MS_PER_UNIT: Final = (1, 1_000)
 def candle_columns(answer: list[Any], parse: Callable[[Any], Candle]) -> pa.Table:
     """Return the candles of an answer as *parse* would read each of them, in the order in which they came.
 
-    If the last is earlier than the first, for some exchanges answer newest first, they are turned around: here, that
-    costs nothing.
+    If the last is earlier than the first, for some exchanges answer newest first, all are turned around, which costs
+    nothing here. Whether they are in order is not asked.
 
     CCXT's classes only pick cells by position or by name. Which ones is found out with a row whose cells can be told
     apart; that it is right is checked with the first and the last row. Whatever does not fit is left to *parse*, row by

@@ -40,16 +40,18 @@ async def _close_before(
     while end > EPOCH:
         partition = partition_at(source, source.grid.advance(end, -1))
         part = TimeRange(partition.range.start, end)
-        known = [each.range for each in await known_time(storage, source, part) if is_known(each)]
-        unknown = list(subtract([part], known))
-        known_since = unknown[-1].end if unknown else part.start
+        known_since = end
+        for segment in reversed(await known_time(storage, source, part)):
+            if segment.range.end < known_since or not is_known(segment):
+                break
+            known_since = segment.range.start
         if known_since == end:
             return None
         row = await newest_row(storage, partition, TimeRange(known_since, end))
         if row.num_rows:
             is_whole = await _is_whole(storage, series, from_ms(row.column("timestamp")[0].value))
             return float(row.column("close")[0].as_py()) if is_whole else None
-        if unknown:
+        if known_since > part.start:
             return None
         end = part.start
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 from cb_trade_data.historical.interfaces import IAnswer
@@ -69,10 +68,14 @@ def viewed(
         is_known = _is_known if series.derived_from is None else _is_known_for_good
         filling = Filling(series.grid, fill, is_known, bars.start)
         readings.append(filling.see)
-        # What is due to be asked again is not known where nobody asks.
-        look_up = partial(
-            close_before, storage, series, bars.start, lambda each: is_known(each) and each.settles(now(), now())
-        )
+
+        async def look_up() -> float | None:
+            present = now()
+            # What is due to be asked again is not known where nobody asks.
+            return await close_before(
+                storage, series, bars.start, lambda each: is_known(each) and each.settles(present, present)
+            )
+
         answer = FilledAnswer(answer, bars.start, filling, look_up if fill is Fill.PREVIOUS_CLOSE else None)
     receipt.readings = readings
     return answer
