@@ -30,6 +30,8 @@ _GENUINE_AFTER: Final = timedelta(days=1)
 
 _NUMBERS: Final = OHLCV_SCHEMA.names[1:]
 
+_Numbers = npt.NDArray[np.float64]
+
 # So many that what a call costs does not matter, and so few that they stay in a core's cache.
 _BLOCK_ROWS: Final = 16_384
 
@@ -160,8 +162,9 @@ def settle(checked: CheckedPage, wanted: list[TimeRange], grid: Timeframe, now: 
 
 def _is_flawless(rows: pa.Table, window: TimeRange, grid: Timeframe) -> bool:
     """Tell whether *rows* are every bar of *window*, in order, and nothing else: as nearly all pages are."""
-    opens = grid.opens_in(window) if rows.schema.equals(OHLCV_SCHEMA) else np.empty(0, np.int64)
-    return np.array_equal(timestamps_ms(rows), opens) and bool(_possible(rows).all())
+    if not rows.schema.equals(OHLCV_SCHEMA) or rows.num_rows != grid.bars_in(window):
+        return False
+    return bool((timestamps_ms(rows) == grid.opens_in(window)).all() and _possible(rows).all())
 
 
 def _answered(
@@ -278,16 +281,19 @@ def _only(rows: pa.Table, keep: Flags) -> pa.Table:
 
 def _possible(rows: pa.Table) -> Flags:
     """Tell for each row whether 0 ≤ low ≤ open, close ≤ high < ∞ and 0 ≤ volume < ∞."""
-    columns = [rows.column(name).to_numpy() for name in _NUMBERS]
-    possible = np.empty(rows.num_rows, np.bool_)
-    for start in range(0, rows.num_rows, _BLOCK_ROWS):
-        opens, high, low, close, volume = (column[start : start + _BLOCK_ROWS] for column in columns)
-        # Comparisons with NaN are false.
-        is_so = (low >= 0) & (low <= opens) & (low <= close)
-        is_so &= (high >= opens) & (high >= close) & (high < np.inf)
-        is_so &= (volume >= 0) & (volume < np.inf)
-        possible[start : start + _BLOCK_ROWS] = is_so
-    return possible
+    columns = [column.to_numpy() for column in rows.columns[1:]]
+    if rows.num_rows <= _BLOCK_ROWS:
+        return _are_possible(*columns)
+    blocks = range(0, rows.num_rows, _BLOCK_ROWS)
+    return np.concatenate([_are_possible(*(each[start : start + _BLOCK_ROWS] for each in columns)) for start in blocks])
+
+
+def _are_possible(opens: _Numbers, high: _Numbers, low: _Numbers, close: _Numbers, volume: _Numbers) -> Flags:
+    # Comparisons with NaN are false.
+    are_so = (low >= 0) & (low <= opens) & (low <= close)
+    are_so &= (high >= opens) & (high >= close) & (high < np.inf)
+    are_so &= (volume >= 0) & (volume < np.inf)
+    return are_so
 
 
 def _flaws(rows: pa.Table) -> dict[Finding, int]:
