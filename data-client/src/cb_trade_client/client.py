@@ -88,8 +88,8 @@ class DataClient:
             retries: How often something is tried again after a lost connection, without any progress in between, before
                 ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. What is asked over HTTP
                 (`exchanges`, `series`, `coverage`, `compare`, `quality`) is tried again as well while the service is
-                busy; pages that have come are kept. A service that this client has never reached is told at once in
-                any case: most likely the address is wrong.
+                busy; pages that have come are kept. A service that has never answered this client is told at once in
+                any case: most likely the address is wrong. So is an answer over HTTP that takes longer than 120 s.
         """
         self._url = url
         self._token = token
