@@ -230,7 +230,7 @@ def _show_single_gaps(report: "QualityReport") -> None:
 
     out = StandardOutput()
     if len(report.gaps) > MAX_SHOWN:
-        out.line(f"the longest {_of_all(len(report.gaps), 'gaps', report)}, those first that are not held")
+        out.line(f"the longest {_of_all(len(report.gaps), 'gaps', report)}, first those failed, unavailable or unknown")
     headings = ("FROM", "TO", "BARS", "STATE", "REASON")
     out.table(
         [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings],
