@@ -203,3 +203,13 @@ def test_as_json_it_is_one_document_with_all_differences(cb_trade):
     assert (report["end"], report["bars_that_differ"]) == ("2024-03-01T00:00:00Z", 2)
     assert report["differences"][1]["timestamp"] == "2024-02-03T00:01:00Z"
     assert (report["differences"][1]["rebuilt"], report["differences"][1]["told"]["volume"]) == (None, 5)
+
+
+def test_bars_that_differ_count_though_nobody_reads_which(cb_trade, monkeypatch):
+    def broken(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("cb_trade_client.commands.outcome.show_json", broken)
+    monkeypatch.setattr("cb_trade_client.commands.outcome._forget_stdout", lambda: None)
+
+    assert cb_trade(*PAGES, options=["--json"]).exit_code == 1

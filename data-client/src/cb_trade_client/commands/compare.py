@@ -60,10 +60,11 @@ def compare(
                     if page.end is not None:
                         show(f"{name}: compared until {to_text(page.end)}")
         report = pages[0].followed_by(*pages[1:])
-        if as_json:
-            outcome.show_json(report)
-        else:
-            _show(report)
+        with outcome.while_somebody_reads():
+            if as_json:
+                outcome.show_json(report)
+            else:
+                _show(report)
         if report.bars_that_differ:
             raise typer.Exit(1)
 

@@ -100,12 +100,13 @@ def quality(
                         show(f"{name}: looked at it until {to_text(page.end)}")
         report = pages[0].followed_by(*pages[1:])
         try:
-            if as_json:
-                outcome.show_json(report)
-            else:
-                _show(report)
-            if report.truncated:
-                say(NOT_ALL_TOLD, "warning")
+            with outcome.while_somebody_reads():
+                if as_json:
+                    outcome.show_json(report)
+                else:
+                    _show(report)
+                if report.truncated:
+                    say(NOT_ALL_TOLD, "warning")
         finally:  # Neither is lost where the other cannot be written.
             if html is not None:
                 _write_page(report, html)
