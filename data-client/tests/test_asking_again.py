@@ -13,6 +13,7 @@ from cb_trade_client import (
     CbTradeError,
     DataClient,
     ForbiddenError,
+    ProtocolError,
     QuotaExceededError,
     ServiceUnavailableError,
     TokenExpiredError,
@@ -235,6 +236,25 @@ async def test_who_is_told_that_the_service_ends_asks_its_successor_on_a_new_con
         await DataClient(f"ws://127.0.0.1:{server.port}/ws/data", token=TOKEN).series()
 
     assert (len(sockets), [code for code, _ in tries]) == (2, ["shutting_down"])
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["the first", "the second"])
+async def test_pages_that_lead_in_a_circle_are_a_broken_contract_and_none_comes_twice(run_answers, number):
+    """As from a proxy that drops the query: it would go on for ever."""
+    asked = []
+    series = dict(zip(("exchange", "symbol", "timeframe"), SERIES, strict=True))
+
+    async def answer(request):
+        asked.append(request)
+        return web.json_response(series | THREE_PAGES[min(len(asked), number) - 1])
+
+    pages = DataClient(await run_answers(answer), token=TOKEN).quality_pages(*SERIES)
+    came = [(await anext(pages)).start.day for _ in range(number)]
+
+    with pytest.raises(ProtocolError, match="does not lead on"):
+        await anext(pages)
+    assert came == [27, 28][:number]
+    assert len(asked) == number + 1
 
 
 async def test_a_report_left_early_asks_no_more(run_service):
