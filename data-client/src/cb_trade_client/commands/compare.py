@@ -53,7 +53,7 @@ def compare(
         name = f"{exchange} {symbol} {timeframe}"
         pages: list[ComparisonReport] = []
         async with DataClient(url, token=token) as client:
-            arriving = client.compare_pages(exchange, symbol, timeframe, start, end_or_newest(end))
+            arriving = client.compare_pages(exchange, symbol, timeframe, start, end_or_newest(start, end))
             with status_line(f"{name}: comparing") as show:
                 async for page in arriving:
                     pages.append(page)

@@ -89,7 +89,7 @@ def quality(
 
     async def work() -> None:
         name = f"{exchange} {symbol} {timeframe}"
-        until = end_or_newest(end) if start is not None else end
+        until = end_or_newest(start, end) if start is not None else end
         pages: list[QualityReport] = []
         async with DataClient(url, token=token) as client:
             arriving = client.quality_pages(exchange, symbol, timeframe, start, until, details=True)
