@@ -203,7 +203,7 @@ def _show_gaps(report: "QualityReport") -> None:
         out.line("no time is without rows")
         return
     if report.truncated:
-        out.line("of the gaps that are told: a day has more than can be listed")
+        out.line("of the gaps that are told: there may be more")
     numbers = ("GAPS", "BARS", "LONGEST")
     headings = ("STATE", *numbers, "FIRST FROM", "LAST UNTIL", "REASON")
     out.table(
