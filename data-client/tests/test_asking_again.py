@@ -353,12 +353,27 @@ async def test_a_first_answer_that_is_cut_is_asked_for_again(run_answers, waits)
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 async def test_a_client_that_was_closed_asks_nothing_any_more(run_service, question):
-    service = run_service()
-    client = DataClient(service.url, token=TOKEN)
+    service, tokens = run_service(), iter([TOKEN])
+    client = DataClient(service.url, token=lambda: next(tokens))
     await client.aclose()
 
     with pytest.raises(RuntimeError, match="the client is closed"):
         await question(client)
+
+    assert (service.request_paths, list(tokens)) == ([], [TOKEN])
+
+
+async def test_a_client_that_is_closed_while_a_token_is_made_asks_nothing(run_service):
+    service = run_service()
+
+    async def close_and_return():
+        await client.aclose()
+        return TOKEN
+
+    client = DataClient(service.url, token=close_and_return)
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.exchanges()
 
     assert service.request_paths == []
 

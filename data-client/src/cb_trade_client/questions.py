@@ -69,6 +69,7 @@ class Questions:
         return _json_object(path, await with_retries(once, self._retries, self._connector.is_passing))
 
     async def _ask_with_a_good_token(self, path: str, asked: Mapping[str, str]) -> bytes:
+        self._connector.refuse_if_closed()
         token = self._token = self._token or await self._connector.new_token()
         try:
             return await self._ask_once(path, asked, token)
@@ -80,7 +81,7 @@ class Questions:
 
     async def _ask_once(self, path: str, asked: Mapping[str, str], token: str) -> bytes:
         check_token(token)
-        self._connector.refuse_if_closed()
+        self._connector.refuse_if_closed()  # meanwhile
         try:
             async with self._session.get(
                 f"{self._base}/v1/{path}",
