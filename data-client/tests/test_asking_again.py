@@ -13,6 +13,7 @@ from cb_trade_client import (
     CbTradeError,
     DataClient,
     ForbiddenError,
+    ProtocolError,
     QuotaExceededError,
     ServiceUnavailableError,
     TokenExpiredError,
@@ -237,6 +238,25 @@ async def test_who_is_told_that_the_service_ends_asks_its_successor_on_a_new_con
     assert (len(sockets), [code for code, _ in tries]) == (2, ["shutting_down"])
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=["the first", "the second"])
+async def test_pages_that_lead_in_a_circle_are_a_broken_contract_and_none_comes_twice(run_answers, number):
+    """As from a proxy that drops the query: it would go on for ever."""
+    asked = []
+    series = dict(zip(("exchange", "symbol", "timeframe"), SERIES, strict=True))
+
+    async def answer(request):
+        asked.append(request)
+        return web.json_response(series | THREE_PAGES[min(len(asked), number) - 1])
+
+    pages = DataClient(await run_answers(answer), token=TOKEN).quality_pages(*SERIES)
+    came = [(await anext(pages)).start.day for _ in range(number)]
+
+    with pytest.raises(ProtocolError, match="does not lead on"):
+        await anext(pages)
+    assert came == [27, 28][:number]
+    assert len(asked) == number + 1
+
+
 async def test_a_report_left_early_asks_no_more(run_service):
     service = run_service(quality_pages=THREE_PAGES)
     pages = DataClient(service.url, token=TOKEN).quality_pages(*SERIES)
@@ -245,4 +265,143 @@ async def test_a_report_left_early_asks_no_more(run_service):
     await pages.aclose()
 
     assert first.end - first.start == timedelta(days=1)
+    assert len(service.requests) == 1
+
+
+@pytest.fixture
+async def run_answers():
+    """Let the given functions answer one question after the other, the last one all others; return the URL."""
+    servers = []
+
+    async def run(*answers):
+        left = list(answers)
+
+        async def answer(request):
+            return await (left.pop(0) if len(left) > 1 else left[0])(request)
+
+        service = web.Application()
+        service.router.add_get("/v1/{question}", answer)
+        servers.append(TestServer(service))
+        await servers[-1].start_server()
+        return f"ws://127.0.0.1:{servers[-1].port}/ws/data"
+
+    yield run
+    for server in servers:
+        await server.close()
+
+
+async def no_exchange(_):
+    return web.json_response({"exchanges": []})
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["no word", "half an answer"])
+async def test_an_answer_that_takes_too_long_is_told_and_not_asked_for_again(run_answers, waits, monkeypatch, is_begun):
+    """The service does not notice that nobody waits any more: it would work on each of them at once."""
+    asked, is_over, tries = [], asyncio.Event(), waits()
+
+    async def never_end(request):
+        asked.append(request)
+        response = web.StreamResponse()
+        if is_begun:
+            await response.prepare(request)
+            await response.write(b"{")
+        await is_over.wait()
+        return response
+
+    client = DataClient(await run_answers(no_exchange, never_end), token=TOKEN)
+    await client.exchanges()
+    monkeypatch.setattr("cb_trade_client.questions.ANSWER_TIMEOUT_SECS", 0.2)
+
+    try:
+        with pytest.raises(ServiceUnavailableError, match=r"did not answer within 0\.2 s") as caught:
+            await client.exchanges()
+    finally:
+        is_over.set()
+
+    assert (caught.value.code, caught.value.retryable) == ("no_answer", False)
+    assert (len(asked), tries) == (1, [])
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+async def test_what_a_proxy_says_of_a_service_that_is_away_is_worth_another_try_from_the_first_question_on(
+    run_answers, waits, status
+):
+    async def refuse(_):
+        return web.Response(status=status, headers={"Retry-After": "1"})
+
+    tries = waits()
+
+    assert await DataClient(await run_answers(refuse, no_exchange), token=TOKEN).exchanges() == ()
+
+    assert tries == [("service_unreachable", 1000)]
+
+
+async def test_a_first_answer_that_is_cut_is_asked_for_again(run_answers, waits):
+    async def cut(request):
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"{")
+        request.transport.close()
+        return response
+
+    tries = waits()
+
+    assert await DataClient(await run_answers(cut, no_exchange), token=TOKEN).exchanges() == ()
+
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+async def test_a_client_that_was_closed_asks_nothing_any_more(run_service, question):
+    service, tokens = run_service(), iter([TOKEN])
+    client = DataClient(service.url, token=lambda: next(tokens))
+    await client.aclose()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await question(client)
+
+    assert (service.request_paths, list(tokens)) == ([], [TOKEN])
+
+
+async def test_a_client_that_is_closed_while_a_token_is_made_asks_nothing(run_service):
+    service = run_service()
+
+    async def close_and_return():
+        await client.aclose()
+        return TOKEN
+
+    client = DataClient(service.url, token=close_and_return)
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.exchanges()
+
+    assert service.request_paths == []
+
+
+async def test_a_client_that_is_closed_while_the_service_is_busy_asks_no_more(run_service, monkeypatch):
+    service = run_service(refusals=[BUSY])
+    client = DataClient(service.url, token=TOKEN)
+
+    def close(error, number):
+        client._connector.close()
+        return 0
+
+    monkeypatch.setattr("cb_trade_client.retrying._secs_after", close)
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.exchanges()
+
+    assert len(service.requests) == 1
+
+
+async def test_a_report_asks_for_no_page_once_its_client_is_closed(run_service):
+    service = run_service(quality_pages=THREE_PAGES)
+    client = DataClient(service.url, token=TOKEN)
+    pages = client.quality_pages(*SERIES)
+    await anext(pages)
+    await client.aclose()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await anext(pages)
+
     assert len(service.requests) == 1

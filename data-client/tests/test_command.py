@@ -372,6 +372,19 @@ def test_an_exchange_without_a_name_is_told_before_any_call(cb_trade, run_servic
     assert service.request_paths == []
 
 
+@pytest.mark.parametrize("command", ["fetch", "plan", "compare", "coverage", "quality"])
+@pytest.mark.parametrize("start", ["in two days", "9999-12-31"])
+def test_a_start_that_lies_ahead_is_for_the_service_to_judge(cb_trade, run_service, command, start):
+    """It says so; here, it would be the fault of an end that nobody gave."""
+    service = run_service(error={"code": "range_in_future", "message": "that has not happened yet"})
+    ahead = (datetime.now(UTC) + timedelta(days=2)).isoformat() if start == "in two days" else start
+
+    cb_trade(command, *SERIES, "--start", ahead, service=service)
+
+    [asked] = service.requests
+    assert datetime.fromisoformat(asked["start_time"]) < datetime.fromisoformat(asked["end_time"])
+
+
 def test_plan_says_that_more_is_missing_than_the_service_lists(cb_trade, run_service):
     def cut(message):
         return [message | {"missing_truncated": True}]

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from quality_pages import day, gap, page
 
 from cb_trade_client.plugins import GROUP
 
@@ -101,3 +102,14 @@ def test_the_command_starts_without_loading_arrow_or_websockets():
     result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
 
     assert result.stdout == "[]\n"
+
+
+def test_a_score_below_the_minimum_counts_though_nobody_reads_the_report(run_service, start_process):
+    quiet = [gap("2020-06-27", "2020-06-28", reason=f"reason {number}") for number in range(2000)]
+    service = run_service(quality_pages=[page("2020-06-27", "2020-06-28", [day("2020-06-27", held=2, rows=2)], quiet)])
+    process = start_process(service, "quality", "binance", "BTC/USDT", "1h", "--minimum", "1", "--json")
+
+    process.stdout.close()
+
+    assert process.wait(timeout=30) == 1
+    assert process.stderr.read() == "completeness 0.083 is below the minimum of 1\n"

@@ -96,7 +96,7 @@ async def test_a_backward_range_is_refused_before_any_call(run_service):
 async def test_pages_that_do_not_go_on_are_a_broken_contract(run_service):
     stuck = page("2024-01-01", "2024-02-01", next_start_time=PAGES[0]["start_time"])
 
-    with pytest.raises(ProtocolError, match="the same again"):
+    with pytest.raises(ProtocolError, match="does not lead on"):
         await DataClient(run_service(comparisons=[stuck]).url, token=TOKEN).compare(*SERIES, *SPAN)
 
 
@@ -203,3 +203,13 @@ def test_as_json_it_is_one_document_with_all_differences(cb_trade):
     assert (report["end"], report["bars_that_differ"]) == ("2024-03-01T00:00:00Z", 2)
     assert report["differences"][1]["timestamp"] == "2024-02-03T00:01:00Z"
     assert (report["differences"][1]["rebuilt"], report["differences"][1]["told"]["volume"]) == (None, 5)
+
+
+def test_bars_that_differ_count_though_nobody_reads_which(cb_trade, monkeypatch):
+    def broken(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("cb_trade_client.commands.outcome.show_json", broken)
+    monkeypatch.setattr("cb_trade_client.commands.outcome._forget_stdout", lambda: None)
+
+    assert cb_trade(*PAGES, options=["--json"]).exit_code == 1

@@ -235,7 +235,7 @@ async def test_pages_that_do_not_go_on_are_a_broken_contract(run_service, spans)
     stuck = {"next_start_time": spans("held")[0]["start_time"]}
     service = run_service(segments=spans("held"), edit=lambda message: [{**message, **stuck}])
 
-    with pytest.raises(ProtocolError, match="the same again"):
+    with pytest.raises(ProtocolError, match="does not lead on"):
         await DataClient(service.url, token=TOKEN).coverage(*SERIES)
 
 

@@ -101,7 +101,7 @@ async def test_a_backward_range_is_refused_before_any_call(run_service):
 async def test_pages_that_do_not_go_on_are_a_broken_contract(run_service):
     stuck = page("2020-06-27", "2020-06-28", [day("2020-06-27")], following="2020-06-27")
 
-    with pytest.raises(ProtocolError, match="the same again"):
+    with pytest.raises(ProtocolError, match="does not lead on"):
         await DataClient(run_service(quality_pages=[stuck]).url, token=TOKEN).quality(*SERIES)
 
 

@@ -168,10 +168,10 @@ def test_a_table_that_has_not_all_says_so_itself(cb_trade):
         for is_cut in (False, True)
     )
 
-    assert "|the longest 20 of 23 gaps, those first that are not held|FROM " in all_told
+    assert "|the longest 20 of 23 gaps, first those failed, unavailable or unknown|FROM " in all_told
     assert "|the first 20 of 31 findings|BAR " in all_told
-    assert "|of the gaps that are told: a day has more than can be listed|STATE " in cut
-    assert "|the longest 20 of 23 gaps that are told, those first that are not held|FROM " in cut
+    assert "|of the gaps that are told: there may be more|STATE " in cut
+    assert "|the longest 20 of 23 gaps that are told, first those failed, unavailable or unknown|FROM " in cut
     assert "|the first 20 of 31 findings that are told|BAR " in cut
 
 
@@ -190,6 +190,20 @@ def test_an_outage_is_found_among_very_many_quiet_minutes(cb_trade):
     assert lines[first].split() == ["2020-06-22T00:00:00Z", "2020-06-22T02:00:00Z", "2", "failed", "HTTP", "503"]
     assert lines[first + 1].startswith("2020-06-09T08:00:00Z  2020-06-09T20:00:00Z    12  held")
     assert any(line.startswith("held     500    12       12  2020-06-01 00:00") for line in lines)
+
+
+def test_an_outage_is_found_among_minutes_that_are_not_certain_to_be_empty_and_years_without_a_market(cb_trade):
+    before, after = gap("2010-01-01", "2020-06-01", "unlisted", ""), gap("2020-06-29", "2020-06-30", "delisted", "")
+    outage = gap("2020-06-10", "2020-06-13")
+    empty = [gap(f"2020-06-27T{hour:02}:00", f"2020-06-27T{hour:02}:30", "empty", "asked once") for hour in range(22)]
+    states = ("unknown", "failed", "unavailable")
+    open_ = [gap(f"2020-06-28T0{hour}:00", f"2020-06-28T0{hour}:30", state) for hour, state in enumerate(states)]
+
+    result = cb_trade(page("2010-01-01", "2020-06-30", [day("2020-06-27")], [before, outage, *empty, *open_, after]))
+
+    lines = result.stdout.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("the longest 20 of 28 gaps")) + 2
+    assert [line.split()[3] for line in lines[first : first + 20]] == [*states, "held", *["empty"] * 16]
 
 
 @pytest.mark.parametrize("columns", [80, 40])

@@ -261,8 +261,9 @@ def test_gaps_beyond_what_the_report_is_about_are_not_drawn():
     assert sum(width for _, _, width, _, _ in marks) < 40
 
 
-def test_of_many_gaps_those_that_are_not_held_are_listed_first_then_the_longest(year):
-    quiet = [minute_gap(START + number * 2 * MINUTE, 1) for number in range(MOST_ROWS)]
+@pytest.mark.parametrize("state", ["held", "empty"])
+def test_of_many_gaps_those_that_nobody_answered_for_are_listed_first_then_the_longest(year, state):
+    quiet = [minute_gap(START + number * 2 * MINUTE, 1, state) for number in range(MOST_ROWS)]
     outage, failed = hour_gap(OUTAGE, 20), minute_gap(OUTAGE + 2 * DAY, 1, "failed", "HTTP 503")
 
     page = html_page(replace(year, gaps=(*quiet, outage, failed)), MADE_AT)
@@ -337,10 +338,10 @@ def test_what_the_service_has_left_out_is_told(year):
     all_told, cut = html_page(many, MADE_AT), html_page(replace(many, truncated=True), MADE_AT)
 
     assert "Not all gaps and findings are told" not in all_told
-    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1}, those first" in all_told
+    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1}, first those <code>failed" in all_told
     assert f"The first {MOST_ROWS} of {MOST_ROWS + 1};" in all_told
     assert "Not all gaps and findings are told" in cut
-    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1} that are told, those first" in cut
+    assert f"The longest {MOST_ROWS} of {MOST_ROWS + 1} that are told, first those <code>failed" in cut
     assert f"The first {MOST_ROWS} of {MOST_ROWS + 1} that are told;" in cut
 
 

@@ -88,8 +88,8 @@ class DataClient:
             retries: How often something is tried again after a lost connection, without any progress in between, before
                 ConnectionLostError or ServiceUnavailableError is raised. 0 raises it at once. What is asked over HTTP
                 (`exchanges`, `series`, `coverage`, `compare`, `quality`) is tried again as well while the service is
-                busy; pages that have come are kept. A service that this client has never reached is told at once in
-                any case: most likely the address is wrong.
+                busy; pages that have come are kept. A service that has never answered this client is told at once in
+                any case: most likely the address is wrong. So is an answer over HTTP that takes longer than 120 s.
         """
         self._url = url
         self._token = token
@@ -350,16 +350,18 @@ class DataClient:
         self, path: str, query: Query, read_page: Callable[[Message], Page], next_name: str
     ) -> AsyncGenerator[Page, None]:
         """Yield the pages of the answer to *query*; each tells, as *next_name*, where the one after it starts."""
+        start: datetime | None = None
         async with self._questions() as questions:
             while True:
                 answer = await questions.ask(path, query)
                 page = read_page(answer)
-                yield page
                 next_start = read_optional_instant(answer, next_name)
+                # What was asked for, not what came: the answer may be to another question, if a proxy drops the query.
+                _check_later(start or page.start, next_start)
+                yield page
                 if next_start is None:
                     return
-                _check_progress(page.start, next_start)
-                query["start_time"] = to_text(next_start)
+                start, query["start_time"] = next_start, to_text(next_start)
 
     async def _latest(self, request: Request, retries: int, is_loss: Callable[[CbTradeError], bool]) -> LatestBar:
         answer = await self._shared.ask(request, LATEST, retries, is_loss)
@@ -376,6 +378,11 @@ class DataClient:
         return (await token if isawaitable(token) else token).strip()
 
 
-def _check_progress(before: datetime | str | None, after: datetime | str) -> None:
+def _check_progress(before: object, after: str) -> None:
     if before == after:
         raise ProtocolError(f"the page after {after} would be the same again")
+
+
+def _check_later(start: datetime | None, next_start: datetime | None) -> None:
+    if start is not None and next_start is not None and next_start <= start:
+        raise ProtocolError(f"the page from {to_text(start)} does not lead on, but to {to_text(next_start)}")

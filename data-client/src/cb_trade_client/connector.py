@@ -27,13 +27,13 @@ class Connector:
 
     async def open(self) -> Connection:
         """Return a new connection; raises what `Connection.open` does, and RuntimeError once this is closed."""
-        self._refuse_if_closed()
+        self.refuse_if_closed()
         token = await self.new_token()
         connection = await Connection.open(self._url, token)
         self.note_reached()
         if self._is_closed:  # meanwhile
             await connection.aclose()
-        self._refuse_if_closed()
+        self.refuse_if_closed()
         if self._can_renew_token:
             renewal = asyncio.create_task(keep_renewed(connection, token, self.new_token))
             self._renewals.add(renewal)
@@ -41,17 +41,18 @@ class Connector:
         return connection
 
     def close(self) -> None:
-        """Open no connection any more, whoever asks, and renew none; those that there are stay."""
+        """Open no connection and ask nothing any more, whoever wants it, and renew none; those that there are stay."""
         self._is_closed = True
         for renewal in self._renewals:
             renewal.cancel()
 
-    def _refuse_if_closed(self) -> None:
+    def refuse_if_closed(self) -> None:
+        """Raise RuntimeError once this is closed."""
         if self._is_closed:
             raise RuntimeError("the client is closed")
 
     def note_reached(self) -> None:
-        """Remember that the service has answered."""
+        """Remember that the service has answered, whatever it said."""
         self._was_reached = True
 
     def is_lost(self, error: CbTradeError) -> bool:
@@ -65,5 +66,5 @@ class Connector:
         return self.is_lost(error) or (self._was_reached and is_temporary(error))
 
     def is_passing(self, error: CbTradeError) -> bool:
-        """Return whether *error* passes, for who asks over HTTP: one of a service that is busy, or was there before."""
-        return is_temporary(error) and (self._was_reached or not is_unreachable(error))
+        """Return whether *error* passes, for who asks over HTTP, of a service that has answered, if only with it."""
+        return self._was_reached and is_temporary(error)

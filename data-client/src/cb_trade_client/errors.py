@@ -79,7 +79,10 @@ class ForbiddenError(CbTradeError):
 
 
 class ServiceUnavailableError(CbTradeError):
-    """The service cannot be reached (`service_unreachable`) or says that it is busy or cut off for now."""
+    """The service cannot be reached (`service_unreachable`), or says that it is busy or cut off for now.
+
+    Or it took a question over HTTP and did not answer in time (`no_answer`), which is not retryable.
+    """
 
     default_code = "service_unreachable"
 

@@ -10,7 +10,7 @@ import orjson
 from cb_trade_client.connector import Connector
 from cb_trade_client.errors import ProtocolError
 from cb_trade_client.fields import Message
-from cb_trade_client.refusals import check_token, error_from_http, error_of_no_answer
+from cb_trade_client.refusals import check_token, error_from_http, error_of_no_answer, error_of_slow_answer
 from cb_trade_client.retrying import with_retries
 from cb_trade_client.service_errors import ShuttingDownError, TokenExpiredError
 from cb_trade_client.service_url import http_base, is_loopback
@@ -47,11 +47,13 @@ class Questions:
     async def ask(self, path: str, query: Mapping[str, Any]) -> Message:
         """Return the answer of `/v1/` *path*; entries of *query* that are None are left out.
 
-        Where the service is busy, ends, or was lost, it is asked again, after as long as it says.
+        Where the service is busy, ends, or was lost, it is asked again, after as long as it says. One that takes too
+        long is not: it goes on with what nobody waits for any more, and would work on both.
 
         Raises:
-            CbTradeError: The service refused, failed or cannot be reached.
+            CbTradeError: The service refused, failed, cannot be reached or takes too long.
             ProtocolError: What answered is no JSON object.
+            RuntimeError: The client is closed.
         """
         asked = {name: str(value) for name, value in query.items() if value is not None}
 
@@ -64,11 +66,10 @@ class Questions:
                 self._session = self._new_session()
                 raise
 
-        body = await with_retries(once, self._retries, self._connector.is_passing)
-        self._connector.note_reached()
-        return _json_object(path, body)
+        return _json_object(path, await with_retries(once, self._retries, self._connector.is_passing))
 
     async def _ask_with_a_good_token(self, path: str, asked: Mapping[str, str]) -> bytes:
+        self._connector.refuse_if_closed()
         token = self._token = self._token or await self._connector.new_token()
         try:
             return await self._ask_once(path, asked, token)
@@ -80,6 +81,7 @@ class Questions:
 
     async def _ask_once(self, path: str, asked: Mapping[str, str], token: str) -> bytes:
         check_token(token)
+        self._connector.refuse_if_closed()  # meanwhile
         try:
             async with self._session.get(
                 f"{self._base}/v1/{path}",
@@ -89,12 +91,13 @@ class Questions:
                 # A redirect could lead the token somewhere else.
                 allow_redirects=False,
             ) as response:
+                self._connector.note_reached()
                 status, retry_after, body = response.status, response.headers.get("Retry-After"), await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except aiohttp.ClientError as error:
             cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-            is_early = isinstance(error, aiohttp.ConnectionTimeoutError)
-            waited_secs = CONNECT_TIMEOUT_SECS if is_early else ANSWER_TIMEOUT_SECS
-            raise error_of_no_answer(self._base, cause, waited_secs) from error
+            raise error_of_no_answer(self._base, cause, CONNECT_TIMEOUT_SECS) from error
+        except TimeoutError as error:
+            raise error_of_slow_answer(self._base, ANSWER_TIMEOUT_SECS) from error
         if status != 200:
             raise error_from_http(self._base, status, retry_after=retry_after, body=body)
         return body

@@ -40,6 +40,11 @@ def error_of_no_answer(url: str, error: Exception, timeout_secs: float) -> CbTra
     return ServiceUnavailableError(f"no cb-trade service reachable at {url} ({why}); {HOW_TO_START_IT}", retryable=True)
 
 
+def error_of_slow_answer(url: str, timeout_secs: float) -> CbTradeError:
+    """Return the error for a question that the service at *url* took, but did not answer in time."""
+    return ServiceUnavailableError(f"the service at {url} did not answer within {timeout_secs:g} s", code="no_answer")
+
+
 def error_from_answer(answer: Message) -> CbTradeError:
     """Return the error an `error_response` message means; a code newer than this SDK keeps its own word."""
     code = str(answer.get("code") or "internal_error")

@@ -53,17 +53,18 @@ def compare(
         name = f"{exchange} {symbol} {timeframe}"
         pages: list[ComparisonReport] = []
         async with DataClient(url, token=token) as client:
-            arriving = client.compare_pages(exchange, symbol, timeframe, start, end_or_newest(end))
+            arriving = client.compare_pages(exchange, symbol, timeframe, start, end_or_newest(start, end))
             with status_line(f"{name}: comparing") as show:
                 async for page in arriving:
                     pages.append(page)
                     if page.end is not None:
                         show(f"{name}: compared until {to_text(page.end)}")
         report = pages[0].followed_by(*pages[1:])
-        if as_json:
-            outcome.show_json(report)
-        else:
-            _show(report)
+        with outcome.while_somebody_reads():
+            if as_json:
+                outcome.show_json(report)
+            else:
+                _show(report)
         if report.bars_that_differ:
             raise typer.Exit(1)
 

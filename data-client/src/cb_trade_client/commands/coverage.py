@@ -49,7 +49,7 @@ def coverage(
     async def work() -> None:
         kind, bars = kind_and_timeframe(timeframe)
         now = datetime.now(UTC)
-        until = end_or_newest(end) if start is not None else end
+        until = end_or_newest(start, end) if start is not None else end
         async with DataClient(url, token=token) as client:
             report = await client.coverage(exchange, symbol, bars, start, until, kind=kind)
         if as_json:

@@ -103,7 +103,7 @@ def fetch(
     charted = _CHARTED[kind] if chart else None
 
     async def work() -> None:
-        until = end_or_newest(end)
+        until = end_or_newest(start, end)
         label = f"{exchange} {symbol} {timeframe}"
         begun = perf_counter()
         # A bar and rows on the same terminal would overwrite each other.

@@ -9,6 +9,7 @@ from cb_trade_client.kinds import WITHOUT_BARS
 from cb_trade_client.requests import Fill
 
 _CLOCKS_DIFFER_AT_MOST: Final = timedelta(days=1)
+_LAST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 _TIME_FORMS = "2024-01-01, 2024-01-01T12:00 or ISO 8601 with a zone; without a zone UTC is meant"
 
 
@@ -22,12 +23,13 @@ def parse_time(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no time; write {_TIME_FORMS}.") from error
 
 
-def end_or_newest(end: datetime | None) -> datetime:
+def end_or_newest(start: datetime, end: datetime | None) -> datetime:
     """Return *end*; where it is None, a time that no closed bar reaches, which the service clips to the newest one.
 
-    Now would not do: by a clock that is slow it leaves the newest bars out, and is a question about the past.
+    Now would not do: by a clock that is slow it leaves the newest bars out, and is a question about the past. A *start*
+    that lies ahead has it after itself, to be told as such and not as a fault of an end that nobody gave.
     """
-    return end or datetime.now(UTC) + _CLOCKS_DIFFER_AT_MOST
+    return end or min(max(start, datetime.now(UTC)), _LAST - _CLOCKS_DIFFER_AT_MOST) + _CLOCKS_DIFFER_AT_MOST
 
 
 def exchanges_of(text: str) -> str | list[str]:

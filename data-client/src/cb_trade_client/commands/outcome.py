@@ -2,7 +2,7 @@
 
 | exit code | meaning |
 | --- | --- |
-| 0 | done (gaps are reported, not a failure), or the reader of stdout had enough |
+| 0 | done (gaps are reported, not a failure), or the reader of stdout had enough and 1 does not hold |
 | 1 | the request failed, or the output could not be written; bars differ (`compare`), or too low a score (`quality`) |
 | 2 | the command line is wrong; nothing was asked |
 | 130 | interrupted with Ctrl-C |
@@ -11,7 +11,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -36,6 +37,15 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     except KeyboardInterrupt:
         say("interrupted")
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def while_somebody_reads() -> Iterator[None]:
+    """End what is told inside as soon as nobody reads it; what follows is done all the same."""
+    try:
+        yield
+    except BrokenPipeError:
+        _forget_stdout()
 
 
 def show_json(value: object) -> None:

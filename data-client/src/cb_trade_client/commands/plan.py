@@ -45,7 +45,7 @@ def plan(
 
     async def work() -> None:
         kind, bars = kind_and_timeframe(timeframe)
-        until = end_or_newest(end)
+        until = end_or_newest(start, end)
         async with DataClient(url, token=token) as client:
             wanted = (exchanges_of(exchange), symbol, bars, start, until)
             result = await client.plan(*wanted, refresh=refresh, kind=kind, derive=derive, fill=fill)

@@ -89,7 +89,7 @@ def quality(
 
     async def work() -> None:
         name = f"{exchange} {symbol} {timeframe}"
-        until = end_or_newest(end) if start is not None else end
+        until = end_or_newest(start, end) if start is not None else end
         pages: list[QualityReport] = []
         async with DataClient(url, token=token) as client:
             arriving = client.quality_pages(exchange, symbol, timeframe, start, until, details=True)
@@ -100,12 +100,13 @@ def quality(
                         show(f"{name}: looked at it until {to_text(page.end)}")
         report = pages[0].followed_by(*pages[1:])
         try:
-            if as_json:
-                outcome.show_json(report)
-            else:
-                _show(report)
-            if report.truncated:
-                say(NOT_ALL_TOLD, "warning")
+            with outcome.while_somebody_reads():
+                if as_json:
+                    outcome.show_json(report)
+                else:
+                    _show(report)
+                if report.truncated:
+                    say(NOT_ALL_TOLD, "warning")
         finally:  # Neither is lost where the other cannot be written.
             if html is not None:
                 _write_page(report, html)
@@ -202,7 +203,7 @@ def _show_gaps(report: "QualityReport") -> None:
         out.line("no time is without rows")
         return
     if report.truncated:
-        out.line("of the gaps that are told: a day has more than can be listed")
+        out.line("of the gaps that are told: there may be more")
     numbers = ("GAPS", "BARS", "LONGEST")
     headings = ("STATE", *numbers, "FIRST FROM", "LAST UNTIL", "REASON")
     out.table(
@@ -230,7 +231,7 @@ def _show_single_gaps(report: "QualityReport") -> None:
 
     out = StandardOutput()
     if len(report.gaps) > MAX_SHOWN:
-        out.line(f"the longest {_of_all(len(report.gaps), 'gaps', report)}, those first that are not held")
+        out.line(f"the longest {_of_all(len(report.gaps), 'gaps', report)}, first those failed, unavailable or unknown")
     headings = ("FROM", "TO", "BARS", "STATE", "REASON")
     out.table(
         [Column(each, is_number=each == "BARS", is_prose=each == "REASON") for each in headings],

@@ -150,7 +150,7 @@ def _facts_as_counted(report: QualityReport, dates: Iterable[date]) -> dict[date
 def _facts_by_gaps(report: QualityReport, dates: Iterable[date]) -> dict[date, Facts]:
     """Return the facts of each of *dates*, which are not counted one by one: those in no gap are whole.
 
-    All gaps of such bars are told: a service leaves some out only of a year with more than a thousand.
+    All gaps of such bars are told: a service leaves some out only of a year with more than five thousand.
     """
     facts = dict.fromkeys(dates, Facts(1, 1))
     for gap in report.gaps:

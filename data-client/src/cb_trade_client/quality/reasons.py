@@ -3,8 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
+from cb_trade_client.calendar_strip import WITHOUT_MARKET
 from cb_trade_client.quality.report import QualityGap
+
+_WITHOUT_BARS: Final = frozenset({"held", "empty"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,9 @@ def by_reason(gaps: Iterable[QualityGap]) -> list[ReasonOfGaps]:
 
 
 def worst_first(gaps: Iterable[QualityGap]) -> list[QualityGap]:
-    """Return *gaps* with those first that are not `held`, and of either the longest first.
+    """Return *gaps*: first those that nobody could answer for, last those without a market, the longest first in each.
 
-    A quiet market has very many gaps that are `held`: what the exchange has not delivered would be lost among them.
+    A quiet market has very many that are `held` or `empty`, where the exchange says that there is nothing: what failed
+    would be lost among them, and so would an outage among single minutes.
     """
-    return sorted(gaps, key=lambda gap: (gap.state == "held", -gap.bars))
+    return sorted(gaps, key=lambda gap: (gap.state in WITHOUT_MARKET, gap.state in _WITHOUT_BARS, -gap.bars))
