@@ -2,7 +2,7 @@
 
 | exit code | meaning |
 | --- | --- |
-| 0 | done (gaps are reported, not a failure), or the reader of stdout had enough and 1 does not hold |
+| 0 | done (gaps are reported, not a failure), or the reader of stdout had enough, where 1 does not hold |
 | 1 | the request failed, or the output could not be written; bars differ (`compare`), or too low a score (`quality`) |
 | 2 | the command line is wrong; nothing was asked |
 | 130 | interrupted with Ctrl-C |
