@@ -229,7 +229,7 @@ class MetricsCollector(Collector):
         )
         yield _gauge(
             "quality_gap_bars",
-            "How many of these bars were asked for and are not held.",
+            "How many of these bars were asked for, did not come, and may still come.",
             [(name, quality.gap_bars) for name, quality in named],
             _SERIES_LABELS,
         )
