@@ -11,7 +11,7 @@ import pytest
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than there are processors: a quarter of the tests' time they wait for others."""
+    """Return one process more than there are processors: tests wait for each other and for processes of theirs."""
     return (os.cpu_count() or 1) + 1
 
 

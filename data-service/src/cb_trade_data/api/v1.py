@@ -95,7 +95,7 @@ def v1_router(
         if query.start_time is not None and query.end_time is not None:
             check_range(query.start_time, query.end_time)
         page = await manager.quality(bars, query.start_time, query.end_time, details=query.details, limit=query.limit)
-        # Ten thousand things take some 50 ms to write down.
+        # All that is listed of a quiet market takes long enough to write down to hold up the others.
         return await asyncio.to_thread(_written, bars, page)
 
     return router

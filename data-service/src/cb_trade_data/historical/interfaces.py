@@ -152,7 +152,7 @@ class IHistoricalDataManager(ABC):
             end: Exclusive, clipped to the newest closed bar as far as the present is known; None ends where coverage
                 does.
             details: Whether rows are looked at as well. A page then ends after 31 days or 100,000 bars, or before the
-                day for which a list of a thousand gaps or findings has no room, but has at least one day.
+                day for which a list of five thousand gaps or findings has no room, but has at least one day.
             limit: The most days. A page also ends after a bounded number of partitions.
 
         Raises:

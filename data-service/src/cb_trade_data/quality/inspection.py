@@ -66,6 +66,7 @@ class Inspection:
         """Yield what is odd in each flagged row, in time order."""
         bars = Bars.of(self.rows, self.timeframe)
         exponents = units.exponents(bars) if len(self.flagged[DataCode.OTHER_UNIT]) else np.empty(0, np.int64)
+        tick = outliers.tick(bars) if len(self.flagged[DataCode.PRICE_OUTLIER]) else 0.0
         found = [(number, code) for code, numbers in self.flagged.items() for number in numbers.tolist()]
         for number, code in sorted(found):
             columns: tuple[str, ...] = ("close", *(name for name in PRICES if name != "close"))
@@ -77,7 +78,7 @@ class Inspection:
                 case DataCode.STALE_REPEAT:
                     columns += ("volume",)
                 case DataCode.PRICE_OUTLIER:
-                    columns = outliers.odd_prices(bars, number)
+                    columns = outliers.odd_prices(bars, number, tick)
                 case DataCode.VOLUME_OUTLIER:
                     columns, usual = ("volume",), outliers.usual_volume(bars, number)
             value = self.rows.column(columns[0])[number].as_py()

@@ -90,10 +90,10 @@ def price_outliers(bars: Bars, numbers: RowNumbers) -> RowNumbers:
     Args:
         numbers: In any order; a row may be in it twice, and is returned once.
     """
-    found, tick = [numbers[:0]], _tick(bars) if len(numbers) else 0.0
+    found, least_step = [numbers[:0]], tick(bars) if len(numbers) else 0.0
     for some in _parts(numbers):
-        found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, tick))
-        found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, tick))
+        found.append(_gone_and_back(bars, some, bars.close, bars.close, _CLOSE_SPREADS, least_step))
+        found.append(_gone_and_back(bars, some, bars.high, bars.low, _WICK_SPREADS, least_step))
     return np.unique(np.concatenate(found))
 
 
@@ -119,16 +119,19 @@ def usual_volume(bars: Bars, number: int) -> float:
     return float(median(bars.volume[places], is_there & (bars.volume[places] > 0))[0])
 
 
-def odd_prices(bars: Bars, number: int) -> tuple[str, ...]:
+def odd_prices(bars: Bars, number: int, least_step: float) -> tuple[str, ...]:
     """Return which prices of a row that is a price outlier are far from what is usual, the farthest first.
 
     Where no bars are near, where it opened and closed is what is usual, as in `_departures`.
+
+    Args:
+        least_step: The `tick` of all bars.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         usual = np.log([usual_close(bars, number)])
         if np.isnan(usual).all():
             usual = np.log([bars.open[number], bars.close[number]])
-        spread = float(_wide_spread(bars, np.array([number]), _tick(bars))[0])
+        spread = float(_wide_spread(bars, np.array([number]), least_step)[0])
         departures = {
             name: float(np.abs(np.log(prices[number]) - usual).min())
             for name, prices in zip(PRICES, bars.prices, strict=True)
@@ -166,7 +169,7 @@ def _far_more(bars: Bars, numbers: RowNumbers) -> RowNumbers:
 
 
 def _gone_and_back(
-    bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float, tick: float
+    bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, spreads_max: float, least_step: float
 ) -> RowNumbers:
     """Return those of these rows that went far above the *tops* around them, or far below the *bottoms*."""
     departures: Numbers = np.empty(0)
@@ -176,7 +179,7 @@ def _gone_and_back(
         numbers, departures = numbers[is_far], departures[is_far]
         if len(numbers) == 0:
             return numbers
-    return numbers[departures > spreads_max * _wide_spread(bars, numbers, tick)]
+    return numbers[departures > spreads_max * _wide_spread(bars, numbers, least_step)]
 
 
 def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers, reach: int) -> Numbers:
@@ -199,7 +202,7 @@ def _departures(bars: Bars, numbers: RowNumbers, tops: Numbers, bottoms: Numbers
     return np.asarray(np.fmax(above, below))  # where prices of 0 are usual, one of 0 is no departure
 
 
-def _tick(bars: Bars) -> float:
+def tick(bars: Bars) -> float:
     """Return the least difference of two prices to which the market came back, of some thousand closes.
 
     0 where it came back to few of them: prices have many digits then, and two that agree do so by chance. To close
@@ -213,7 +216,7 @@ def _tick(bars: Bars) -> float:
     return float(steps.min()) if len(steps) and 2 * counts[again].sum() > len(closes) else 0.0
 
 
-def _wide_spread(bars: Bars, numbers: RowNumbers, tick: float) -> Numbers:
+def _wide_spread(bars: Bars, numbers: RowNumbers, least_step: float) -> Numbers:
     """Return, as a logarithm, the spread from low to high that few bars around each row exceed; NaN where few are.
 
     No less than a tick, where prices are low: where they have few digits, trades go one up and down, whatever that is
@@ -222,5 +225,5 @@ def _wide_spread(bars: Bars, numbers: RowNumbers, tick: float) -> Numbers:
     places, is_there = bars.around(numbers, _REACH_BARS)
     spreads = quantile(np.log(bars.high[places]) - np.log(bars.low[places]), is_there, _WIDE_SHARE)
     low = quantile(bars.close[places], is_there, 1 - _WIDE_SHARE)  # not the lowest, which may be wrong itself
-    spreads = np.maximum(spreads, np.log1p(tick / low))
+    spreads = np.maximum(spreads, np.log1p(least_step / low))
     return np.where(np.count_nonzero(is_there, axis=1) >= _BARS_MIN, spreads, np.nan)
